@@ -1,0 +1,1 @@
+"""Lowerings of the long convolution with a fixed kernel, one file each."""

@@ -1,0 +1,1 @@
+"""Serving: bundles, runners, windows, the classifier and its timeline."""

@@ -1,0 +1,1 @@
+"""Training on cached features: data, optimiser groups, loop, metrics."""
