@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
 from vis4mer.errors import ConfigError
@@ -241,7 +240,7 @@ class ModelConfig(_Config):
 
     def __post_init__(self) -> None:
         _require(bool(self.heads), "heads", dict(self.heads), "must name at least one head")
-        object.__setattr__(self, "heads", MappingProxyType(dict(self.heads)))
+        object.__setattr__(self, "heads", dict(self.heads))
         for name, head in self.heads.items():
             rule = "a head's name must start with a letter and hold letters, digits, '_' and '-'"
             _require(bool(_HEAD_NAME.fullmatch(name)) and name != "encoder", "head", name, rule)

@@ -1,0 +1,84 @@
+"""The multi-scale S4 decoder: each block reasons over the whole sequence, then halves its length and width."""
+
+import torch
+from torch import Tensor, nn
+
+from vis4mer.config import DecoderConfig, Nodes
+from vis4mer.errors import ConfigError
+from vis4mer.models.s4 import S4
+
+
+class Block(nn.Module):
+    """Pre-normalised S4 with a residual, average pooling by two, and a linear layer to half the width.
+
+    Reference: ViS4mer paper, section 3.3 and figure 2.
+    """
+
+    def __init__(self, channels: int, d_state: int, length: int, dropout: float, nodes: Nodes) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.s4 = S4(channels, d_state, length, dropout, nodes)
+        self.dropout = nn.Dropout1d(dropout)
+        self.pool = nn.AvgPool1d(2)
+        self.reduce = nn.Linear(channels, channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x [B, L, D] to [B, floor(L / 2), D / 2]."""
+        y = self.s4(self.norm(x)).transpose(1, 2)
+        x = self.pool(x.transpose(1, 2) + self.dropout(y)).transpose(1, 2)
+        return nn.functional.gelu(self.reduce(x))
+
+
+class S4Decoder(nn.Module):
+    """The video-level head: a long sequence of tokens in, one vector of logits out.
+
+    Args:
+        config: sizes; block i works on ``d_model / 2**i`` features and at most ``l_max // 2**i`` tokens.
+
+    Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 3.3.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        project = config.d_input != config.d_model
+        self.input = nn.Linear(config.d_input, config.d_model) if project else nn.Identity()
+        self.blocks = nn.ModuleList(
+            Block(config.d_model >> i, config.d_state, config.l_max >> i, config.dropout, config.nodes)
+            for i in range(config.n_layers)
+        )
+        self.output = nn.Linear(config.d_model >> config.n_layers, config.d_output)
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """The A, B and dt parameters of every block, for an optimiser group of their own."""
+        return [p for block in self.blocks for p in block.s4.conv.ssm_parameters()]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Classifies a sequence.
+
+        Args:
+            features: [B, L, d_input], with 2**n_layers <= L <= l_max.
+
+        Returns:
+            logits [B, d_output].
+
+        Raises:
+            ConfigError: a length or width that this decoder was not built for.
+        """
+        if not torch.compiler.is_compiling():
+            self._check(features)
+        x = self.input(features)
+        for block in self.blocks:
+            x = block(x)
+        return self.output(x.mean(dim=1))
+
+    def _check(self, features: Tensor) -> None:
+        shape, config = tuple(features.shape), self.config
+        if len(shape) != 3 or shape[-1] != config.d_input:
+            raise ConfigError(f"features.shape={shape}: must be [B, L, d_input={config.d_input}]")
+        low = 2**config.n_layers
+        if not low <= shape[1] <= config.l_max:
+            raise ConfigError(
+                f"L={shape[1]} tokens: must be from 2**n_layers={low} to l_max={config.l_max}; "
+                "pad the sequence or classify it in windows"
+            )
