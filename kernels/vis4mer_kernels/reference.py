@@ -1,10 +1,11 @@
 """The mathematics of S4, written once and readably; every faster path is tested against these functions.
 
-Symbols are those of the S4 papers: H channels, N state size (N/2 conjugate pairs are stored), L taps; the state matrix
-is ``A = diag(w) - P Q^*`` over the N conjugate-paired coordinates, the output ``C^* x``, and the discretisation bilinear
-at step dt.
+Symbols are those of the S4 papers: H channels, N state size (N/2 conjugate pairs are stored), L taps. The state matrix
+is ``A = diag(w) - P Q^*`` over the N conjugate-paired coordinates, the output is ``C^* x``, and the discretisation is
+bilinear at step dt.
 
-Reference: Gu, Goel & Ré, Efficiently Modeling Long Sequences with Structured State Spaces (ICLR 2022), sections 3 and C.
+Reference: Gu, Goel & Ré, Efficiently Modeling Long Sequences with Structured State Spaces (ICLR 2022), section 3 and
+appendix C.
 """
 
 from typing import NamedTuple
@@ -85,7 +86,8 @@ def ssm_kernel(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Te
     residues = torch.stack([B * C, B * Q, P * C, P * Q])
     spans = _spans(len(nodes.factor), max(1, _CAUCHY_CHUNK // (2 * poles.numel())))
     spectrum = torch.cat([_generating_function(dt, poles, residues, nodes, span) for span in spans], dim=-1)
-    return torch.fft.irfft(spectrum, n=nodes.taps)
+    kernel: Tensor = torch.fft.irfft(spectrum, n=nodes.taps)
+    return kernel
 
 
 def _pair(half: Tensor) -> Tensor:
@@ -105,7 +107,8 @@ def _generating_function(dt: Tensor, poles: Tensor, residues: Tensor, nodes: Nod
         cauchy = (numerator[:, None] - beta[:, None] * _pair(poles)[:, None, :]).reciprocal()
         bc, bq, pc, pq = torch.einsum("khn,hln->khl", _pair(residues), cauchy)
         scale = dt[:, None] * beta
-        return factor * dt[:, None] * (bc - scale * bq * pc / (1 + scale * pq))
+        spectrum: Tensor = factor * dt[:, None] * (bc - scale * bq * pc / (1 + scale * pq))
+        return spectrum
 
     if torch.is_grad_enabled() and any(t.requires_grad for t in (dt, poles, residues)):
         result: Tensor = checkpoint(evaluate, dt, poles, residues, use_reentrant=False)
@@ -145,8 +148,8 @@ def long_conv(u: Tensor, kernel: Tensor, D: Tensor) -> Tensor:
     signal = u.to(torch.promote_types(u.dtype, torch.float32))
     n = good_fft_length(length + kernel.shape[-1] - 1)
     spectrum = torch.fft.rfft(signal, n=n) * torch.fft.rfft(kernel.to(signal.dtype), n=n)
-    y = torch.fft.irfft(spectrum, n=n)[..., :length]
-    return (y + D.to(signal.dtype)[:, None] * signal).to(u.dtype)
+    y: Tensor = torch.fft.irfft(spectrum, n=n)[..., :length] + D.to(signal.dtype)[:, None] * signal
+    return y.to(u.dtype)
 
 
 class Recurrence(NamedTuple):
@@ -163,9 +166,7 @@ class Recurrence(NamedTuple):
     C: Tensor
 
 
-def recurrence(
-    log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor, length: int
-) -> Recurrence:
+def recurrence(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor, length: int) -> Recurrence:
     """The recurrence whose first `length` impulse responses are `ssm_kernel`'s taps.
 
     ``A_bar = (I - dt/2 A)^-1 (I + dt/2 A)``, ``B_bar = (I - dt/2 A)^-1 dt B``, and C is solved back from

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vis4mer.config import DecoderConfig, Nodes
 from vis4mer.errors import ConfigError
-from vis4mer.models.s4 import S4
+from vis4mer.models.s4 import S4, SSMConv
 
 
 class Block(nn.Module):
@@ -51,7 +51,8 @@ class S4Decoder(nn.Module):
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """The A, B and dt parameters of every block, for an optimiser group of their own."""
-        return [p for block in self.blocks for p in block.s4.conv.ssm_parameters()]
+        layers = [module for module in self.modules() if isinstance(module, SSMConv)]
+        return [parameter for layer in layers for parameter in layer.ssm_parameters()]
 
     def forward(self, features: Tensor) -> Tensor:
         """Classifies a sequence.
@@ -70,7 +71,8 @@ class S4Decoder(nn.Module):
         x = self.input(features)
         for block in self.blocks:
             x = block(x)
-        return self.output(x.mean(dim=1))
+        logits: Tensor = self.output(x.mean(dim=1))
+        return logits
 
     def _check(self, features: Tensor) -> None:
         shape, config = tuple(features.shape), self.config

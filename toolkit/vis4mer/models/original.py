@@ -8,6 +8,7 @@ gives the numbers it was trained with.
 import math
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,21 +19,16 @@ from vis4mer.errors import CheckpointError
 _SSM = "s4_layers.{}.kernel.krylov."
 
 
-def is_original(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of the published code, with or without DataParallel's ``module.``."""
-    return any(re.fullmatch(r"(module\.)?s4_layers\.\d+\.kernel\.krylov\.nodes", name) for name in state)
-
-
-def strip_parallel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Removes the ``module.`` that DataParallel puts before every name."""
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+def find_prefix(state: Mapping[str, Tensor]) -> str | None:
+    """What stands before every name, such as DataParallel's ``module.``; None where the names are not these."""
+    return next((name.removesuffix("s4_layers.0.D") for name in state if name.endswith("s4_layers.0.D")), None)
 
 
 def infer_config(state: Mapping[str, Tensor]) -> DecoderConfig:
     """Reads the sizes off the tensors; l_max, which the published code never stores, off the root of unity.
 
     Args:
-        state: the published code's names, without ``module.``.
+        state: the published code's names, without prefix.
 
     Raises:
         CheckpointError: a tensor that the sizes are read from is missing or malformed.
@@ -58,62 +54,73 @@ def infer_config(state: Mapping[str, Tensor]) -> DecoderConfig:
     )
 
 
-def convert(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
-    """Renames the published code's tensors to those of `vis4mer.models.decoder.S4Decoder`.
+class Converted(NamedTuple):
+    """A state dict under this project's names.
+
+    Attributes:
+        state: tensors by the names of `vis4mer.models.decoder.S4Decoder`.
+        names: what the published code calls each of them.
+    """
+
+    state: dict[str, Tensor]
+    names: dict[str, str]
+
+
+def convert(state: Mapping[str, Tensor], config: DecoderConfig) -> Converted:
+    """Renames the published code's tensors.
 
     Args:
-        state: the published code's names, without ``module.``.
+        state: the published code's names, without prefix.
         config: as `infer_config` gives it.
 
     Raises:
         CheckpointError: a tensor is missing, or one is left that the published code does not have.
     """
-    left = dict(state)
+    converted = Converted({}, {})
+    left = set(state)
 
-    def take(name: str, dims: int) -> Tensor:
+    def take(name: str, *targets: str, dims: int) -> None:
+        """Moves one tensor; where it holds several, as B holds B and P, they lie along its second axis."""
         tensor = _get(state, name, dims)
-        left.pop(name, None)
-        return tensor
+        left.discard(name)
+        parts = [tensor] if len(targets) == 1 else list(tensor.unbind(1))
+        if len(parts) != len(targets):
+            raise CheckpointError(f"key {name!r}: shape {tuple(tensor.shape)} must be [H, 2, N/2, 2]")
+        for target, part in zip(targets, parts, strict=True):
+            converted.state[target], converted.names[target] = part, name
 
-    linears = {"output": "decoder"} | ({"input": "encoder"} if config.d_input != config.d_model else {})
-    if config.d_input == config.d_model:  # present in every checkpoint, applied in none of these
-        take("encoder.weight", 2), take("encoder.bias", 1)
-    result: dict[str, Tensor] = {}
     for i in range(config.n_layers):
-        block, ssm = f"blocks.{i}.", _SSM.format(i)
-        linears |= {f"{block}norm": f"norms.{i}", f"{block}reduce": f"linears.{i}"}
-        B, C = take(f"{ssm}B", 4), take(f"{ssm}C", 4)
-        for name, tensor in (("B", B), ("C", C)):
-            if tensor.shape[1] != 2:
-                raise CheckpointError(f"{ssm}{name}: shape {tuple(tensor.shape)} must be [H, 2, N/2, 2]")
-        result |= {
-            f"{block}s4.conv.B": B[:, 0],
-            f"{block}s4.conv.P": B[:, 1],
-            f"{block}s4.conv.C": C[:, 0],
-            f"{block}s4.conv.Q": C[:, 1],
-            f"{block}s4.conv.log_dt": take(f"{ssm}log_dt", 1),
-            f"{block}s4.conv.w": take(f"{ssm}w", 2),
-            f"{block}s4.conv.omega": take(f"{ssm}nodes", 2),
-            f"{block}s4.conv.z": take(f"{ssm}z", 2),
-            f"{block}s4.conv.D": take(f"s4_layers.{i}.D", 1),
-            f"{block}s4.output.weight": take(f"s4_layers.{i}.output_linear.weight", 2),
-            f"{block}s4.output.bias": take(f"s4_layers.{i}.output_linear.bias", 2)[:, 0],
-        }
-    for ours, theirs in linears.items():
-        result[f"{ours}.weight"] = take(f"{theirs}.weight", 1 if theirs.startswith("norms") else 2)
-        result[f"{ours}.bias"] = take(f"{theirs}.bias", 1)
-    if left:
-        raise CheckpointError(
-            f"unexpected key {min(left)!r}: the published ViS4mer has none of that name; "
-            "remove what is not of the model"
-        )
-    return result
+        block, layer, ssm = f"blocks.{i}.", f"s4_layers.{i}.", _SSM.format(i)
+        conv = f"{block}s4.conv."
+        take(f"{ssm}B", f"{conv}B", f"{conv}P", dims=4)
+        take(f"{ssm}C", f"{conv}C", f"{conv}Q", dims=4)
+        take(f"{ssm}log_dt", f"{conv}log_dt", dims=1)
+        take(f"{ssm}w", f"{conv}w", dims=2)
+        take(f"{ssm}nodes", f"{conv}omega", dims=2)
+        take(f"{ssm}z", f"{conv}z", dims=2)
+        take(f"{layer}D", f"{conv}D", dims=1)
+        take(f"{layer}output_linear.weight", f"{block}s4.output.weight", dims=2)
+        take(f"{layer}output_linear.bias", f"{block}s4.output.bias", dims=2)
+        bias = f"{block}s4.output.bias"
+        converted.state[bias] = converted.state[bias].flatten()  # stored as [H, 1]
+        for ours, theirs, dims in (("norm", "norms", 1), ("reduce", "linears", 2)):
+            take(f"{theirs}.{i}.weight", f"{block}{ours}.weight", dims=dims)
+            take(f"{theirs}.{i}.bias", f"{block}{ours}.bias", dims=1)
+    take("decoder.weight", "output.weight", dims=2)
+    take("decoder.bias", "output.bias", dims=1)
+    if config.d_input != config.d_model:
+        take("encoder.weight", "input.weight", dims=2)
+        take("encoder.bias", "input.bias", dims=1)
+    # Every checkpoint holds `encoder`; where the widths are equal the published code never applies it.
+    if foreign := left - {"encoder.weight", "encoder.bias"}:
+        raise CheckpointError(f"key {min(foreign)!r} is not of the published ViS4mer; remove what is not of the model")
+    return converted
 
 
 def _get(state: Mapping[str, Tensor], name: str, dims: int) -> Tensor:
     tensor = state.get(name)
     if tensor is None:
-        raise CheckpointError(f"missing key {name!r}: the file is not a whole ViS4mer state dict; save it again")
+        raise CheckpointError(f"key {name!r} is missing: the file is not a whole ViS4mer state dict; save it again")
     if tensor.dim() != dims:
         raise CheckpointError(f"key {name!r}: shape {tuple(tensor.shape)} must have {dims} dimensions")
-    return tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor
+    return tensor.detach().to(torch.float32)

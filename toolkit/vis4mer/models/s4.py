@@ -32,7 +32,8 @@ class SSMConv(nn.Module):
     """A long convolution whose kernel is generated from a state space, with a skip: [B, H, L] to [B, H, L].
 
     Complex parameters are stored as real pairs [..., 2], so that they survive casting and safetensors. `C` is the
-    paper's C~ (`vis4mer_kernels.reference.ssm_kernel`), as in the published code, which never corrects it for other lengths.
+    paper's C~ (`vis4mer_kernels.reference.ssm_kernel`), as in the published code, which never corrects
+    it for other lengths.
 
     Args:
         channels: H.
@@ -87,8 +88,9 @@ class SSMConv(nn.Module):
 
     def recurrence(self) -> reference.Recurrence:
         """The same map as a recurrence, in double precision; exact for ``nodes="exact"`` only."""
-        doubled = (t.to(torch.complex128 if t.is_complex() else torch.float64) for t in self._state_space())
-        return reference.recurrence(*doubled, length=self.length)
+        log_dt, *parameters = self._state_space()
+        w, B, C, P, Q = (parameter.to(torch.complex128) for parameter in parameters)
+        return reference.recurrence(log_dt.double(), w, B, C, P, Q, self.length)
 
     def forward(self, u: Tensor) -> Tensor:
         """Convolves u [B, H, L], L at most the trained length, causally along L and adds ``D u``."""

@@ -1,0 +1,69 @@
+"""One way into every checkpoint: a folder of this project's, or a state dict of the published ViS4mer."""
+
+import json
+from pathlib import Path
+
+from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.errors import CheckpointError, ConfigError
+from vis4mer.models import original
+from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
+from vis4mer.models.weights import fill, read_state_dict
+
+# The head of a checkpoint that names none.
+DEFAULT_HEAD = "decoder"
+
+
+def load_checkpoint(path: str | Path) -> Vis4mer:
+    """Loads a model in evaluation mode on the CPU.
+
+    Args:
+        path: a folder with `config.json` and `model.safetensors`, or a file with a state dict of the published code:
+            plain, of DataParallel (``module.``), or nested under ``state_dict`` with any common prefix, in fp32, fp16
+            or bf16. The latter gives a model without encoder and with one head named "decoder"; a single output is
+            taken as a regression.
+
+    Raises:
+        CheckpointError: the path is no checkpoint, is damaged, or does not fit; one line with the file, key and remedy.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder; give a checkpoint folder or a .pt state dict")
+    model = _load_folder(path) if path.is_dir() else _load_original(path)
+    return model.eval()
+
+
+def _load_folder(path: Path) -> Vis4mer:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path}: has no {name}; a checkpoint folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    config = path / CONFIG_FILE
+    try:
+        ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8")))
+        return Vis4mer.from_pretrained(path)
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise CheckpointError(f"{config}: not readable as JSON ({error}); restore the file") from None
+    except ConfigError as error:
+        raise CheckpointError(f"{config}: {error}") from None
+
+
+def _load_original(path: Path) -> Vis4mer:
+    state = read_state_dict(path)
+    prefix = original.find_prefix(state)
+    if prefix is None:
+        raise CheckpointError(
+            f"{path}: no key 's4_layers.0.D'; only state dicts of the published ViS4mer come as a single file, "
+            "a checkpoint of this project is a folder"
+        )
+    if foreign := sorted(name for name in state if not name.startswith(prefix)):
+        raise CheckpointError(f"{path}: key {foreign[0]!r} is outside {prefix!r}; remove what is not of the model")
+    try:
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        decoder = original.infer_config(state)
+        head = HeadConfig(decoder, "regression" if decoder.d_output == 1 else "classification")
+        model = Vis4mer(ModelConfig({DEFAULT_HEAD: head}, encoder=None))
+        converted = original.convert(state, decoder)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    names = {ours: prefix + theirs for ours, theirs in converted.names.items()}
+    fill(model.heads[DEFAULT_HEAD], converted.state, path, names)
+    return model

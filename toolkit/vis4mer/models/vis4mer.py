@@ -1,0 +1,104 @@
+"""The whole model: a frame encoder, and one or more S4 decoders over its tokens."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vis4mer.config import ModelConfig
+from vis4mer.errors import ConfigError
+from vis4mer.models.decoder import S4Decoder
+from vis4mer.models.encoder import FrameEncoder
+from vis4mer.models.weights import fill, read_state_dict
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class Vis4mer(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="vis4mer",
+    tags=["video-classification", "state-space-model"],
+    license="apache-2.0",
+    pipeline_tag="video-classification",
+):
+    """Frames in, logits of every head out; saved as a folder with `config.json` and `model.safetensors`.
+
+    Args:
+        config: a `ModelConfig`, or its JSON form as `from_pretrained` reads it. The weights start random.
+        frame_encoder: an encoder to use instead of a random one; its configuration must equal ``config.encoder``.
+
+    Raises:
+        ConfigError: a value breaks its rule, or `frame_encoder` is not the configured one.
+
+    Reference: Islam & Bertasius, Long Movie Clip Classification with State-Space Video Models (ECCV 2022).
+    """
+
+    def __init__(self, config: ModelConfig | Mapping[str, Any], frame_encoder: FrameEncoder | None = None) -> None:
+        super().__init__()
+        self.config = config if isinstance(config, ModelConfig) else ModelConfig.from_dict(config)
+        if frame_encoder is None and self.config.encoder is not None:
+            frame_encoder = FrameEncoder(self.config.encoder, self.config.preprocessing)
+        given = None if frame_encoder is None else frame_encoder.config
+        if given != self.config.encoder:
+            raise ConfigError(f"frame_encoder={given}: must be the configured {self.config.encoder}")
+        self.encoder = frame_encoder
+        self.heads = nn.ModuleDict({name: S4Decoder(head.decoder) for name, head in self.config.heads.items()})
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Encodes frames uint8 [N, H, W, 3] to tokens float32 [N, P, D].
+
+        Raises:
+            ConfigError: this model holds decoders only.
+        """
+        if self.encoder is None:
+            raise ConfigError("encoder=None: this checkpoint holds decoders only and takes features, not frames")
+        tokens: Tensor = self.encoder(frames)
+        return tokens
+
+    def forward(self, features: Tensor, head: str | None = None) -> Tensor:
+        """Runs one head on features [B, L, D], giving logits [B, d_output].
+
+        Args:
+            features: the tokens of a window's frames, one frame after the other.
+            head: its name; may be left out where there is only one.
+
+        Raises:
+            ConfigError: no such head, or none named where there are several.
+        """
+        if head is None and len(self.heads) == 1:
+            (head,) = self.heads
+        if head is None or head not in self.heads:
+            raise ConfigError(f"head={head!r}: must be one of {', '.join(self.heads)}")
+        logits: Tensor = self.heads[head](features)
+        return logits
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes both files under temporary names first, so that a reader never meets half of one."""
+        weights, config = save_directory / WEIGHTS_FILE, save_directory / CONFIG_FILE
+        temporary = {weights: save_directory / f".{WEIGHTS_FILE}", config: save_directory / f".{CONFIG_FILE}"}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        try:
+            save_file(state, temporary[weights], metadata={"format": "pt"})
+            temporary[config].write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
+            for final, written in temporary.items():
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
+                written.replace(final)
+        finally:
+            for written in temporary.values():
+                written.unlink(missing_ok=True)
+
+    @classmethod
+    def _load_as_safetensor(  # type: ignore[override]
+        cls, model: "Vis4mer", model_file: str, map_location: str, strict: bool
+    ) -> "Vis4mer":
+        """The mixin's loading step, with this project's checks: it is always strict."""
+        fill(model, read_state_dict(Path(model_file)), Path(model_file))
+        return model.to(map_location)
