@@ -7,7 +7,7 @@ from vis4mer.config import HeadConfig, ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import original
 from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
-from vis4mer.models.weights import fill, read_state_dict
+from vis4mer.models.weights import fill, first_line, read_state_dict
 
 # The head of a checkpoint that names none.
 DEFAULT_HEAD = "decoder"
@@ -36,14 +36,13 @@ def _load_folder(path: Path) -> Vis4mer:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (path / name).is_file():
             raise CheckpointError(f"{path}: has no {name}; a checkpoint folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
-    config = path / CONFIG_FILE
+    config, weights = path / CONFIG_FILE, path / WEIGHTS_FILE
     try:
-        ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8")))
-        return Vis4mer.from_pretrained(path)
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise CheckpointError(f"{config}: not readable as JSON ({error}); restore the file") from None
-    except ConfigError as error:
-        raise CheckpointError(f"{config}: {error}") from None
+        model = Vis4mer(ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8"))))
+    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not a valid configuration
+        raise CheckpointError(f"{config}: {first_line(error)}; restore the file") from None
+    fill(model, read_state_dict(weights), weights)
+    return model
 
 
 def _load_original(path: Path) -> Vis4mer:

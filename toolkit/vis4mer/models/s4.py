@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from vis4mer_kernels import reference
 
 from vis4mer.config import Nodes
 from vis4mer.models.hippo import legs_nplr
+from vis4mer_kernels import reference
 
 # Range of the step dt at initialisation, log-uniform over the channels (S4 paper, section D.2).
 DT_MIN, DT_MAX = 1e-3, 1e-1
