@@ -1,0 +1,57 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vis4mer.training.atomic import atomic_file
+
+_WRITE_HALF_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from vis4mer.training.atomic import atomic_file
+with atomic_file(Path(sys.argv[1])) as file:
+    file.write(b"new " * 100_000)
+    file.flush()
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with atomic_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(path) as file:
+        file.write(b"new")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_kill_in_mid_write_leaves_what_was_there(tmp_path: Path, existed: bool) -> None:
+    path = tmp_path / "file"
+    if existed:
+        path.write_bytes(b"old")
+    with subprocess.Popen([sys.executable, "-c", _WRITE_HALF_AND_WAIT, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        os.kill(writer.pid, signal.SIGKILL)
+    assert path.exists() == existed
+    if existed:
+        assert path.read_bytes() == b"old"
+    with atomic_file(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
