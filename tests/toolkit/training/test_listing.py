@@ -16,7 +16,8 @@ def write(folder: Path, text: str, *videos: str) -> Path:
 
 
 def test_a_classification_listing(tmp_path: Path) -> None:
-    text = f'path,label,gap,split\na b.mp4,yes,3,train\n"c,d.mp4",no,4,train\n{tmp_path}/é.mp4,yes,5,val\nx.mp4,no,6,test\n'
+    rows = ["path,label,gap,split", "a b.mp4,yes,3,train", '"c,d.mp4",no,4,train', f"{tmp_path}/é.mp4,yes,5,val"]
+    text = "\n".join([*rows, "x.mp4,no,6,test"])
     listing = Listing.read(write(tmp_path, text, "a b.mp4", "c,d.mp4", "é.mp4", "x.mp4"))
     assert (listing.task, listing.labels) == ("classification", ("no", "yes"))
     assert listing.split("train") == (
