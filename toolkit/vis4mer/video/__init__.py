@@ -1,1 +1,5 @@
 """Videos in: which frames to take, how to decode only those, and two readers that agree."""
+
+from vis4mer.video.reader import Damage, FrameBatch, VideoDecoder, VideoInfo, VideoReader, open_video
+
+__all__ = ["Damage", "FrameBatch", "VideoDecoder", "VideoInfo", "VideoReader", "open_video"]
