@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.errors import BundleError
 from vis4mer.runtime.bundle import Bundle, BundleWriter

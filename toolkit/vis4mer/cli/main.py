@@ -1,13 +1,47 @@
 """The `vis4mer` command: a group of thin commands whose heavy imports happen when one of them runs."""
 
+import importlib
 import sys
+from typing import Any
 
 import click
 
 from vis4mer import __version__
+from vis4mer.cli.console import say
+from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
+from vis4mer.errors import Vis4merError
+
+# Every command is the function of its name in the module of its name.
+_COMMANDS = ("run", "train")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a command's module when it is needed, and turns the user's errors into one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"vis4mer.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with immediate_interrupt():
+            return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Vis4merError as error:
+            say("error", str(error))
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vis4mer")
 def main() -> None:
     """Classify long videos: train, export and run ViS4mer models."""

@@ -1,0 +1,180 @@
+import math
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vis4mer
+from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
+from vis4mer.runtime.bundle import BundleWriter
+
+
+def naive(model: Any, colours: Sequence[tuple[int, int, int]], starts: Sequence[int]) -> dict[str, Any]:
+    """The movie's prediction from all its frames at once: encode, cut, pad, run, average."""
+    frames = np.stack([np.full((8, 8, 3), colour, np.uint8) for colour in colours])
+    tokens = model.encode(frames)
+    padded = np.concatenate([tokens, np.zeros((max(0, 5 - len(tokens)), 2, 4), np.float32)])
+    windows = np.stack([padded[start : start + 5].reshape(10, 4) for start in starts])
+    powers = np.exp(model.head("colour", windows))
+    return {"colour": powers / powers.sum(1, keepdims=True), "light": model.head("light", windows)[:, 0]}
+
+
+def colours(n: int) -> list[tuple[int, int, int]]:
+    return [(250 - 20 * i, 10, 5 + 20 * i) for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "stride", "starts"),
+    [(12, None, [0, 2, 4, 6, 7]), (12, 1.0, list(range(8))), (11, 3.0, [0, 3, 6]), (5, 2.0, [0]), (3, 2.0, [0])],
+)
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_a_movie_gets_what_all_its_frames_at_once_would_give(
+    tiny_bundle: Path,
+    tiny_model: Any,
+    make_video: Any,
+    tmp_path: Path,
+    n_frames: int,
+    stride: float | None,
+    starts: list[int],
+    batch_size: int,
+) -> None:
+    video = make_video(tmp_path / "movie.mkv", colours(n_frames))
+    prediction = vis4mer.load(tiny_bundle, device="cpu")(video, stride=stride, batch_size=batch_size)
+    expected = naive(tiny_model, colours(n_frames), starts)
+
+    assert [w.start for w in prediction.windows] == starts
+    assert [w.end for w in prediction.windows] == [min(start + 5, n_frames) for start in starts]
+    windows = np.array([w.probabilities for w in prediction.windows])
+    np.testing.assert_allclose(windows, expected["colour"], atol=1e-6)
+    mean = expected["colour"].mean(0)
+    np.testing.assert_allclose(list(prediction.probabilities.values()), mean, atol=1e-6)
+    assert prediction.label == ["reddish", "greenish", "bluish"][int(expected["colour"].sum(0).argmax())]
+    light = prediction.heads["light"]
+    assert light.value == pytest.approx(expected["light"].mean(), abs=1e-6)
+    assert [w.value for w in light.windows] == pytest.approx(expected["light"].tolist(), abs=1e-6)
+    assert (light.label, light.probabilities) == (None, {})
+    assert (prediction.frames, prediction.duration) == (n_frames, n_frames)
+
+
+def test_every_frame_is_encoded_once_however_windows_overlap(tiny_bundle: Path, movie: Path) -> None:
+    classifier = vis4mer.load(tiny_bundle, device="cpu")
+    encode, sizes = classifier._runners["encoder"], []
+
+    def counting(frames: Any) -> Any:
+        sizes.append(len(frames))
+        return encode(frames)
+
+    classifier._runners = {**classifier._runners, "encoder": counting}
+    seen = []
+    classifier(movie, stride=1.0, batch_size=5, progress=lambda done, expected: seen.append((done, expected)))
+    assert sum(sizes) == 12
+    assert max(sizes) <= 5
+    assert seen[-1] == (12, 12)
+    assert [done for done, _ in seen] == [0, *np.cumsum(sizes).tolist()]
+
+
+def test_the_dictionary_is_the_json_contract(tiny_bundle: Path, movie: Path) -> None:
+    values = vis4mer.load(tiny_bundle, device="cpu")(movie, video_decoder="pyav").to_dict()
+    assert values["video"] == str(movie)
+    assert values["bundle"] == str(tiny_bundle)
+    assert (values["video_decoder"], values["device"], values["duration"]) == ("pyav", "cpu", 12.0)
+    assert list(values["heads"]) == ["colour", "light"]
+    colour, light = values["heads"].values()
+    assert set(colour) == {"label", "probabilities", "windows"}
+    assert list(colour["probabilities"]) == ["reddish", "greenish", "bluish"]
+    assert math.isclose(sum(colour["probabilities"].values()), 1)
+    assert set(colour["windows"][0]) == {"start", "end", "probabilities"}
+    assert set(light) == {"value", "windows"}
+    assert set(light["windows"][0]) == {"start", "end", "value"}
+
+
+def test_threads_may_share_a_classifier(tiny_bundle: Path, make_video: Any, tmp_path: Path) -> None:
+    classifier = vis4mer.load(tiny_bundle, device="cpu")
+    videos = [make_video(tmp_path / f"{i}.mkv", [(20 * i, 40, 200 - 20 * i)] * 7) for i in range(6)]
+    alone = [classifier(video).to_dict() for video in videos]
+    together: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: together.update({i: classifier(videos[i]).to_dict()})) for i in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[i] for i in range(6)] == alone
+
+
+@pytest.mark.parametrize(("stride", "batch_size"), [(0.0, 1), (-1.0, 1), (math.nan, 1), (math.inf, 1), (None, 0)])
+def test_arguments_are_validated(tiny_bundle: Path, movie: Path, stride: float | None, batch_size: int) -> None:
+    with pytest.raises(ConfigError, match=r"stride|batch_size"):
+        vis4mer.load(tiny_bundle, device="cpu")(movie, stride=stride, batch_size=batch_size)
+
+
+def test_an_output_that_is_not_finite_is_no_label(
+    tiny_bundle: Path, tiny_model: Any, tiny_config: Any, movie: Path, tmp_path: Path
+) -> None:
+    broken = type(tiny_model)(tiny_model.to_tokens, {n: w * np.nan for n, w in tiny_model.to_logits.items()})
+    with BundleWriter(tmp_path / "broken") as writer:
+        writer.path("encoder.onnx").write_bytes(tiny_model.onnx_encoder())
+        for name in tiny_config.heads:
+            writer.path(f"{name}.onnx").write_bytes(broken.onnx_head(name))
+        writer.commit(format="onnx", precision="fp32", model=tiny_config)
+    with pytest.raises(Vis4merError, match=r"head='colour': gave a non-finite output at 0\.0 s"):
+        vis4mer.load(tmp_path / "broken", device="cpu")(movie)
+
+
+def test_an_altered_graph_never_reaches_the_backend(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    graph = bytearray((bundle / "colour.onnx").read_bytes())
+    graph[-20] ^= 1
+    (bundle / "colour.onnx").write_bytes(graph)
+    with pytest.raises(BundleError, match="sha256"):
+        vis4mer.load(bundle, device="cpu")
+
+
+def test_graphs_that_do_not_fit_the_manifest_are_an_error(
+    tiny_model: Any, tiny_config: Any, movie: Path, tmp_path: Path
+) -> None:
+    with BundleWriter(tmp_path / "swapped") as writer:
+        writer.path("encoder.onnx").write_bytes(tiny_model.onnx_encoder())
+        writer.path("colour.onnx").write_bytes(tiny_model.onnx_head("light"))
+        writer.path("light.onnx").write_bytes(tiny_model.onnx_head("colour"))
+        writer.commit(format="onnx", precision="fp32", model=tiny_config)
+    with pytest.raises(BundleError, match=r"graph='colour': gave shape \(\d, 1\) where .* says \(\d, 3\)"):
+        vis4mer.load(tmp_path / "swapped", device="cpu")(movie)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "CPU", "", "cuda:9999", "cpu\n"])
+def test_a_device_that_is_none_is_an_error(tiny_bundle: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="must be auto, cpu, cuda or cuda:N"):
+        vis4mer.load(tiny_bundle, device=name)
+
+
+def test_an_absent_gpu_is_an_error_and_auto_says_why_it_is_not_used(
+    tiny_bundle: Path, movie: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vis4mer.runtime.device._probe_driver", lambda: ((), "there is no NVIDIA driver"))
+    with pytest.raises(DeviceError, match="device='cuda:0': there is no NVIDIA driver; use --device cpu or auto"):
+        vis4mer.load(tiny_bundle, device="cuda")
+    prediction = vis4mer.load(tiny_bundle)(movie)
+    assert (prediction.device, prediction.device_reason) == ("cpu", "there is no NVIDIA driver")
+
+
+def test_paths_that_are_no_model_are_one_line_errors(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match="does not exist"):
+        vis4mer.load(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match=r"holds neither manifest\.json nor config\.json"):
+        vis4mer.load(tmp_path / "empty")
+    with pytest.raises(BundleError, match="cannot be read"):
+        vis4mer.load(tmp_path / ("x" * 300))
+
+
+def test_a_checkpoint_of_decoders_only_says_what_is_missing() -> None:
+    pytest.importorskip("torch")
+    original = Path(__file__).parents[2] / "resources" / "original" / "lvu-small" / "checkpoint.pt"
+    with pytest.raises(CheckpointError, match="holds decoders only"):
+        vis4mer.load(original, device="cpu")

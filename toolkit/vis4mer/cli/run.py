@@ -1,0 +1,148 @@
+"""`vis4mer run`: movies in, predictions out."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from vis4mer.cli.console import printable, say, show_log_messages
+from vis4mer.errors import Vis4merError
+
+if TYPE_CHECKING:
+    from rich.progress import Task
+
+    from vis4mer.cli.report import FormName
+    from vis4mer.runtime.classifier import Progress
+
+
+def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.lower().endswith((".png", ".html")):
+        raise click.BadParameter("must end in .png or .html")
+    return value
+
+
+@click.command()
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option("--bundle", metavar="DIR", help="Bundle or checkpoint; the installed sample bundle where not given.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run the model."
+)
+@click.option(
+    "--video-decoder",
+    type=click.Choice(["auto", "dali", "pyav"]),
+    default="auto",
+    show_default=True,
+    help="What reads the video; auto goes by the machine and the codec.",
+)
+@click.option("--stride", type=float, metavar="S", help="Seconds between windows; the model's own where not given.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Frames at once."
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the results there instead of to stdout.")
+@click.option(
+    "--output-format", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
+)
+@click.option(
+    "--timeline",
+    metavar="FILE.png|FILE.html",
+    callback=_timeline_file,
+    help="Draw the probabilities over the movie, with thumbnails.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no warnings on stderr.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    videos: tuple[str, ...],
+    bundle: str | None,
+    device: str,
+    video_decoder: Literal["auto", "dali", "pyav"],
+    stride: float | None,
+    batch_size: int,
+    output: str | None,
+    output_format: "FormName",
+    timeline: str | None,
+    quiet: bool,
+) -> None:
+    """Say what a model sees in each VIDEO.
+
+    A video that fails is reported on stderr, the others are still done, and the exit code is 1.
+    """
+    if timeline is not None and len(videos) > 1:
+        raise click.UsageError("--timeline draws one video; run vis4mer once for each")
+    show_log_messages(quiet)
+
+    from vis4mer.cli.report import report_form
+    from vis4mer.runtime.classifier import load
+    from vis4mer.runtime.files import check_writable
+
+    for path in (output, timeline):
+        if path is not None:
+            check_writable(path)
+    classifier = load(bundle, device=device)
+    lines: list[str] = []
+    write = _print if output is None else lines.append
+    form = report_form(output_format, len(videos) > 1, on_terminal=output is None and sys.stdout.isatty())
+    write(form.begin)
+    between, failed = "", False
+    for number, video in enumerate(videos, start=1):
+        title = printable(video) if len(videos) == 1 else f"{number}/{len(videos)} {printable(video)}"
+        try:
+            with _progress(title, shown=not quiet and sys.stderr is not None and sys.stderr.isatty()) as progress:
+                prediction = classifier(
+                    video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress
+                )
+            write(between + form.item(prediction))
+            between = form.between
+            if prediction.damage and not quiet:
+                say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
+        except Vis4merError as error:
+            say("error", str(error))
+            failed = True
+    write(form.end)
+    if output is not None:
+        _save(output, "".join(lines))
+    ctx.exit(1 if failed else 0)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _save(output: str, text: str) -> None:
+    """Writes the results to their file; if that fails after all, to stdout, so that the work is not lost."""
+    from vis4mer.runtime.files import write_atomically
+
+    try:
+        write_atomically(output, text.encode("utf-8", "surrogateescape"))
+    except Vis4merError:
+        _print(text)
+        raise
+
+
+@contextmanager
+def _progress(title: str, shown: bool) -> Iterator["Progress | None"]:
+    """A bar on stderr with frames, frames a second and the time left."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(TextColumn):
+        def render(self, task: "Task") -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.1f} frames/s")
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} frames", markup=False),
+        Rate(""),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, expected: bar.update(task, completed=done, total=max(done, expected))

@@ -1,0 +1,220 @@
+"""From a movie file to a prediction."""
+
+import dataclasses
+import importlib.resources
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis4mer.config import ModelConfig
+from vis4mer.errors import BundleError, CheckpointError, ConfigError
+from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
+from vis4mer.runtime.device import Device, on_device
+from vis4mer.runtime.eager import eager_runners, load_model
+from vis4mer.runtime.onnx import OnnxRunner
+from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
+from vis4mer.runtime.runner import Runner
+from vis4mer.runtime.windows import Window, cut_windows, stride_in_frames
+from vis4mer.video.reader import VideoDecoder, VideoReader, open_video
+
+__all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "load"]
+
+Progress = Callable[[int, int], None]
+
+_CHECKPOINT_CONFIG = "config.json"
+_SAMPLE_BUNDLE = "vis4mer_sample_bundle"
+
+
+def load(path: str | os.PathLike[str] | None = None, device: str = "auto") -> "Classifier":
+    """Loads a model for prediction.
+
+    Args:
+        path: of a bundle (directory with ``manifest.json``) or a checkpoint (directory with ``config.json``, or a
+            file); the sample bundle that is installed with this package where not given.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes the first GPU if there is one that works.
+
+    Raises:
+        BundleError: the bundle is incomplete, altered, or of a format that cannot run here.
+        CheckpointError: the checkpoint cannot be read, or holds no encoder.
+        DeviceError: the asked device is absent or unusable.
+        MissingDependencyError: the checkpoint needs PyTorch, or the bundle ONNX Runtime.
+    """
+    source = sample_bundle() if path is None else Path(path)
+    config, build = _open_bundle(source) if is_bundle(source) else _open_checkpoint(source)
+    if config.encoder is None:
+        rule = "holds decoders only, and a movie needs a frame encoder too"
+        raise CheckpointError(
+            f"bundle={str(source)!r}: {rule}; train a model with an encoder, or export one that has it"
+        )
+    runners, used, reason = on_device(device, build)
+    return Classifier(config, runners, source=str(source), device=used, device_reason=reason)
+
+
+def sample_bundle() -> Path:
+    """Path of the sample bundle that is installed with this package."""
+    return Path(str(importlib.resources.files(_SAMPLE_BUNDLE) / MANIFEST)).parent
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether `path` is a bundle, as opposed to a checkpoint.
+
+    Raises:
+        BundleError: it is neither.
+    """
+    try:
+        if (path / MANIFEST).exists():
+            return True
+        if path.is_file() or (path / _CHECKPOINT_CONFIG).exists():
+            return False
+        missing = f"holds neither {MANIFEST} nor {_CHECKPOINT_CONFIG}" if path.exists() else "does not exist"
+    except OSError as error:
+        missing = f"cannot be read: {error.strerror}"
+    rule = "give a bundle directory, a checkpoint directory or a checkpoint file"
+    raise BundleError(f"bundle={str(path)!r}: {missing}; {rule}")
+
+
+def _open_bundle(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:
+    bundle = Bundle.open(path)
+    if bundle.format != "onnx":
+        rule = "is not one that this version can run; export the checkpoint with --format onnx"
+        raise BundleError(f"bundle={str(path)!r}: format={bundle.format!r} {rule}")
+
+    def build(device: Device) -> dict[str, Runner]:
+        return {name: OnnxRunner(bundle.read(bundle.file_of(name)), name, device) for name in bundle.graphs}
+
+    return bundle.model, build
+
+
+def _open_checkpoint(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:
+    model = load_model(path)
+
+    def build(device: Device) -> dict[str, Runner]:
+        return dict(eager_runners(model, device))
+
+    return model.config, build
+
+
+class Classifier:
+    """A loaded model; call it with a movie.
+
+    Calls share nothing but the graphs, so one classifier may be called from several threads. Memory does not grow with
+    the movie's length: at most one window of tokens and one batch of frames are held.
+
+    Attributes:
+        model: what the model is.
+        source: path of its bundle or checkpoint.
+        device: that it runs on.
+        device_reason: why that device.
+    """
+
+    def __init__(
+        self, model: ModelConfig, runners: Mapping[str, Runner], *, source: str, device: Device, device_reason: str
+    ) -> None:
+        self.model, self.source, self.device, self.device_reason = model, source, device, device_reason
+        self._runners = runners
+
+    def __call__(
+        self,
+        video: str | os.PathLike[str],
+        *,
+        stride: float | None = None,
+        batch_size: int = 32,
+        video_decoder: VideoDecoder = "auto",
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """Classifies a movie.
+
+        Every frame is encoded once, however windows overlap, and every head sees the same tokens.
+
+        Args:
+            video: path of a video file.
+            stride: seconds from one window's start to the next one's; the model's own where not given.
+            batch_size: frames to encode at once; as many windows as these frames fill, and at least one, go through a
+                head at once.
+            video_decoder: ``auto`` picks by what the machine and the codec allow.
+            progress: called with the number of frames encoded so far and the number expected.
+
+        Raises:
+            ConfigError: an argument breaks its rule.
+            VideoError: the video cannot be opened, or yields no frame.
+            DeviceError: the device failed, most often for lack of memory.
+            Vis4merError: the model's output is not finite.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: must be at least 1 frame")
+        windows = self.model.windows if stride is None else dataclasses.replace(self.model.windows, stride=stride)
+        fps, length = self.model.preprocessing.fps, self.model.window_frames
+        device = str(self.device)
+        with open_video(
+            video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
+        ) as reader:
+            tokens = self._encode(reader, progress)
+            cut = cut_windows(tokens, length, stride_in_frames(windows.stride, fps))
+            seen, logits = self._run_heads(cut, max(1, batch_size // length))
+            info = reader.info
+            spans = [(start / fps, _end(start + n, fps, info.duration)) for start, n in seen]
+            return Prediction(
+                video=os.fspath(video),
+                duration=info.duration,
+                frames=seen[-1][0] + seen[-1][1],
+                bundle=self.source,
+                device=device,
+                device_reason=self.device_reason,
+                video_decoder=reader.name,
+                video_decoder_reason=reader.reason,
+                damage=reader.damage,
+                heads={name: aggregate(name, head, spans, logits[name]) for name, head in self.model.heads.items()},
+            )
+
+    def _encode(self, reader: VideoReader, progress: Progress | None) -> Iterator[NDArray[np.float32]]:
+        """Yields tokens ``[n, P, D]`` batch by batch."""
+        encoder = self.model.encoder
+        assert encoder is not None, "load() refuses models without encoder"
+        report = progress or (lambda done, expected: None)
+        report(done := 0, reader.n_frames)
+        for batch in reader:
+            tokens = self._runners[ENCODER](batch.frames)
+            _require_shape(ENCODER, tokens, (len(batch.frames), encoder.tokens, encoder.features))
+            yield tokens
+            report(done := done + len(tokens), reader.n_frames)
+
+    def _run_heads(
+        self, windows: Iterable[Window], at_once: int
+    ) -> tuple[list[tuple[int, int]], dict[str, NDArray[np.float32]]]:
+        """Runs every head over all windows.
+
+        Returns:
+            Of each window the first frame and the number of frames; of each head the logits ``[n_windows, d_output]``.
+        """
+        seen: list[tuple[int, int]] = []
+        logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.model.heads}
+        for group in _batched(windows, at_once):
+            seen += [(window.start, window.n_frames) for window in group]
+            features = np.stack([window.tokens for window in group])
+            features = features.reshape(len(group), -1, features.shape[-1])
+            for name, head in self.model.heads.items():
+                output = self._runners[name](features)
+                _require_shape(name, output, (len(group), head.decoder.d_output))
+                logits[name].append(output)
+        return seen, {name: np.concatenate(outputs) for name, outputs in logits.items()}
+
+
+def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
+    iterator = iter(windows)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
+
+
+def _end(frame: int, fps: float, duration: float) -> float:
+    """Where a window before frame index `frame` ends: frames stand for 1/fps seconds, but the movie may end earlier."""
+    return min(frame / fps, duration) if duration > (frame - 1) / fps else frame / fps
+
+
+def _require_shape(graph: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    if output.shape != shape:
+        rule = f"gave shape {output.shape} where its configuration says {shape}; export it again"
+        raise BundleError(f"graph={graph!r}: {rule}")

@@ -1,0 +1,71 @@
+"""Runs a checkpoint's modules as they are, with PyTorch."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.runtime.device import Device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from vis4mer.models.vis4mer import Vis4mer
+
+
+class EagerRunner:
+    """One module of a model; safe to call from several threads.
+
+    Args:
+        module: in evaluation mode, on `device`.
+        name: of the graph it stands for, for errors.
+        device: that `module` is on.
+    """
+
+    def __init__(self, module: "torch.nn.Module", name: str, device: Device) -> None:
+        self._module, self._name, self._device = module, name, device
+
+    def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:
+        """Runs the module; see `Runner`."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                result = self._module(torch.from_numpy(np.ascontiguousarray(batch)).to(str(self._device)))
+                return np.asarray(result.float().cpu().numpy())
+        except torch.OutOfMemoryError:
+            rule = f"{self._name} ran out of memory on a batch of shape {batch.shape}; try a smaller --batch-size"
+            raise DeviceError(f"device={str(self._device)!r}: {rule}") from None
+
+
+def load_model(path: "Path") -> "Vis4mer":
+    """Loads a checkpoint on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        MissingDependencyError: PyTorch is not installed.
+    """
+    try:
+        from vis4mer.models.checkpoint import load_checkpoint
+    except ImportError as error:
+        rule = "is needed to run a checkpoint; pip install 'vis4mer[torch]', or run a bundle exported to ONNX"
+        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+    return load_checkpoint(path)
+
+
+def eager_runners(model: "Vis4mer", device: Device) -> dict[str, EagerRunner]:
+    """Moves `model` to `device` and returns a runner for its encoder and one for each head.
+
+    Raises:
+        DeviceError: PyTorch cannot use the device.
+    """
+    try:
+        model.to(str(device))
+    except (RuntimeError, AssertionError) as error:  # a CPU-only build asserts
+        rule = f"PyTorch cannot use it: {' '.join(str(error).split())[:300]}; use --device cpu or auto"
+        raise DeviceError(f"device={str(device)!r}: {rule}") from None
+    modules = {"encoder": model.encoder, **model.heads}
+    return {name: EagerRunner(module, name, device) for name, module in modules.items() if module is not None}

@@ -1,0 +1,105 @@
+"""Runs ONNX graphs with ONNX Runtime, on the CPU or through its CUDA provider."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.runtime.device import Device
+
+_FATAL = 4  # ONNX Runtime's log severity; its errors also come as exceptions, which say the same once
+
+
+class OnnxRunner:
+    """One ONNX graph with one input and one output; safe to call from several threads.
+
+    Args:
+        graph: serialised ONNX model with its weights inside; data in other files is refused.
+        name: of the graph, for errors.
+        device: to run on.
+
+    Raises:
+        BundleError: the graph is not one that ONNX Runtime can load.
+        DeviceError: ONNX Runtime cannot use the device.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, graph: bytes, name: str, device: Device) -> None:
+        runtime = import_onnxruntime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = _FATAL
+        # A graph may name files to read its weights from, "../../" included. No file lies below a device file.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        try:
+            self._session = runtime.InferenceSession(graph, options, providers=_providers(device))
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base
+            raise BundleError(f"graph={name!r}: ONNX Runtime cannot load it: {_one_line(error)}") from None
+        if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            rule = "ONNX Runtime's CUDA provider does not load; `vis4mer doctor` says why; use --device cpu or auto"
+            raise DeviceError(f"device={str(device)!r}: {rule}")
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            rule = f"must have one input and one output, not {len(inputs)} and {len(outputs)}; export it again"
+            raise BundleError(f"graph={name!r}: {rule}")
+        self._name, self._device, self._input = name, device, inputs[0].name
+
+    def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:
+        """Runs the graph; see `Runner`."""
+        try:
+            result: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base
+            rule = f"{self._name} failed on a batch of shape {batch.shape}: {_one_line(error)}"
+            raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
+        return result
+
+
+def import_onnxruntime() -> ModuleType:
+    """Imports ONNX Runtime without the warnings it prints while it looks for GPUs.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        with _silent_stderr():
+            import onnxruntime
+    except ImportError as error:
+        rule = "is needed to run ONNX bundles; pip install onnxruntime-gpu (x86-64 Linux) or onnxruntime"
+        raise MissingDependencyError(f"onnxruntime={error.msg!r}: {rule}") from None
+    onnxruntime.set_default_logger_severity(_FATAL)
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _providers(device: Device) -> list[Any]:
+    if device.kind == "cpu":
+        return ["CPUExecutionProvider"]
+    runtime = import_onnxruntime()
+    runtime.preload_dlls(directory="")  # finds the CUDA and cuDNN libraries of NVIDIA's Python packages
+    return [("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0}), "CPUExecutionProvider"]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drops what native code writes to stderr; Python offers no other way to quiet a library before it is loaded."""
+    if sys.stderr is None or "onnxruntime" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
