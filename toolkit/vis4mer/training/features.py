@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
-from vis4mer.errors import DataError
+from vis4mer.errors import DataError, VideoError
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.training.atomic import atomic_file
 from vis4mer.training.tokens import TORCH_DTYPES, TokenDtype, TokenFile, write_tokens
@@ -98,6 +98,8 @@ class FeatureCache:
         with open_video(video, self._preprocessing, device=str(self._device), batch_size=self._batch_size) as reader:
             try:
                 return write_tokens(path, self._encode(reader, video), {"video": video.name, "reader": reader.name})
+            except VideoError:
+                raise
             except OSError as error:
                 raise DataError(f"cache={str(path)!r}: cannot be written ({error.strerror})") from None
 
@@ -113,7 +115,7 @@ class FeatureCache:
                 raise DataError(f"video={str(video)!r}: the encoder gives NaN or infinity; check its weights")
             yield tokens.to(self._dtype).cpu()
         if reader.damage:
-            _LOG.warning("%s: damaged; encoded what could be read (%s)", video, reader.damage)
+            _LOG.warning("%s: encoded what could be read: %s", video, "; ".join(reader.damage.notes))
 
 
 def weights_digest(module: nn.Module) -> str:
