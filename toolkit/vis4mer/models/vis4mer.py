@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
@@ -72,12 +72,20 @@ class Vis4mer(
         Raises:
             ConfigError: no such head, or none named where there are several.
         """
-        if head is None and len(self.heads) == 1:
-            (head,) = self.heads
-        if head is None or head not in self.heads:
-            raise ConfigError(f"head={head!r}: must be one of {', '.join(self.heads)}")
-        logits: Tensor = self.heads[head](features)
+        logits: Tensor = self.head(head)(features)
         return logits
+
+    def head(self, name: str | None = None) -> S4Decoder:
+        """The head called `name`, which may be left out where there is only one.
+
+        Raises:
+            ConfigError: no such head, or none named where there are several.
+        """
+        if name is None and len(self.heads) == 1:
+            (name,) = self.heads
+        if name is None or name not in self.heads:
+            raise ConfigError(f"head={name!r}: must be one of {', '.join(self.heads)}")
+        return cast(S4Decoder, self.heads[name])
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes both files under temporary names first, so that a reader never meets half of one."""
