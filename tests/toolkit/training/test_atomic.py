@@ -55,3 +55,16 @@ def test_a_kill_in_mid_write_leaves_what_was_there(tmp_path: Path, existed: bool
     with atomic_file(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_living_process_keeps_its_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with subprocess.Popen([sys.executable, "-c", _WRITE_HALF_AND_WAIT, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        with atomic_file(path) as file:
+            file.write(b"new")
+        assert len(list(tmp_path.iterdir())) == 2
+        os.kill(writer.pid, signal.SIGKILL)
+    assert path.read_bytes() == b"new"

@@ -14,6 +14,7 @@ from vis4mer.training.data import AllWindows, Movie
 from vis4mer.training.evaluate import evaluate
 from vis4mer.training.loop import Trainer
 from vis4mer.training.state import RunFolder
+from vis4mer.training.tokens import write_tokens
 
 Make = Callable[..., Any]
 
@@ -195,3 +196,32 @@ def test_data_that_does_not_fit_is_refused_before_the_first_step(
     for target in (2, -1, 0.5):
         with pytest.raises(DataError, match=rf"target={target}.*d_output=2"):
             Trainer(make_model(), "decoder", [*train, Movie(train[0].tokens, target)], val, _CONFIG, folder)
+    foreign = write_tokens(tmp_path / "foreign", [torch.zeros(12, 2, 5)], {})
+    with pytest.raises(DataError, match="2 tokens of 5 features a frame, but the model takes 2 of 4"):
+        Trainer(make_model(), "decoder", [*train, Movie(foreign, 0)], val, _CONFIG, folder)
+
+
+def test_a_run_whose_save_was_killed_goes_on(
+    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the models and the state of epoch 2: the epoch is repeated, to the same bits."""
+    whole = make_model()
+    Trainer(whole, "decoder", *data, _CONFIG, RunFolder(tmp_path / "whole")).run()
+
+    save_state, calls = RunFolder.save_state, []
+
+    def killed_in_epoch_2(folder: RunFolder, state: dict[str, Any]) -> None:
+        calls.append(state)
+        if len(calls) == 2:
+            (folder.path / ".staging").mkdir()
+            raise KeyboardInterrupt
+        save_state(folder, state)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "save_state", killed_in_epoch_2)
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "parts")).run()
+    resumed = Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "parts", resume=True))
+    assert len(resumed.history) == 1
+    assert len(resumed.run()) == 4
+    assert_same(weights(Vis4mer.from_pretrained(tmp_path / "parts" / "last")), weights(whole))
+    assert not (tmp_path / "parts" / ".staging").exists()

@@ -1,6 +1,7 @@
 """`vis4mer train`: from a listing of movies to a trained model."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vis4mer.cli.console import say, show_log_messages
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
 from vis4mer.errors import DeviceError, MissingDependencyError
 from vis4mer.training.config import Schedule, TrainConfig
@@ -67,6 +69,7 @@ def train(
     cache. OUTPUT/best holds the model of the epoch that validated best, OUTPUT/last the latest.
     """
     _require_torch()
+    show_log_messages(quiet=False)
     from vis4mer.models.encoder import FrameEncoder
     from vis4mer.runtime.device import on_device
     from vis4mer.training.build import build_model
@@ -85,11 +88,10 @@ def train(
     sizes = {name: options[name] for name in ("head", "d_model", "n_layers", "d_state", "dropout", "seed")}
     model = build_model(listing, encoder, preprocessing, windows, **sizes)
     _, processor, reason = on_device(device, lambda processor: _place(model, processor))
-    console = Console(stderr=True)
-    console.print(f"training on {processor} ({reason})")
+    say("info", f"training on {processor} ({reason})")
 
     try:
-        with Progress(*_COLUMNS, console=console, disable=not console.is_terminal) as progress:
+        with Progress(*_COLUMNS, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             features = FeatureCache(cache or output / "features", encoder, preprocessing, dtype=options["cache_dtype"])
             splits = {
                 split: [
@@ -104,11 +106,11 @@ def train(
             task = progress.add_task("training, steps", total=None)
             trainer.run(
                 on_step=lambda done, total: progress.update(task, completed=done, total=total),
-                on_epoch=lambda record: console.print(_line(record)),
+                on_epoch=lambda record: say("info", _line(record)),
             )
     except KeyboardInterrupt:
-        console.print(f"interrupted; --resume goes on after the last whole epoch in {output}")
-        raise SystemExit(130) from None
+        say("info", f"interrupted; --resume goes on after the last whole epoch in {output}")
+        raise
     click.echo(f"{folder.best}: {_line(trainer.best)}")
 
 

@@ -197,25 +197,22 @@ _SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 def _check_movies(model: Vis4mer, head: str, movies: Sequence[Movie], split: str) -> None:
+    """Refuses what the head could not take, before the first step is spent."""
     if not movies:
         raise DataError(f"split={split!r}: holds no movie")
     config = model.config.heads[head]
+    per_frame = model.config.encoder.tokens if model.config.encoder else movies[0].tokens.tokens
+    wanted = (per_frame, config.decoder.d_input)
     for movie in movies:
-        if movie.tokens.features != config.decoder.d_input:
+        name, found = str(movie.tokens.path), (movie.tokens.tokens, movie.tokens.features)
+        if found != wanted:
             raise DataError(
-                f"tokens={str(movie.tokens.path)!r}: {movie.tokens.features} features a token, but head {head!r} takes "
-                f"d_input={config.decoder.d_input}; use the cache of the model's encoder"
-            )
-        length = model.config.window_frames * movie.tokens.tokens
-        if length > config.decoder.l_max:
-            raise DataError(
-                f"tokens={str(movie.tokens.path)!r}: a window of {model.config.window_frames} frames of "
-                f"{movie.tokens.tokens} tokens is longer than head {head!r} takes, l_max={config.decoder.l_max}"
+                f"tokens={name!r}: {found[0]} tokens of {found[1]} features a frame, but the model takes "
+                f"{wanted[0]} of {wanted[1]}; use the cache of the model's encoder"
             )
         if config.task == "classification" and movie.target not in range(config.decoder.d_output):
             raise DataError(
-                f"target={movie.target!r} of {str(movie.tokens.path)!r}: must be a class index below "
-                f"d_output={config.decoder.d_output}"
+                f"target={movie.target!r} of {name!r}: must be a class index below d_output={config.decoder.d_output}"
             )
 
 

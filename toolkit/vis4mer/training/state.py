@@ -8,7 +8,6 @@ complete in itself and written last, so a run killed anywhere resumes from an ep
 import json
 import pickle
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,12 +54,13 @@ class RunFolder:
 
     def save_model(self, model: Vis4mer, folder: Path) -> None:
         """Replaces the model in `folder` (`best` or `last`), file by file: only the weights differ between epochs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=self.path) as staging:
-            model.save_pretrained(staging)
-            for file in sorted(Path(staging).iterdir()):
-                with file.open("rb") as source, atomic_file(folder / file.name) as target:
-                    shutil.copyfileobj(source, target)
+        staging = self.path / ".staging"
+        shutil.rmtree(staging, ignore_errors=True)  # left over where a save was killed
+        model.save_pretrained(staging)
+        folder.mkdir(exist_ok=True)
+        for file in staging.iterdir():
+            file.replace(folder / file.name)
+        staging.rmdir()
 
     def save_history(self, records: Sequence[Mapping[str, float]]) -> None:
         """Replaces the history."""

@@ -1,0 +1,130 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import vis4mer
+from vis4mer.cli.main import main
+
+SMALL = (
+    *("--encoder", "vit_tiny_patch16_224", "--encoder-weights", "random", "--image-size", "32"),
+    *("--window-seconds", "8", "--d-model", "16", "--n-layers", "2", "--d-state", "8"),
+    *("--batch-size", "4", "--lr", "1e-2", "--device", "cpu"),
+)
+
+
+def write_video(path: Path, brightness: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=2, width=32, height=32, pix_fmt="yuv420p")
+        for i in range(20):
+            image = np.full((32, 32, 3), brightness if i < 6 else 128, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("movies")
+    rows = ["path,label"]
+    for i in range(12):
+        write_video(folder / f"{i}.mp4", brightness=255 - i if i % 2 else i)
+        rows.append(f"{i}.mp4,{'bright' if i % 2 else 'dark'}")
+    path = folder / "movies.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def train(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def test_from_a_listing_to_a_model_that_predicts(listing: Path, tmp_path: Path) -> None:
+    result = train(listing, "-o", tmp_path / "out", "--epochs", "12", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith(str(tmp_path / "out" / "best") + ": epoch ")
+    assert result.stderr.count("val_accuracy") == 12
+
+    classifier = vis4mer.load(tmp_path / "out" / "best", device="cpu")
+    for name, label in (("1.mp4", "bright"), ("0.mp4", "dark")):
+        assert classifier(listing.parent / name).label == label
+
+    config = json.loads((tmp_path / "out" / "best" / "config.json").read_text())
+    assert config["heads"]["decoder"]["labels"] == ["bright", "dark"]
+    assert config["preprocessing"]["height"] == 32
+    assert config["windows"]["seconds"] == 8
+
+
+def test_resume_goes_on_and_a_run_is_not_overwritten(listing: Path, tmp_path: Path) -> None:
+    common = (listing, "-o", tmp_path / "out", "--cache", tmp_path / "cache", *SMALL)
+    assert train(*common, "--epochs", "1").exit_code == 0
+    encoded = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
+    assert len(encoded) == 12
+
+    refused = train(*common, "--epochs", "2")
+    assert refused.exit_code == 1
+    assert "already holds a run" in refused.stderr
+
+    resumed = train(*common, "--epochs", "2", "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 2
+    assert {path: path.stat().st_mtime_ns for path in encoded} == encoded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "epochs=0"),
+        (["--lr", "0"], "lr=0"),
+        (["--d-model", "30"], "d_model=30"),
+        (["--window-seconds", "0"], "seconds=0"),
+        (["--image-size", "0"], "height=0"),
+        (["--encoder", "no_such_model"], "encoder='no_such_model'"),
+        (["--encoder-weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--device", "gpu"], "device='gpu'"),
+        (["--val-ratio", "2"], "val_ratio=2"),
+        (["--head", "9lives"], "head='9lives'"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_encoded(
+    listing: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = train(listing, "-o", tmp_path / "out", *SMALL, *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_listing_with_a_missing_movie(listing: Path, tmp_path: Path) -> None:
+    broken = listing.with_name("broken.csv")
+    broken.write_text(listing.read_text() + "\ngone.mp4,dark\n")
+    result = train(broken, "-o", tmp_path / "out", *SMALL)
+    assert result.exit_code == 1
+    assert "gone.mp4" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_keeps_the_last_whole_epoch_and_exits_with_130(listing: Path, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "from vis4mer.cli.main import main; main()", "train", str(listing)]
+    command = [*program, "-o", str(tmp_path / "out"), "--epochs", "100000", *SMALL]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2" in line:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        remaining = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in remaining
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert len(history) >= 2
+    resumed = train(listing, "-o", tmp_path / "out", "--resume", "--epochs", str(len(history)), *SMALL)
+    assert resumed.exit_code == 0, resumed.stderr
