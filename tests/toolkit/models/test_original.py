@@ -16,8 +16,8 @@ NAMES = ["lvu-small", "regression-two-layers"]
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    expected = expected.double()
-    return float((actual.detach().double() - expected).norm() / expected.norm())
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return float((actual - expected).norm() / expected.norm())
 
 
 @pytest.fixture(params=NAMES)
