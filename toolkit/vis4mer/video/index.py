@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import av
 import numpy as np
@@ -52,6 +53,13 @@ class PacketIndex:
     def start(self) -> int:
         """When the first frame is shown, in ticks."""
         return int(self.times[self.order[0]])
+
+    @cached_property
+    def numbers(self) -> NDArray[np.intp]:
+        """Each packet's frame number in presentation order, intp [packets]; -1 where it shows none."""
+        numbers = np.full(len(self.times), -1, np.intp)
+        numbers[self.order] = np.arange(len(self.order))
+        return numbers
 
     def seconds(self, ordinal: int) -> float:
         """When a packet's frame is shown, in seconds after the first frame."""

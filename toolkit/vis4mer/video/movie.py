@@ -28,12 +28,14 @@ class Movie:
         index: of its packets.
         info: its properties as shown.
         display: brings stored pictures upright.
+        colour_matrix: FFmpeg's AVColorSpace of the stored pixels.
     """
 
     path: str
     index: PacketIndex
     info: VideoInfo
     display: DisplayMatrix
+    colour_matrix: int
 
     def sample(self, fps: float, times: Sequence[float] | None = None) -> NDArray[np.intp]:
         """Which frame each sample takes.
@@ -81,7 +83,7 @@ def scan(path: str | os.PathLike[str]) -> Movie:
         pixel_format=frame.format.name,
         video_streams=count,
     )
-    return Movie(name, index, info, display)
+    return Movie(name, index, info, display, frame.colorspace)
 
 
 def display_matrix(frame: VideoFrame) -> DisplayMatrix:

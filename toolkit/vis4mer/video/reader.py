@@ -3,19 +3,24 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from vis4mer.config import Preprocessing
-from vis4mer.errors import ConfigError
+from vis4mer.errors import ConfigError, DeviceError, VideoError
+from vis4mer.video import dali
 from vis4mer.video.frames import Damage, FrameBatch, VideoInfo, VideoReader
-from vis4mer.video.movie import scan
+from vis4mer.video.movie import Movie, scan
 from vis4mer.video.pyav import PyAVReader
 
 __all__ = ["Damage", "FrameBatch", "VideoDecoder", "VideoInfo", "VideoReader", "open_video"]
 
 VideoDecoder = Literal["auto", "dali", "pyav"]
+
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +49,49 @@ def open_video(
         VideoError: the file is not a movie of which at least one frame can be decoded.
         ConfigError: an argument breaks its rule.
         MissingDependencyError: DALI was asked for and is not installed.
+        DeviceError: DALI was asked for and cannot use the device.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size!r}: must be at least 1 frame")
     if times is not None and not _ascending(times):
         raise ConfigError(f"times={list(times)!r}: must be finite, non-negative and ascending seconds, at least one")
+    if not _DEVICE.fullmatch(device):
+        raise ConfigError(f"device={device!r}: must be cpu, cuda or cuda:N")
+    if decoder not in get_args(VideoDecoder):
+        raise ConfigError(f"decoder={decoder!r}: must be one of {get_args(VideoDecoder)}")
     movie = scan(path)
-    return PyAVReader(movie, preprocessing, reason="device is cpu", batch_size=batch_size, times=times)
+    reason = f"decoder={decoder} was asked for"
+    if decoder == "dali":
+        if problem := dali.installed() and dali.obstacle(movie, device):
+            raise VideoError(f"video={movie.path!r}: {problem}; use decoder='pyav'")
+        return dali.DALIReader(movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times)
+    if decoder == "auto":
+        problem = _why_not_dali(movie, device)
+        if problem is None:
+            try:
+                reason = f"DALI decodes {movie.info.codec} on {device}"
+                return dali.DALIReader(
+                    movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times
+                )
+            except DeviceError as error:
+                problem = str(error)
+        _report(problem, logging.INFO if device == "cpu" else logging.WARNING)
+        reason = problem
+    return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+
+
+def _why_not_dali(movie: Movie, device: str) -> str | None:
+    if device == "cpu":
+        return "the device is cpu"
+    if not dali.installed():
+        return "DALI is not installed (vis4mer[dali])"
+    return dali.obstacle(movie, device)
+
+
+@cache
+def _report(problem: str, level: int) -> None:
+    """Logs a fallback, each reason once per process."""
+    log.log(level, "videos are decoded by PyAV on the CPU: %s", problem)
 
 
 def _ascending(times: Sequence[float]) -> bool:

@@ -11,6 +11,7 @@ from vis4mer.config import Preprocessing
 from vis4mer.errors import VideoError
 from vis4mer.video.frames import Damage, DecoderName, FrameBatch
 from vis4mer.video.movie import Movie
+from vis4mer.video.planner import plan
 from vis4mer.video.resize import Image, resize
 
 
@@ -38,7 +39,7 @@ class SampledReader(ABC):
         movie: Movie,
         preprocessing: Preprocessing,
         *,
-        reason: str = "asked for",
+        reason: str,
         batch_size: int = 32,
         times: Sequence[float] | None = None,
     ) -> None:
@@ -48,6 +49,7 @@ class SampledReader(ABC):
         self._preprocessing = preprocessing
         self._batch_size = batch_size
         self._numbers = movie.sample(preprocessing.fps, times)
+        self._plan = plan(movie.index, movie.index.order[np.unique(self._numbers)])
         self.n_frames = len(self._numbers)
         self.damage = Damage()
         self._running: Generator[FrameBatch, None, None] | None = None
