@@ -225,3 +225,14 @@ def test_a_run_whose_save_was_killed_goes_on(
     assert len(resumed.run()) == 4
     assert_same(weights(Vis4mer.from_pretrained(tmp_path / "parts" / "last")), weights(whole))
     assert not (tmp_path / "parts" / ".staging").exists()
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Vis4mer, folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Vis4mer, "save_pretrained", full)
+    with pytest.raises(DataError, match=r"output=.*No space left on device"):
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run")).run()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
@@ -111,6 +112,7 @@ class Trainer:
 
         Raises:
             ConfigError: the loss or its gradient is no longer finite.
+            DataError: the models cannot be written, as on a full disk; the last whole epoch is on disk.
             KeyboardInterrupt: passed on; the last whole epoch is on disk.
         """
         while len(self.history) < self._config.epochs:
@@ -134,7 +136,12 @@ class Trainer:
                     "seconds": round(time.monotonic() - begin, 3),
                 }
             )
-            self._save()
+            try:
+                self._save()
+            except (OSError, SafetensorError) as error:
+                raise DataError(
+                    f"output={str(self._folder.path)!r}: cannot be written ({error}); make room and resume"
+                ) from None
             if on_epoch:
                 on_epoch(self.history[-1])
         return self.history
