@@ -1,0 +1,62 @@
+"""What may be imported by what is proved in a fresh interpreter, not by reading."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "timm", "nvidia.dali", "tensorrt", "tensorrt_rtx", "onnx", "onnxscript", "safetensors")
+
+# Makes a machine that has the base install only: importing anything heavy fails as if it were absent.
+BASE_INSTALL_ONLY = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith({HEAVY!r}) and name.partition(".")[0] in {tuple(n.partition(".")[0] for n in HEAVY)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["vis4mer", "vis4mer.cli.main", "vis4mer.video.reader", "vis4mer.runtime.classifier", "vis4mer.runtime.timeline"],
+)
+def test_import_loads_nothing_heavy(module: str) -> None:
+    result = python(f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))")
+    assert result.returncode == 0, result.stderr
+    assert not set(HEAVY) & set(json.loads(result.stdout))
+
+
+def test_a_movie_is_classified_with_the_base_install_only() -> None:
+    code = BASE_INSTALL_ONLY + "from vis4mer.cli.main import main; main()"
+    result = python(code, "run", "samples/movie.mp4", "--output-format", "json")
+    assert result.returncode == 0, result.stderr
+    (head,) = json.loads(result.stdout)["heads"].values()
+    assert head["label"] in head["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (
+            ["run", "samples/movie.mp4", "--bundle", "tests/resources/original/lvu-small/checkpoint.pt"],
+            "vis4mer[torch]",
+        ),
+        (["run", "samples/movie.mp4", "--video-decoder", "dali"], "vis4mer[dali]"),
+        (["export", "--checkpoint", "x.pt", "--format", "onnx", "--output", "y"], "vis4mer[export]"),
+        (["train", "x.csv", "-o", "y"], "vis4mer[train]"),
+    ],
+)
+def test_what_needs_an_extra_names_it(arguments: list[str], extra: str) -> None:
+    result = python(BASE_INSTALL_ONLY + "from vis4mer.cli.main import main; main()", *arguments)
+    assert result.returncode == 1
+    assert extra in result.stderr
+    assert result.stderr.count("\n") == 1
