@@ -3,10 +3,7 @@
 import logging
 import sys
 
-
-def printable(text: str) -> str:
-    """Escapes what a terminal would act on instead of showing: control characters, bidi marks, undecodable bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+from vis4mer.runtime.text import printable
 
 
 def say(level: str, message: str) -> None:

@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vis4mer.cli.console import printable
 from vis4mer.runtime.prediction import HeadPrediction, Prediction
+from vis4mer.runtime.text import clock, printable
 
 _BAR_CELLS = 20
 _CURVE_CELLS = 24
@@ -142,10 +142,3 @@ def _curve(values: Sequence[float]) -> str:
     cells = min(len(values), _CURVE_CELLS)
     sampled = [values[round(i * (len(values) - 1) / (cells - 1))] for i in range(cells)]
     return "".join(_LEVELS[min(7, int(value * 8))] for value in sampled)
-
-
-def clock(seconds: float) -> str:
-    """Time as ``m:ss`` or ``h:mm:ss``."""
-    minutes, second = divmod(int(seconds + 0.5), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vis4mer.cli.console import printable, say, show_log_messages
+from vis4mer.cli.console import say, show_log_messages
 from vis4mer.errors import Vis4merError
+from vis4mer.runtime.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -76,6 +77,7 @@ def run(
     from vis4mer.cli.report import report_form
     from vis4mer.runtime.classifier import load
     from vis4mer.runtime.files import check_writable
+    from vis4mer.runtime.timeline import save_timeline
 
     for path in (output, timeline):
         if path is not None:
@@ -95,6 +97,8 @@ def run(
                 )
             write(between + form.item(prediction))
             between = form.between
+            if timeline is not None:
+                save_timeline(prediction, timeline)
             if prediction.damage and not quiet:
                 say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
         except Vis4merError as error:

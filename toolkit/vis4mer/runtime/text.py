@@ -1,0 +1,13 @@
+"""Text for people to read."""
+
+
+def printable(text: str) -> str:
+    """Escapes what a screen would act on instead of showing: control characters, bidi marks, undecodable bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def clock(seconds: float) -> str:
+    """Time as ``m:ss`` or ``h:mm:ss``, to the nearest second."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
