@@ -1,7 +1,6 @@
 """The whole model: a frame encoder, and one or more S4 decoders over its tokens."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import ConfigError
+from vis4mer.files import atomic_file
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.weights import fill, read_state_dict
@@ -88,20 +88,12 @@ class Vis4mer(
         return cast(S4Decoder, self.heads[name])
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Writes both files under temporary names first, so that a reader never meets half of one."""
-        weights, config = save_directory / WEIGHTS_FILE, save_directory / CONFIG_FILE
-        temporary = {weights: save_directory / f".{WEIGHTS_FILE}", config: save_directory / f".{CONFIG_FILE}"}
+        """The mixin's saving step, with files that a reader never meets half written."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        try:
-            save_file(state, temporary[weights], metadata={"format": "pt"})
-            temporary[config].write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
-            for final, written in temporary.items():
-                with written.open("rb") as file:
-                    os.fsync(file.fileno())
-                written.replace(final)
-        finally:
-            for written in temporary.values():
-                written.unlink(missing_ok=True)
+        with atomic_file(save_directory / WEIGHTS_FILE) as file:
+            save_file(state, file.name, metadata={"format": "pt"})
+        with atomic_file(save_directory / CONFIG_FILE) as file:
+            file.write(json.dumps(self.config.to_dict(), indent=2).encode() + b"\n")
 
     @classmethod
     def _load_as_safetensor(  # type: ignore[override]

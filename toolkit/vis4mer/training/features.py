@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
 from vis4mer.errors import DataError, VideoError
+from vis4mer.files import atomic_file
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.training.atomic import atomic_file
 from vis4mer.training.tokens import TORCH_DTYPES, TokenDtype, TokenFile, write_tokens
 from vis4mer.video.reader import VideoReader, open_video
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from vis4mer.errors import CheckpointError, ConfigError
+from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.training.atomic import atomic_file
 
 
 class RunFolder:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vis4mer.errors import DataError
-from vis4mer.training.atomic import atomic_file
+from vis4mer.files import atomic_file
 
 TokenDtype = Literal["bf16", "fp32"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vis4mer.training.atomic import atomic_file
+from vis4mer.files import atomic_file
 
 _WRITE_HALF_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from vis4mer.training.atomic import atomic_file
+from vis4mer.files import atomic_file
 with atomic_file(Path(sys.argv[1])) as file:
     file.write(b"new " * 100_000)
     file.flush()
