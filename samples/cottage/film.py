@@ -1,0 +1,111 @@
+"""From a story to pictures, and from pictures to a movie file."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+
+from cottage import door, places
+from cottage.canvas import HEIGHT, WIDTH, Canvas
+from cottage.characters import Pose, draw
+from cottage.story import CHARACTERS, Card, DoorScene, Passing, Scene, Story
+
+_STEPS_PER_SECOND = 1.6
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a movie is filmed.
+
+    Attributes:
+        fps: frames a second.
+        width: of the picture, in pixels, even.
+        height: of the picture, in pixels, even.
+        codec: FFmpeg's name of an encoder.
+    """
+
+    fps: int = 24
+    width: int = 320
+    height: int = 180
+    codec: str = "libx264"
+
+
+def render(story: Story, form: Format, start: float = 0.0, end: float | None = None) -> Iterator[np.ndarray]:
+    """Yields the movie's frames, uint8 [height, width, 3] RGB; frame i shows the moment ``start + i / fps``.
+
+    The picture at a moment does not depend on the frame rate: a movie at 1 frame/s is every 24th frame of the one at
+    24 frames/s.
+
+    Args:
+        story: what happens.
+        form: how it is filmed.
+        start: of the excerpt, in seconds of the story.
+        end: of the excerpt; the story's end where not given.
+    """
+    scene: Scene | None = None
+    for index in range(round(((story.duration if end is None else end) - start) * form.fps)):
+        seconds = start + index / form.fps
+        current = story.scene_at(seconds)
+        if current is not scene:
+            scene, still = current, _still(current, form.width, form.height)
+        canvas = still.copy()
+        _animate(canvas, scene, seconds - scene.start)
+        yield canvas.to_array()
+
+
+def write(story: Story, path: Path, form: Format, start: float = 0.0, end: float | None = None) -> None:
+    """Writes the movie, or an excerpt as `render` takes it, to `path`, whose suffix picks the container.
+
+    The same story and format give the same bytes. The file appears whole or not at all.
+    """
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with av.open(str(partial), "w") as container:
+            options = {"crf": "26", "preset": "veryfast"}
+            stream = cast(av.VideoStream, container.add_stream(form.codec, rate=form.fps, options=options))
+            stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
+            stream.codec_context.thread_count = 1  # the bytes depend on it
+            for index, picture in enumerate(render(story, form, start, end)):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, form.fps)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _still(scene: Scene, width: int, height: int) -> Canvas:
+    match scene:
+        case Card():
+            canvas = Canvas.blank(width, height, (46, 38, 62))
+            canvas.text(WIDTH / 2, HEIGHT * 0.3, scene.text, 26, (250, 240, 220))
+            return canvas
+        case DoorScene():
+            return door.facade(width, height)
+        case Passing():
+            return places.background(scene.place, scene.decor, width, height)
+
+
+def _animate(canvas: Canvas, scene: Scene, seconds: float) -> None:
+    match scene:
+        case Card():
+            for index, character in enumerate(CHARACTERS):
+                step = seconds * _STEPS_PER_SECOND + index / 4
+                draw(canvas, character, Pose(70 + 60 * index, 155, 60, 0, step))
+        case DoorScene():
+            door.act(canvas, scene, seconds)
+        case Passing():
+            places.animate(scene.place, scene.decor, canvas, seconds)
+            share = seconds / (scene.end - scene.start)
+            for walk in scene.walks:
+                x = (walk.x0 + (walk.x1 - walk.x0) * share) * WIDTH
+                y = HEIGHT * (0.66 + 0.5 * (walk.height - 0.3) + 0.12)
+                facing = 1 if walk.x1 > walk.x0 else -1
+                step = seconds * _STEPS_PER_SECOND + walk.phase
+                draw(canvas, walk.character, Pose(x, y, walk.height * HEIGHT, facing, step))

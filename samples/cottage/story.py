@@ -1,0 +1,202 @@
+"""What happens in a movie, decided from its seed alone and without drawing anything.
+
+Somebody leaves the cottage; for more than 40 s life goes on elsewhere, with the same characters passing by; then
+somebody arrives at the cottage. The label says whether it is the one who left. Neither door scene tells by itself, nor
+does anything else: who leaves, who arrives, who passes by and how the movie is cut are each drawn without regard to
+the label.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Character = Literal["poppy", "bolt", "sunny", "fern"]
+Place = Literal["meadow", "town", "beach", "snow", "night"]
+Label = Literal["returns", "stranger"]
+
+CHARACTERS: tuple[Character, ...] = ("poppy", "bolt", "sunny", "fern")
+PLACES: tuple[Place, ...] = ("meadow", "town", "beach", "snow", "night")
+LABELS: tuple[Label, ...] = ("returns", "stranger")
+
+WINDOW_SECONDS = 60.0
+MIN_SECONDS, MAX_SECONDS = 60.0, 90.0
+MIN_GAP_SECONDS, MAX_GAP_SECONDS = 40.0, 45.0
+DOOR_SECONDS = 4.5
+TITLE_SECONDS = 2.0
+SCENE_SECONDS = 4.5
+MIN_TELLING_SECONDS, MIN_TELLING_SHARE = 3.0, 0.4
+
+
+@dataclass(frozen=True)
+class Card:
+    """A title card.
+
+    Attributes:
+        start, end: in seconds of the movie.
+        text: what it says.
+    """
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class DoorScene:
+    """Somebody leaves the cottage, or arrives at it.
+
+    Attributes:
+        start, end: in seconds of the movie.
+        act: which of the two.
+        character: who.
+    """
+
+    start: float
+    end: float
+    act: Literal["leaving", "arriving"]
+    character: Character
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One passer-by's way across a scene.
+
+    Attributes:
+        character: who.
+        x0, x1: where the walk begins and ends, in widths of the picture; outside [0, 1] is out of sight.
+        height: of the character, in heights of the picture.
+        phase: of the steps, in [0, 1).
+    """
+
+    character: Character
+    x0: float
+    x1: float
+    height: float
+    phase: float
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Characters pass by somewhere that is not the cottage.
+
+    Attributes:
+        start, end: in seconds of the movie.
+        place: where.
+        walks: who, from the farthest to the nearest.
+        decor: seed of the scenery.
+    """
+
+    start: float
+    end: float
+    place: Place
+    walks: tuple[Walk, ...]
+    decor: int
+
+
+Scene = Card | DoorScene | Passing
+
+
+@dataclass(frozen=True)
+class Story:
+    """A whole movie before it is drawn.
+
+    Attributes:
+        seed: everything else follows from it.
+        label: ``returns`` if the one who left arrives, else ``stranger``.
+        scenes: in order, each beginning where the one before ends.
+        leaving, arriving: the two door scenes among them.
+    """
+
+    seed: int
+    label: Label
+    scenes: tuple[Scene, ...]
+    leaving: DoorScene
+    arriving: DoorScene
+
+    @classmethod
+    def from_seed(cls, seed: int) -> "Story":
+        """Writes the story that belongs to `seed` (non-negative)."""
+        plot, timing, filling = (np.random.default_rng([seed, stream]) for stream in range(3))
+        label, lead, visitor = _plot(plot)
+        duration, leave, arrive = _timing(timing)
+        leaving = DoorScene(leave, leave + DOOR_SECONDS, "leaving", lead)
+        arriving = DoorScene(arrive, arrive + DOOR_SECONDS, "arriving", visitor)
+        scenes = (
+            Card(0.0, TITLE_SECONDS, "Who comes home?"),
+            *_passings(filling, TITLE_SECONDS, leaving.start),
+            leaving,
+            *_passings(filling, leaving.end, arriving.start),
+            arriving,
+            *_passings(filling, arriving.end, duration),
+        )
+        return cls(seed, label, scenes, leaving, arriving)
+
+    @property
+    def duration(self) -> float:
+        """Of the movie, in seconds."""
+        return self.scenes[-1].end
+
+    @property
+    def gap(self) -> float:
+        """Seconds from the end of the first door scene to the start of the second."""
+        return self.arriving.start - self.leaving.end
+
+    def scene_at(self, seconds: float) -> Scene:
+        """Returns the scene shown at `seconds`; the last one from the end on."""
+        return next((scene for scene in self.scenes if seconds < scene.end), self.scenes[-1])
+
+    def at_door(self, seconds: float) -> Character | None:
+        """Returns who is at the cottage's door at `seconds`, if anybody is."""
+        scene = self.scene_at(seconds)
+        return scene.character if isinstance(scene, DoorScene) else None
+
+    def telling_starts(self) -> tuple[float, float]:
+        """Returns the earliest and the latest start, in seconds, of a window that holds both door scenes whole."""
+        return _telling_starts(self.duration, self.leaving.start, self.arriving.start)
+
+
+def _plot(rng: np.random.Generator) -> tuple[Label, Character, Character]:
+    """Draws label, lead and visitor: either one alone is uniform over the characters whatever the label."""
+    lead, other = rng.choice(len(CHARACTERS), size=2, replace=False)
+    label = LABELS[rng.integers(len(LABELS))]
+    return label, CHARACTERS[lead], CHARACTERS[lead if label == "returns" else other]
+
+
+def _timing(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draws the duration and the starts of the door scenes so that a fair share of the windows holds both."""
+    while True:
+        duration = rng.uniform(MIN_SECONDS, MAX_SECONDS)
+        leave = rng.uniform(TITLE_SECONDS + 2, duration / 2)
+        arrive = leave + DOOR_SECONDS + rng.uniform(MIN_GAP_SECONDS, MAX_GAP_SECONDS)
+        first, last = _telling_starts(duration, leave, arrive)
+        fits = arrive + DOOR_SECONDS + 2 <= duration
+        needed = max(MIN_TELLING_SECONDS, MIN_TELLING_SHARE * (duration - WINDOW_SECONDS))
+        if fits and last - first >= needed:
+            return duration, leave, arrive
+
+
+def _telling_starts(duration: float, leave: float, arrive: float) -> tuple[float, float]:
+    return max(0.0, arrive + DOOR_SECONDS - WINDOW_SECONDS), min(leave, duration - WINDOW_SECONDS)
+
+
+def _passings(rng: np.random.Generator, start: float, end: float) -> list[Passing]:
+    """Fills the time from `start` to `end` with scenes of passers-by, never twice in a row at one place."""
+    count = max(1, round((end - start) / SCENE_SECONDS))
+    lengths = rng.uniform(0.7, 1.3, size=count)
+    cuts = [start, *(start + (end - start) * np.cumsum(lengths) / lengths.sum())[:-1].tolist(), end]
+    places: list[Place] = []
+    for _ in range(count):
+        places.append(PLACES[rng.choice([i for i, place in enumerate(PLACES) if [place] != places[-1:]])])
+    return [Passing(cuts[i], cuts[i + 1], places[i], _walks(rng), int(rng.integers(2**31))) for i in range(count)]
+
+
+def _walks(rng: np.random.Generator) -> tuple[Walk, ...]:
+    walks = []
+    for _ in range(rng.integers(1, 4)):
+        x0, x1 = rng.uniform(-0.1, 0.35), rng.uniform(0.65, 1.1)
+        if rng.random() < 0.5:
+            x0, x1 = x1, x0
+        character = CHARACTERS[rng.integers(len(CHARACTERS))]
+        walks.append(Walk(character, float(x0), float(x1), float(rng.uniform(0.3, 0.55)), float(rng.random())))
+    return tuple(sorted(walks, key=lambda walk: walk.height))

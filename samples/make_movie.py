@@ -1,0 +1,55 @@
+"""Draws movies in which somebody leaves a cottage and, more than 40 s later, somebody comes home: the same one?
+
+    python samples/make_movie.py --seed 7 -o movie.mp4
+    python samples/make_movie.py --train 1600 --val 200 --fps 1 -o movies
+
+The label is `returns` or `stranger`, and only who remembers the first door scene at the second one can tell.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cottage.dataset import write_dataset
+from cottage.film import Format, write
+from cottage.story import Story
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="movie file, or folder of a data set")
+    parser.add_argument("--seed", type=int, default=0, help="of the movie, or of a data set's first movie")
+    parser.add_argument("--fps", type=int, default=Format.fps, help="frames a second (default: %(default)s)")
+    parser.add_argument("--size", default="320x180", help="WIDTHxHEIGHT in pixels, both even (default: %(default)s)")
+    parser.add_argument("--codec", default=Format.codec, help="FFmpeg's name of an encoder (default: %(default)s)")
+    for split in ("train", "val", "test"):
+        parser.add_argument(
+            f"--{split}", type=int, default=0, metavar="N", help=f"movies of a data set's {split} split"
+        )
+    arguments = parser.parse_args()
+
+    try:
+        width, height = map(int, arguments.size.split("x"))
+        if min(width, height) < 2 or width % 2 or height % 2:
+            raise ValueError
+    except ValueError:
+        parser.error(f"--size={arguments.size}: must be WIDTHxHEIGHT, two even numbers of pixels")
+    if arguments.seed < 0 or arguments.fps < 1:
+        parser.error("--seed must not be negative, --fps must be at least 1")
+    form = Format(arguments.fps, width, height, arguments.codec)
+
+    splits, first = {}, arguments.seed
+    for split in ("train", "val", "test"):
+        splits[split] = range(first, first + getattr(arguments, split))
+        first = splits[split].stop
+    if first > arguments.seed:
+        print(write_dataset(arguments.output, splits, form))
+        return
+    story = Story.from_seed(arguments.seed)
+    write(story, arguments.output, form)
+    print(f"{arguments.output}: {story.label}, {story.duration:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
