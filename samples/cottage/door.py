@@ -8,6 +8,8 @@ _WALL: Colour = (120, 92, 104)
 _BEAM: Colour = (74, 52, 56)
 _LIGHT: Colour = (255, 236, 190)
 _WOOD: Colour = (134, 82, 108)
+_PATH: Colour = (92, 88, 96)
+_FLOWERS: tuple[Colour, ...] = ((226, 170, 190), (236, 222, 226), (196, 160, 206))
 _LEFT, _RIGHT, _TOP, _STEP = 112.0, 208.0, 30.0, 160.0
 _HEIGHT = 112.0
 _WAY = 110.0
@@ -17,32 +19,35 @@ _STEPS_PER_SECOND, _WAVES_PER_SECOND = 1.6, 1.5
 
 def facade(width: int, height: int) -> Canvas:
     """Paints what stands still: the cottage's front at dusk, for a picture of width x height pixels."""
-    canvas = Canvas.blank(width, height, _WALL)
-    for x in range(0, 320, 20):
-        for y in range(0, 160, 10):
-            shift = 10 if y % 20 else 0
-            canvas.box(
-                x + shift + 0.8,
-                y + 0.8,
-                x + shift + 19.2,
-                y + 9.2,
-                blend(_WALL, _BEAM, 0.12 * ((x * 7 + y * 3) % 5) / 4),
-            )
+    canvas = Canvas.blank(width, height, blend(_WALL, _BEAM, 0.35))
+    _bricks(canvas)
     canvas.box(0, 0, WIDTH, 12, _BEAM)
     for x in (34.0, 246.0):
-        canvas.box(x - 4, 46, x + 44, 104, _BEAM, 3)
-        canvas.box(x, 50, x + 40, 100, (238, 196, 128))
-        canvas.line([(x + 20, 50), (x + 20, 100)], 2.5, _BEAM)
-        canvas.line([(x, 75), (x + 40, 75)], 2.5, _BEAM)
-        canvas.box(x - 6, 104, x + 46, 112, (110, 72, 62), 2)
-        for flower in range(6):
-            canvas.ellipse(
-                x - 1 + 8.5 * flower, 103, 4, 4, [(226, 170, 190), (236, 222, 226), (196, 160, 206)][flower % 3]
-            )
-    canvas.box(0, _STEP, WIDTH, HEIGHT, (92, 88, 96))
+        _window(canvas, x)
+    canvas.box(0, _STEP, WIDTH, HEIGHT, _PATH)
     canvas.box(_LEFT - 22, _STEP, _RIGHT + 22, _STEP + 9, (150, 142, 144), 3)
     canvas.box(_LEFT - 8, _TOP - 8, _RIGHT + 8, _STEP, _BEAM, 30)
+    canvas.ellipse(_RIGHT + 20, 62, 7, 9, _LIGHT)
+    canvas.box(_RIGHT + 15, 50, _RIGHT + 25, 55, _BEAM)
     return canvas
+
+
+def _bricks(canvas: Canvas) -> None:
+    for row in range(16):
+        for column in range(-1, 16):
+            x, y = 20.0 * column + 10 * (row % 2), 10.0 * row
+            shade = 0.05 * ((7 * column + 3 * row) % 4)
+            canvas.box(x + 0.5, y + 0.5, x + 19.5, y + 9.5, blend(_WALL, _BEAM, shade), 1)
+
+
+def _window(canvas: Canvas, x: float) -> None:
+    canvas.box(x - 4, 46, x + 44, 104, _BEAM, 3)
+    canvas.box(x, 50, x + 40, 100, (238, 196, 128))
+    canvas.line([(x + 20, 50), (x + 20, 100)], 2.5, _BEAM)
+    canvas.line([(x, 75), (x + 40, 75)], 2.5, _BEAM)
+    canvas.box(x - 6, 104, x + 46, 112, (110, 72, 62), 2)
+    for flower in range(6):
+        canvas.ellipse(x - 1 + 8.5 * flower, 103, 4, 4, _FLOWERS[flower % 3])
 
 
 def act(canvas: Canvas, scene: DoorScene, seconds: float) -> None:
@@ -54,7 +59,7 @@ def act(canvas: Canvas, scene: DoorScene, seconds: float) -> None:
     if open_share > 0:
         canvas.polygon(
             [(_LEFT, _STEP), (_RIGHT, _STEP), (_RIGHT + 34, HEIGHT), (_LEFT - 34, HEIGHT)],
-            blend((92, 88, 96), _LIGHT, 0.7 * open_share),
+            blend(_PATH, _LIGHT, 0.7 * open_share),
         )
     inside = seconds < 1 if scene.act == "leaving" else seconds > _IN
     if inside:

@@ -45,7 +45,8 @@ def background(place: Place, decor: int, width: int, height: int) -> Canvas:
     shade = float(rng.uniform(-0.12, 0.12))
     tint: Colour = (255, 255, 255) if shade > 0 else (0, 0, 0)
     canvas = Canvas.blank(width, height, blend(scenery.ground, tint, abs(shade)))
-    canvas.gradient(*(blend(colour, tint, abs(shade)) for colour in scenery.sky), 0, scenery.horizon)
+    top, bottom = (blend(colour, tint, abs(shade)) for colour in scenery.sky)
+    canvas.gradient(top, bottom, 0, scenery.horizon)
     scenery.paint(canvas, rng)
     return canvas
 

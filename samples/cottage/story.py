@@ -122,7 +122,7 @@ class Story:
         duration, leave, arrive = _timing(timing)
         leaving = DoorScene(leave, leave + DOOR_SECONDS, "leaving", lead)
         arriving = DoorScene(arrive, arrive + DOOR_SECONDS, "arriving", visitor)
-        scenes = (
+        scenes: tuple[Scene, ...] = (
             Card(0.0, TITLE_SECONDS, "Who comes home?"),
             *_passings(filling, TITLE_SECONDS, leaving.start),
             leaving,
