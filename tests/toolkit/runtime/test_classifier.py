@@ -11,6 +11,7 @@ import pytest
 import vis4mer
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
 from vis4mer.runtime.bundle import BundleWriter
+from vis4mer.runtime.device import Driver
 
 
 def naive(model: Any, colours: Sequence[tuple[int, int, int]], starts: Sequence[int]) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def test_a_device_that_is_none_is_an_error(tiny_bundle: Path, name: str) -> None
 def test_an_absent_gpu_is_an_error_and_auto_says_why_it_is_not_used(
     tiny_bundle: Path, movie: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vis4mer.runtime.device._probe_driver", lambda: ((), "there is no NVIDIA driver"))
+    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
     with pytest.raises(DeviceError, match="device='cuda:0': there is no NVIDIA driver; use --device cpu or auto"):
         vis4mer.load(tiny_bundle, device="cuda")
     prediction = vis4mer.load(tiny_bundle)(movie)

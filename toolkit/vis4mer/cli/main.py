@@ -12,7 +12,7 @@ from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
 from vis4mer.errors import Vis4merError
 
 # Every command is the function of its name in the module of its name.
-_COMMANDS = ("run", "train")
+_COMMANDS = ("run", "train", "export", "inspect", "doctor")
 
 
 class _Commands(click.Group):
@@ -55,3 +55,7 @@ def main_run() -> None:
 def main_export() -> None:
     """`vis4mer-export`, the same command as `vis4mer export`."""
     main.main(["export", *sys.argv[1:]], prog_name="vis4mer")
+
+
+if __name__ == "__main__":
+    main(prog_name="vis4mer")

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
@@ -85,13 +86,13 @@ def run(
     classifier = load(bundle, device=device)
     lines: list[str] = []
     write = _print if output is None else lines.append
-    form = report_form(output_format, len(videos) > 1, on_terminal=output is None and sys.stdout.isatty())
+    form = report_form(output_format, len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout))
     write(form.begin)
     between, failed = "", False
     for number, video in enumerate(videos, start=1):
-        title = printable(video) if len(videos) == 1 else f"{number}/{len(videos)} {printable(video)}"
+        title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
         try:
-            with _progress(title, shown=not quiet and sys.stderr is not None and sys.stderr.isatty()) as progress:
+            with _progress(title, shown=not quiet and _is_terminal(sys.stderr)) as progress:
                 prediction = classifier(
                     video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress
                 )
@@ -111,8 +112,16 @@ def run(
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    click.echo(_encode(text), nl=False)
+
+
+def _encode(text: str) -> bytes:
+    """UTF-8 whatever the locale says; a file name that is not UTF-8 comes out as it went in."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _save(output: str, text: str) -> None:
@@ -120,7 +129,7 @@ def _save(output: str, text: str) -> None:
     from vis4mer.runtime.files import write_atomically
 
     try:
-        write_atomically(output, text.encode("utf-8", "surrogateescape"))
+        write_atomically(output, _encode(text))
     except Vis4merError:
         _print(text)
         raise
@@ -133,7 +142,7 @@ def _progress(title: str, shown: bool) -> Iterator["Progress | None"]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(TextColumn):
@@ -143,7 +152,7 @@ def _progress(title: str, shown: bool) -> Iterator["Progress | None"]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} frames", markup=False),
+        MofNCompleteColumn(),
         Rate(""),
         TimeRemainingColumn(),
     )

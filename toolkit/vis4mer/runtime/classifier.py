@@ -1,7 +1,7 @@
 """From a movie file to a prediction."""
 
 import dataclasses
-import importlib.resources
+import importlib.util
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,8 +55,19 @@ def load(path: str | os.PathLike[str] | None = None, device: str = "auto") -> "C
 
 
 def sample_bundle() -> Path:
-    """Path of the sample bundle that is installed with this package."""
-    return Path(str(importlib.resources.files(_SAMPLE_BUNDLE) / MANIFEST)).parent
+    """Path of the sample bundle that is installed with this package.
+
+    Raises:
+        BundleError: this installation has none.
+    """
+    # Of importlib.resources, files() does not work for a package without code in an editable installation.
+    package = importlib.util.find_spec(_SAMPLE_BUNDLE)
+    for folder in (package and package.submodule_search_locations) or ():
+        if (Path(folder) / MANIFEST).is_file():
+            return Path(folder)
+    raise BundleError(
+        f"bundle=None: the package {_SAMPLE_BUNDLE} is not installed or holds no {MANIFEST}; name a bundle"
+    )
 
 
 def is_bundle(path: Path) -> bool:

@@ -65,8 +65,8 @@ def on_device(name: str, build: Callable[[Device], T]) -> tuple[T, Device, str]:
     if device is not None:
         _require(device)
         return build(device), device, "asked for"
-    if not gpu_names():
-        return build(CPU), CPU, no_gpu_reason()
+    if problem := probe_driver().problem:
+        return build(CPU), CPU, problem
     gpu = Device("cuda")
     try:
         return build(gpu), gpu, "the first GPU"
@@ -75,36 +75,44 @@ def on_device(name: str, build: Callable[[Device], T]) -> tuple[T, Device, str]:
         return build(CPU), CPU, str(error)
 
 
-def gpu_names() -> tuple[str, ...]:
-    """Names of the NVIDIA GPUs that the driver offers to this process, in its order; empty if there are none."""
-    return _probe_driver()[0]
+@dataclass(frozen=True)
+class Driver:
+    """What the NVIDIA driver offers to this process.
 
+    Attributes:
+        cuda_version: newest CUDA version it can run, such as ``13.0``; None without a driver.
+        gpus: names of the GPUs, in the driver's order.
+        problem: why there are no GPUs; empty if there are.
+    """
 
-def no_gpu_reason() -> str:
-    """Why `gpu_names` is empty, or an empty string if it is not."""
-    return _probe_driver()[1]
+    cuda_version: str | None
+    gpus: tuple[str, ...]
+    problem: str
 
 
 def _require(device: Device) -> None:
-    if device.kind == "cpu" or device.index < len(gpu_names()):
+    driver = probe_driver()
+    if device.kind == "cpu" or device.index < len(driver.gpus):
         return
-    have = no_gpu_reason() or f"this machine's GPUs are cuda:0 to cuda:{len(gpu_names()) - 1}"
+    have = driver.problem or f"this machine's GPUs are cuda:0 to cuda:{len(driver.gpus) - 1}"
     raise DeviceError(f"device={str(device)!r}: {have}; use --device cpu or auto")
 
 
 @functools.cache
-def _probe_driver() -> tuple[tuple[str, ...], str]:
+def probe_driver() -> Driver:
     """Asks the driver's own library, which needs no CUDA toolkit, so that the base install can tell what it runs on."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        library = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return (), "there is no NVIDIA driver (libcuda.so.1)"
-    count = ctypes.c_int()
-    if (status := driver.cuInit(0)) or (status := driver.cuDeviceGetCount(ctypes.byref(count))):
-        return (), f"the NVIDIA driver offers no GPU (CUDA error {status})"
+        return Driver(None, (), "there is no NVIDIA driver (libcuda.so.1)")
+    number = ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(number))
+    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    if (status := library.cuInit(0)) or (status := library.cuDeviceGetCount(ctypes.byref(number))):
+        return Driver(version, (), f"the NVIDIA driver offers no GPU (CUDA error {status})")
     name = ctypes.create_string_buffer(256)
-    names = []
-    for index in range(count.value):
-        driver.cuDeviceGetName(name, len(name), index)  # device handles are the indices
-        names.append(name.value.decode(errors="replace"))
-    return tuple(names), "" if names else "the NVIDIA driver offers no GPU"
+    gpus = []
+    for index in range(number.value):
+        library.cuDeviceGetName(name, len(name), index)  # device handles are the indices
+        gpus.append(name.value.decode(errors="replace"))
+    return Driver(version, tuple(gpus), "" if gpus else "the NVIDIA driver offers no GPU")

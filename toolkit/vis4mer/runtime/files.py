@@ -1,12 +1,11 @@
-"""Writes result files that are complete or absent."""
+"""Writes the files that a user names for results."""
 
-import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
 from vis4mer.errors import Vis4merError
+from vis4mer.files import atomic_file
 
 _PROBE_BYTES = 64 << 10
 
@@ -20,14 +19,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     try:
         if _is_regular_or_new(target):
-            _write_and_sync(temporary := _beside(target), bytes(_PROBE_BYTES))
-            temporary.unlink()
+            probe = Path(os.path.realpath(target)).parent / f".vis4mer-{os.getpid()}"
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(target, error) from None
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to a file beside `path`, flushes it to disk and renames it, so that nobody sees half a file.
+    """Writes `data` so that the file is the old one or the whole new one.
 
     A device or pipe such as ``/dev/stdout`` is written to directly, and a symbolic link's target is replaced.
 
@@ -36,12 +38,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     target = Path(path)
     try:
-        if not _is_regular_or_new(target):
+        if _is_regular_or_new(target):
+            with atomic_file(Path(os.path.realpath(target))) as file:
+                file.write(data)
+        else:
             target.write_bytes(data)
-            return
-        temporary = _beside(target)
-        _write_and_sync(temporary, data)
-        temporary.replace(Path(os.path.realpath(target)))
     except OSError as error:
         raise _cannot_write(target, error) from None
 
@@ -52,25 +53,8 @@ def _is_regular_or_new(target: Path) -> bool:
     except FileNotFoundError:
         return True
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(0, "is a directory")
+        raise IsADirectoryError(0, "it is a directory")
     return stat.S_ISREG(mode)
-
-
-def _beside(target: Path) -> Path:
-    """A new name in the target's folder: short, since the target's own name may be as long as names can be."""
-    return Path(os.path.realpath(target)).parent / f".vis4mer-{secrets.token_hex(8)}"
-
-
-def _write_and_sync(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _cannot_write(target: Path, error: OSError) -> Vis4merError:

@@ -1,9 +1,9 @@
 """Runs ONNX graphs with ONNX Runtime, on the CPU or through its CUDA provider."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,11 @@ from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
 from vis4mer.runtime.device import Device
 
 _FATAL = 4  # ONNX Runtime's log severity; its errors also come as exceptions, which say the same once
+
+_NO_CUDA_LIBRARIES = (
+    "ONNX Runtime finds no fitting CUDA and cuDNN libraries; pip install 'onnxruntime-gpu[cuda,cudnn]', "
+    "or use --device cpu or auto"
+)
 
 
 class OnnxRunner:
@@ -37,12 +42,16 @@ class OnnxRunner:
         # A graph may name files to read its weights from, "../../" included. No file lies below a device file.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            self._session = runtime.InferenceSession(graph, options, providers=_providers(device))
+            self._session = runtime.InferenceSession(
+                graph, options, providers=_providers(runtime, device), enable_fallback=False
+            )
+        except DeviceError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise BundleError(f"graph={name!r}: ONNX Runtime cannot load it: {_one_line(error)}") from None
+            kind = BundleError if device.kind == "cpu" else DeviceError
+            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {_one_line(error)}") from None
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            rule = "ONNX Runtime's CUDA provider does not load; `vis4mer doctor` says why; use --device cpu or auto"
-            raise DeviceError(f"device={str(device)!r}: {rule}")
+            raise DeviceError(f"device={str(device)!r}: {_NO_CUDA_LIBRARIES}")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             rule = f"must have one input and one output, not {len(inputs)} and {len(outputs)}; export it again"
@@ -76,11 +85,14 @@ def import_onnxruntime() -> ModuleType:
     return module
 
 
-def _providers(device: Device) -> list[Any]:
+def _providers(runtime: ModuleType, device: Device) -> list[Any]:
     if device.kind == "cpu":
         return ["CPUExecutionProvider"]
-    runtime = import_onnxruntime()
-    runtime.preload_dlls(directory="")  # finds the CUDA and cuDNN libraries of NVIDIA's Python packages
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        rule = "this ONNX Runtime is built without CUDA; pip install onnxruntime-gpu, or use --device cpu or auto"
+        raise DeviceError(f"device={str(device)!r}: {rule}")
+    with contextlib.redirect_stdout(None):  # it prints what it does not find
+        runtime.preload_dlls(directory="")  # finds the CUDA and cuDNN libraries of NVIDIA's Python packages
     return [("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0}), "CPUExecutionProvider"]
 
 
@@ -88,7 +100,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Drops what native code writes to stderr; Python offers no other way to quiet a library before it is loaded."""
     if sys.stderr is None or "onnxruntime" in sys.modules:
