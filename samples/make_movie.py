@@ -1,13 +1,12 @@
 """Draws movies in which somebody leaves a cottage and, more than 40 s later, somebody comes home: the same one?
 
-    python samples/make_movie.py --seed 7 -o movie.mp4
+    python samples/make_movie.py --seed 2188 --size 640x360 -o samples/movie.mp4
     python samples/make_movie.py --train 1600 --val 200 --fps 1 -o movies
 
 The label is `returns` or `stranger`, and only who remembers the first door scene at the second one can tell.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from cottage.dataset import write_dataset
@@ -48,7 +47,7 @@ def main() -> None:
         return
     story = Story.from_seed(arguments.seed)
     write(story, arguments.output, form)
-    print(f"{arguments.output}: {story.label}, {story.duration:.1f} s", file=sys.stderr)
+    print(f"{arguments.output}: {story.label}, {story.duration:.1f} s")
 
 
 if __name__ == "__main__":

@@ -193,10 +193,9 @@ def _passings(rng: np.random.Generator, start: float, end: float) -> list[Passin
 
 def _walks(rng: np.random.Generator) -> tuple[Walk, ...]:
     walks = []
-    for _ in range(rng.integers(1, 4)):
+    for character in rng.choice(len(CHARACTERS), size=rng.integers(1, 4), replace=False):
         x0, x1 = rng.uniform(-0.1, 0.35), rng.uniform(0.65, 1.1)
         if rng.random() < 0.5:
             x0, x1 = x1, x0
-        character = CHARACTERS[rng.integers(len(CHARACTERS))]
-        walks.append(Walk(character, float(x0), float(x1), float(rng.uniform(0.3, 0.55)), float(rng.random())))
+        walks.append(Walk(CHARACTERS[character], x0, x1, rng.uniform(0.3, 0.55), rng.random()))
     return tuple(sorted(walks, key=lambda walk: walk.height))
