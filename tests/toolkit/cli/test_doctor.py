@@ -1,0 +1,57 @@
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import vis4mer
+from vis4mer.cli.main import main
+from vis4mer.errors import BundleError
+from vis4mer.runtime.device import Driver
+
+
+@pytest.fixture
+def without_gpu(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver("13.0", (), "the driver offers no GPU"))
+    monkeypatch.setattr("vis4mer.runtime.classifier.sample_bundle", lambda: tiny_bundle)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_json_says_what_this_machine_is_and_has() -> None:
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    assert result.exit_code == 0
+    findings = json.loads(result.stdout)
+    assert findings["vis4mer"] == vis4mer.__version__
+    assert findings["python"] == platform.python_version()
+    assert findings["cores"] == len(os.sched_getaffinity(0))
+    assert "CPUExecutionProvider" in findings["onnxruntime_providers"]
+    versions = {package["name"]: package["version"] for package in findings["packages"]}
+    assert versions["numpy"] == metadata.version("numpy")
+    assert (findings["cuda_driver"], findings["gpus"]) == ("13.0", [])
+    assert (findings["device_auto"], findings["device_reason"]) == ("cpu", "the driver offers no GPU")
+    assert (findings["video_decoder_auto"], findings["video_decoder_reason"]) == ("pyav", "the device is cpu")
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_an_absent_package_is_shown_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "torch":
+            raise metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
+    assert any(line.split(maxsplit=1) == ["torch", "absent: pip install 'vis4mer[torch]'"] for line in lines)
+    assert any(line.split() == ["numpy", "1.2.3"] for line in lines)
+
+
+def test_a_broken_installation_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Path:
+        raise BundleError("bundle=None: is not installed")
+
+    monkeypatch.setattr("vis4mer.runtime.classifier.sample_bundle", broken)
+    findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert (findings["device_auto"], findings["device_reason"]) == (None, "bundle=None: is not installed")

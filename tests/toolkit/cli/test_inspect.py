@@ -1,0 +1,55 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vis4mer.cli.main import main
+from vis4mer.config import ModelConfig
+
+ORIGINAL = Path(__file__).parents[2] / "resources" / "original" / "lvu-small" / "checkpoint.pt"
+
+
+def inspect(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, ["inspect", *map(str, arguments)])
+
+
+def test_a_bundle_is_described_in_words_and_as_json(tiny_bundle: Path, tiny_config: ModelConfig) -> None:
+    words = inspect(tiny_bundle).stdout
+    for word in ("bundle", "onnx", "fp32", "mean-colour", "reddish, greenish, bluish", "regression", "5 s every 2 s"):
+        assert word in words
+    values = json.loads(inspect(tiny_bundle, "--json").stdout)
+    assert values["kind"] == "bundle"
+    assert ModelConfig.from_dict(values["model"]) == tiny_config
+    assert set(values["files"]) == {"encoder.onnx", "colour.onnx", "light.onnx"}
+
+
+def test_an_altered_bundle_is_an_error(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    with (bundle / "light.onnx").open("ab") as file:
+        file.write(b"x")
+    result = inspect(bundle)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "light.onnx" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_of_the_published_code_is_described() -> None:
+    pytest.importorskip("torch")
+    values = json.loads(inspect(ORIGINAL, "--json").stdout)
+    expected = json.loads((ORIGINAL.parent / "config.json").read_text())["config"]
+    assert values["kind"] == "state dict of the published ViS4mer"
+    assert values["model"]["encoder"] is None
+    decoder = values["model"]["heads"]["decoder"]["decoder"]
+    for name in ("d_input", "l_max", "d_output", "d_model", "n_layers"):
+        assert decoder[name] == expected[name]
+    assert values["parameters"]["decoder"] > 0
+    assert "decoders only" in inspect(ORIGINAL).stdout
+
+
+def test_what_is_neither_is_an_error(tmp_path: Path) -> None:
+    result = inspect(tmp_path)
+    assert result.exit_code == 1
+    assert "holds neither manifest.json nor config.json" in result.stderr

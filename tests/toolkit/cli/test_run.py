@@ -1,0 +1,336 @@
+import csv
+import errno
+import io
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper
+
+from vis4mer.cli.main import main
+from vis4mer.runtime.bundle import BundleWriter
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tiny_bundle: Path) -> Run:
+    """Runs `vis4mer run --bundle TINY --device cpu` with further arguments; stdout and stderr apart."""
+
+    def invoke(*arguments: Any) -> Result:
+        fixed = ["run", "--bundle", str(tiny_bundle), "--device", "cpu"]
+        return CliRunner().invoke(main, [*fixed, *map(str, arguments)])
+
+    return invoke
+
+
+@pytest.fixture
+def vis4mer_command(tiny_bundle: Path) -> list[str]:
+    return [sys.executable, "-m", "vis4mer.cli.main", "run", "--bundle", str(tiny_bundle), "--device", "cpu"]
+
+
+def test_json_of_one_video_is_an_object(run: Run, movie: Path) -> None:
+    result = run(movie, "--output-format", "json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    values = json.loads(result.stdout)
+    assert values["video"] == str(movie)
+    assert sum(values["heads"]["colour"]["probabilities"].values()) == pytest.approx(1)
+    assert len(values["heads"]["colour"]["windows"]) == 5
+
+
+def test_a_video_that_fails_does_not_stop_the_others(run: Run, movie: Path) -> None:
+    result = run(movie, "nowhere.mp4", movie, "--output-format", "json")
+    assert result.exit_code == 1
+    assert [values["video"] for values in json.loads(result.stdout)] == [str(movie), str(movie)]
+    assert result.stderr.startswith("vis4mer: error: ")
+    assert "nowhere.mp4" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_if_every_video_fails_the_results_are_empty_and_parse(run: Run) -> None:
+    result = run("a.mp4", "b.mp4", "--output-format", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+
+
+def test_jsonl_is_one_object_a_line(run: Run, movie: Path) -> None:
+    lines = run(movie, movie, "--output-format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["video"] for line in lines] == [str(movie)] * 2
+
+
+def test_csv_has_a_row_for_each_label_and_each_value(run: Run, movie: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run(movie, "--output-format", "csv").stdout)))
+    values = json.loads(run(movie, "--output-format", "json").stdout)
+    colour = values["heads"]["colour"]["probabilities"]
+    assert [(row["head"], row["label"]) for row in rows] == [*(("colour", label) for label in colour), ("light", "")]
+    assert [float(row["probability"]) for row in rows[:3]] == pytest.approx(list(colour.values()))
+    assert float(rows[3]["value"]) == pytest.approx(values["heads"]["light"]["value"])
+    assert rows[0]["video"] == str(movie)
+
+
+def test_the_table_shows_labels_by_probability(run: Run, movie: Path) -> None:
+    result = run(movie)
+    values = json.loads(run(movie, "--output-format", "json").stdout)["heads"]["colour"]
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    places = [
+        result.stdout.index(f"{label} ")
+        for label in sorted(values["probabilities"], key=lambda x: -values["probabilities"][x])
+    ]
+    assert places == sorted(places)
+    assert f"{max(values['probabilities'].values()):.1%}" in result.stdout
+    assert "0:12 · 12 frames" in result.stdout
+
+
+def test_a_file_gets_what_stdout_would_get(run: Run, movie: Path, tmp_path: Path) -> None:
+    for form in ("table", "json", "jsonl", "csv"):
+        output = tmp_path / f"result.{form}"
+        output.write_text("old")
+        result = run(movie, "--output-format", form, "-o", output)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert output.read_text() == run(movie, "--output-format", form).stdout
+        assert stat.S_IMODE(output.stat().st_mode) == 0o666 & ~_umask()
+    assert len(list(tmp_path.iterdir())) == 4, "no temporary file is left"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_link_stays_one_and_its_target_is_written(run: Run, movie: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    assert run(movie, "--output-format", "json", "-o", tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "target").read_text())["video"] == str(movie)
+
+
+@pytest.mark.parametrize("option", ["-o", "--timeline"])
+@pytest.mark.parametrize("place", ["nowhere/result.html", "folder.html"])
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, place: str
+) -> None:
+    (tmp_path / "folder.html").mkdir()
+    monkeypatch.setattr("vis4mer.runtime.classifier.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    result = run(movie, option, tmp_path / place)
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]
+
+
+def test_a_disk_that_fills_up_meanwhile_does_not_lose_the_work(
+    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    result = run(movie, "--output-format", "json", "-o", tmp_path / "result.json")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert json.loads(result.stdout)["video"] == str(movie)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_to_and_not_replaced(run: Run, movie: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader.start()
+    assert run(movie, "--output-format", "json", "-o", pipe).exit_code == 0
+    reader.join()
+    assert json.loads(received[0])["video"] == str(movie)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("suffix", ["png", "HTML"])
+def test_a_timeline_is_drawn_beside_the_result(run: Run, movie: Path, tmp_path: Path, suffix: str) -> None:
+    result = run(movie, "--output-format", "json", "--timeline", tmp_path / f"timeline.{suffix}")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["video"] == str(movie)
+    start = (tmp_path / f"timeline.{suffix}").read_bytes()[:8]
+    assert start == (b"\x89PNG\r\n\x1a\n" if suffix == "png" else b"<!DOCTYP")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Missing argument"),
+        (("a.mp4", "--timeline", "t.jpg"), "must end in .png or .html"),
+        (("a.mp4", "b.mp4", "--timeline", "t.png"), "draws one video"),
+        (("a.mp4", "--batch-size", "0"), "--batch-size"),
+        (("a.mp4", "--stride", "fast"), "--stride"),
+        (("a.mp4", "--output-format", "xml"), "--output-format"),
+        (("a.mp4", "--video-decoder", "vlc"), "--video-decoder"),
+        (("a.mp4", "--frobnicate"), "--frobnicate"),
+    ],
+)
+def test_usage_errors_exit_with_2(run: Run, arguments: Sequence[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--bundle", "/nowhere"), "does not exist"),
+        (("--device", "abacus"), "must be auto, cpu, cuda or cuda:N"),
+        (("--device", "cuda:99"), "device='cuda:99'"),
+        (("--stride", "0"), "stride=0.0"),
+        (("--stride", "nan"), "stride=nan"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exits_with_1(
+    run: Run, movie: Path, arguments: Sequence[str], message: str
+) -> None:
+    result = run(movie, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("vis4mer: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_hostile_names_cannot_act_on_the_terminal(run: Run, make_video: Any, tmp_path: Path) -> None:
+    name = "[red]a\x1b[2J\nb\u202e\udcff.mkv"
+    video = make_video(tmp_path / name, [(1, 2, 3)] * 5)
+    result = run(video, tmp_path / "gone\x1b]0;x\x07\n.mkv")
+    assert "[red]a\\x1b[2J\\nb\\u202e\\udcff.mkv" in result.stdout.replace("\n", "")
+    for text in (result.stdout, result.stderr):
+        assert all(character.isprintable() or character == "\n" for character in text)
+    assert result.stderr.count("\n") == 1
+    values = json.loads(run(video, "--output-format", "json").stdout)
+    assert values["video"] == str(video)
+    rows = run(video, "--output-format", "csv").stdout_bytes
+    assert os.fsencode(video) in rows
+
+
+def test_damage_is_told_and_stands_in_the_result(run: Run, movie: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mkv"
+    damaged.write_bytes(movie.read_bytes()[: movie.stat().st_size * 3 // 4])
+    result = run(damaged, "--output-format", "json")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("vis4mer: warning: ")
+    assert json.loads(result.stdout)["damage"]["truncated"] is True
+    assert run(damaged, "--output-format", "json", "--quiet").stderr == ""
+
+
+def test_a_closed_pipe_is_quiet(vis4mer_command: list[str], movie: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*vis4mer_command, str(movie)], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_results_come_even_where_stderr_is_closed(vis4mer_command: list[str], movie: Path) -> None:
+    command = ["sh", "-c", '"$@" 2>&-', "sh", *vis4mer_command, str(movie), "--output-format", "json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["video"] == str(movie)
+
+
+def test_the_whole_way_needs_the_base_install_only(vis4mer_command: list[str], movie: Path, tmp_path: Path) -> None:
+    forbidden = ("torch", "torchvision", "timm", "onnx", "safetensors", "huggingface_hub", "nvidia", "matplotlib")
+    program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); from vis4mer.cli.main import main; main()"
+    for suffix in ("png", "html"):
+        timeline = tmp_path / f"timeline.{suffix}"
+        arguments = [*vis4mer_command[3:], str(movie), "--output-format", "json", "--timeline", str(timeline)]
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert json.loads(done.stdout)["heads"]["colour"]["label"]
+        assert timeline.stat().st_size > 1000
+
+
+def endless_bundle(path: Path, tiny_model: Any, tiny_config: Any) -> Path:
+    """A bundle whose encoder never returns from native code."""
+    scalar = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Add", ["x", "x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            scalar,
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, []),
+        ],
+    )
+    encoder = onnx.load_from_string(tiny_model.onnx_encoder())
+    encoder.graph.node.insert(1, helper.make_node("Loop", ["for_ever", "go", "start"], ["end"], body=body))
+    encoder.graph.node.append(helper.make_node("Add", ["late", "end"], ["tokens"]))
+    encoder.graph.node[-2].output[0] = "late"
+    encoder.graph.node[2].input[0] = "floats"
+    encoder.graph.initializer.extend(
+        [
+            helper.make_tensor("for_ever", TensorProto.INT64, [], [2**62]),
+            helper.make_tensor("go", TensorProto.BOOL, [], [True]),
+            helper.make_tensor("start", TensorProto.FLOAT, [], [1.0]),
+        ]
+    )
+    with BundleWriter(path) as writer:
+        writer.path("encoder.onnx").write_bytes(encoder.SerializeToString())
+        for name in tiny_config.heads:
+            writer.path(f"{name}.onnx").write_bytes(tiny_model.onnx_head(name))
+        writer.commit(format="onnx", precision="fp32", model=tiny_config)
+    return path
+
+
+def test_ctrl_c_ends_at_once_even_in_native_code(
+    movie: Path, tiny_model: Any, tiny_config: Any, tmp_path: Path
+) -> None:
+    bundle = endless_bundle(tmp_path / "endless", tiny_model, tiny_config)
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "vis4mer.cli.main", "run", "--bundle", str(bundle), "--device", "cpu"]
+    terminal, stderr = pty.openpty()
+    with subprocess.Popen(
+        [*command, str(movie), "-o", str(output)], stdout=subprocess.PIPE, stderr=stderr, text=True
+    ) as process:
+        os.close(stderr)
+        seen = b""
+        while seen.count(b"0/12") < 10:  # the progress bar, redrawn while the encoder runs
+            seen += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    try:
+        while chunk := os.read(terminal, 4096):
+            seen += chunk
+    except OSError:
+        pass  # the other end is closed
+    os.close(terminal)
+    assert b"Traceback" not in seen
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l"), "the cursor is shown again"
+    assert [path.name for path in tmp_path.iterdir()] == ["endless"]
+
+
+def test_an_interrupt_between_native_calls_exits_with_130(
+    run: Run, movie: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vis4mer.runtime.classifier.Classifier.__call__", interrupted)
+    result = run(movie)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
