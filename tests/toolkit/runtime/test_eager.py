@@ -1,0 +1,60 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vis4mer
+from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
+from vis4mer.errors import MissingDependencyError
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model: a small Vision Transformer, a classification and a regression head."""
+    from vis4mer.models.encoder import FrameEncoder
+    from vis4mer.models.vis4mer import Vis4mer
+
+    frames = Preprocessing(fps=1.0, height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    encoder = FrameEncoder.build("test_vit", frames, weights="random", seed=0)
+    tokens, features = encoder.config.tokens, encoder.config.features
+
+    def head(d_output: int, **settings: Any) -> HeadConfig:
+        return HeadConfig(DecoderConfig(features, 4 * tokens, d_output, d_model=16, n_layers=2), **settings)
+
+    heads = {"scene": head(3, labels=("in", "out", "on")), "likes": head(1, task="regression")}
+    config = ModelConfig(heads, encoder.config, frames, WindowConfig(seconds=4, stride=3))
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint")
+    Vis4mer(config, encoder).save_pretrained(path)
+    return path
+
+
+def test_a_checkpoint_classifies_a_movie_as_its_modules_would(checkpoint: Path, movie: Path) -> None:
+    from vis4mer.models.checkpoint import load_checkpoint
+    from vis4mer.video.reader import open_video
+
+    model = load_checkpoint(checkpoint)
+    with open_video(movie, model.config.preprocessing) as reader:
+        frames = torch.from_numpy(np.concatenate([batch.frames for batch in reader]))
+    with torch.inference_mode():
+        tokens = model.encode(frames)
+        windows = torch.stack([tokens[start : start + 4].flatten(0, 1) for start in (0, 3, 6, 8)])
+        scene = model(windows, "scene").softmax(-1)
+        likes = model(windows, "likes")[:, 0]
+
+    prediction = vis4mer.load(checkpoint, device="cpu")(movie, batch_size=5)
+    got = np.array([window.probabilities for window in prediction.windows])
+    np.testing.assert_allclose(got, scene.numpy(), atol=1e-5)
+    np.testing.assert_allclose(list(prediction.probabilities.values()), scene.mean(0).numpy(), atol=1e-5)
+    assert prediction.label == ("in", "out", "on")[int(scene.sum(0).argmax())]
+    assert prediction.heads["likes"].value == pytest.approx(float(likes.mean()), abs=1e-5)
+    assert (prediction.bundle, prediction.device) == (str(checkpoint), "cpu")
+
+
+def test_without_pytorch_the_error_names_what_brings_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "vis4mer.models.checkpoint", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'vis4mer\[torch\]'"):
+        vis4mer.load(checkpoint, device="cpu")

@@ -1,0 +1,92 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from vis4mer.errors import BundleError, DeviceError
+from vis4mer.runtime.device import Device, Driver, on_device
+from vis4mer.runtime.onnx import OnnxRunner, import_onnxruntime
+
+CPU = Device("cpu")
+
+
+def graph_with(initializers: list[onnx.TensorProto], outputs: int = 1) -> bytes:
+    """y = x + w, as often as asked for."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 2])
+    ys = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, ["B", 2]) for i in range(outputs)]
+    nodes = [helper.make_node("Add", ["x", "w"], [y.name]) for y in ys]
+    graph = helper.make_graph(nodes, "graph", [x], ys, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+WEIGHTS = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
+
+
+def test_a_graph_runs_at_any_batch_size_and_from_views() -> None:
+    runner = OnnxRunner(graph_with([WEIGHTS]), "head", CPU)
+    for batch in (np.zeros((1, 2), np.float32), np.ones((7, 2), np.float32), np.ones((2, 8), np.float32).T[::2]):
+        np.testing.assert_array_equal(runner(batch), batch + np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize("form", ["beside", "above", "absolute"])
+def test_a_graph_cannot_read_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(np.array([5, 6], np.float32).tobytes())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path if form == "beside" else tmp_path / "here")
+    location = {"beside": "secret.bin", "above": "../secret.bin", "absolute": str(secret)}[form]
+    weights = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value=location)
+    with pytest.raises(BundleError, match="graph='head': ONNX Runtime cannot load it"):
+        OnnxRunner(graph_with([weights]), "head", CPU)
+
+
+@pytest.mark.parametrize("graph", [b"", b"not a graph", graph_with([WEIGHTS])[:40]])
+def test_what_is_no_graph_is_a_one_line_error(graph: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BundleError, match="graph='head'") as error:
+        OnnxRunner(graph, "head", CPU)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", ""), "the exception says it; the log would say it twice"
+
+
+def test_a_graph_of_another_form_is_an_error() -> None:
+    with pytest.raises(BundleError, match="must have one input and one output, not 1 and 2"):
+        OnnxRunner(graph_with([WEIGHTS], outputs=2), "head", CPU)
+
+
+def test_a_batch_that_the_graph_does_not_take_is_a_one_line_error() -> None:
+    runner = OnnxRunner(graph_with([WEIGHTS]), "head", CPU)
+    with pytest.raises(DeviceError, match=r"head failed on a batch of shape \(1, 3\)") as error:
+        runner(np.zeros((1, 3), np.float32))
+    assert "\n" not in str(error.value)
+
+
+def test_importing_onnxruntime_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    import_onnxruntime()
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_or_a_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver("13.0", ("A GPU",), ""))
+    runtime = import_onnxruntime()
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+    def build(device: Device) -> Any:
+        return OnnxRunner(graph_with([WEIGHTS]), "head", device)
+
+    with pytest.raises(DeviceError, match="built without CUDA; pip install onnxruntime-gpu"):
+        on_device("cuda:0", build)
+    with pytest.raises(DeviceError, match="GPUs are cuda:0 to cuda:0; use --device cpu or auto"):
+        on_device("cuda:1", build)
+    runner, device, reason = on_device("auto", build)
+    assert (str(device), runner(np.zeros((1, 2), np.float32)).tolist()) == ("cpu", [[1.0, 2.0]])
+    assert "built without CUDA" in reason
+    assert "built without CUDA" in caplog.text
