@@ -145,7 +145,7 @@ def _paint(pen: ImageDraw.ImageDraw, shape: Shape, scale: int) -> None:
         case Label((x, y), text, size, colour, anchor, bold):
             place = {"start": "ls", "middle": "ms", "end": "rs"}[anchor]
             drawn, font = _typeset(text, size * scale)
-            pen.text((x * scale, y * scale), drawn, LIGHT[colour], font, place, stroke_width=bold * scale * 0.25)
+            pen.text((x * scale, y * scale), drawn, LIGHT[colour], font, place, stroke_width=scale // 4 if bold else 0)
 
 
 def _typeset(text: str, size: float) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:

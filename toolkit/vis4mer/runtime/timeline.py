@@ -25,7 +25,7 @@ _MOST_LINES = 6  # as many as there are colours that are easily told apart
 _WIDTH = 1120
 _PLOT_X, _PLOT_WIDTH, _PLOT_HEIGHT = 64, 752, 150
 _LEGEND_X, _LEGEND_WIDTH = _PLOT_X + _PLOT_WIDTH + 24, 256
-_STRIP_Y, _STRIP_HEIGHT = 96, 80
+_STRIP_Y, _STRIP_HEIGHT = 96, 64
 _HEADING, _GAP = 66, 16
 _THUMBNAIL_PIXELS_PER_UNIT = 2
 
