@@ -238,6 +238,20 @@ def test_a_closed_pipe_is_quiet(vis4mer_command: list[str], movie: Path) -> None
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize(
+    ("shell", "message"),
+    [('"$@" >&-', "output=stdout: is closed"), ('ulimit -f 0; "$@" > result', "output=stdout: cannot be written")],
+)
+def test_results_that_cannot_be_printed_are_an_error(
+    vis4mer_command: list[str], movie: Path, tmp_path: Path, shell: str, message: str
+) -> None:
+    command = ["sh", "-c", shell, "sh", *vis4mer_command, str(movie)]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_results_come_even_where_stderr_is_closed(vis4mer_command: list[str], movie: Path) -> None:
     command = ["sh", "-c", '"$@" 2>&-', "sh", *vis4mer_command, str(movie), "--output-format", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)

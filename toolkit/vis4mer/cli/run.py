@@ -80,6 +80,8 @@ def run(
     from vis4mer.runtime.files import check_writable
     from vis4mer.runtime.timeline import save_timeline
 
+    if output is None and sys.stdout is None:
+        raise Vis4merError("output=stdout: is closed; name a file with --output")
     for path in (output, timeline):
         if path is not None:
             check_writable(path)
@@ -112,7 +114,13 @@ def run(
 
 
 def _print(text: str) -> None:
-    click.echo(_encode(text), nl=False)
+    try:
+        click.echo(_encode(text), nl=False)
+    except BrokenPipeError:
+        raise  # whoever read has seen enough, which click takes quietly
+    except OSError as error:
+        sys.stdout = None  # or Python would fail again at its end, when it flushes
+        raise Vis4merError(f"output=stdout: cannot be written: {error.strerror}; name a file with --output") from None
 
 
 def _encode(text: str) -> bytes:
