@@ -124,7 +124,7 @@ class DALIReader(SampledReader):
             raise VideoError(f"video={self.info.path!r}: DALI cannot decode it ({why}); {remedy}") from None
         sequences = sequences.as_cpu()
         for i, clip in enumerate(clips):
-            pictures = np.array(sequences.at(i))  # a copy: the next run reuses the pipeline's memory
+            pictures = np.moveaxis(np.array(sequences.at(i)), 3, 1)  # a copy: the next run reuses DALI's memory
             for number, picture in zip(clip.numbers, pictures, strict=True):
                 yield Decoded(int(number), partial(upright, picture, self._movie.display))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import av
 import numpy as np
@@ -71,26 +72,33 @@ def packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Pack
 
     Two passes over the same file give the same packets, so a packet's ordinal identifies it.
     """
-    demuxed = container.demux(stream)
+    return (packet for packet in _all_packets(container) if packet.stream_index == stream.index and packet.size)
+
+
+def _all_packets(container: InputContainer) -> "Iterator[av.Packet[Any]]":
+    demuxed = container.demux()
     while True:
         try:
             packet = next(demuxed)
         except (StopIteration, av.FFmpegError):
             return
-        if packet.size:
-            yield packet
+        yield packet
 
 
 def index_packets(container: InputContainer, stream: VideoStream, path: str | os.PathLike[str]) -> PacketIndex:
     """Reads all packets of a freshly opened container.
 
     Raises:
-        VideoError: the stream holds no packet.
+        VideoError: the stream holds no packet that can be decoded.
     """
-    pts, dts, facts = [], [], []
-    discarded, corrupt, duration = [], 0, 0
+    pts, dts, facts, discarded = [], [], [], []
+    corrupt, duration, latest = 0, 0, Fraction(0)
     inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
-    for packet in packets(container, stream):
+    for packet in _all_packets(container):
+        if packet.pts is not None:
+            latest = max(latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        if packet.stream_index != stream.index or not packet.size:
+            continue
         pts.append(packet.pts)
         dts.append(packet.dts)
         facts.append(inspect(bytes(packet), packet.is_keyframe))
@@ -122,8 +130,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         raise VideoError(f"video={os.fspath(path)!r}: none of its frames can be decoded; give a complete movie file")
     last = min(duration or frame_ticks, int(MAX_STILL / time_base))
     end = int(times[order[-1]]) + max(1, last)
-    declared = stream.duration * time_base if stream.duration else Fraction(container.duration or 0, av.time_base)
-    truncated = (end - int(times[order[0]])) * time_base < declared - _TRUNCATION
+    truncated = latest < Fraction(container.duration or 0, av.time_base) - _TRUNCATION
     return PacketIndex(times, entry, closed, disposable, order, end, time_base, counted, corrupt, truncated)
 
 

@@ -6,13 +6,13 @@ from functools import partial
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
-from vis4mer.video.resize import Image, upright
+from vis4mer.video.resize import Planes, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 # With full chroma and exact rounding: FFmpeg's default is faster, and up to two levels too bright or too dark.
@@ -25,18 +25,15 @@ class PyAVReader(SampledReader):
     name: DecoderName = "pyav"
 
     def _decode(self) -> Iterator[Decoded]:
-        index = self._movie.index
-        number = np.full(len(index.times), -1)
-        number[index.order] = np.arange(len(index.order))
+        index, converter = self._movie.index, VideoReformatter()
         for i, (ordinal, frame) in enumerate(self._planned_frames()):
-            shown = i if index.counted else int(number[ordinal])
-            if shown >= 0:
-                yield Decoded(shown, partial(to_rgb, frame), frame.is_corrupt)
+            number = i if index.counted else int(index.numbers[ordinal])
+            if number >= 0:
+                yield Decoded(number, partial(to_rgb, frame, converter), frame.is_corrupt)
 
     def _planned_frames(self) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes according to plan: frames as they come out, each with the ordinal of the packet that held it."""
-        todo = self._plan
-        last = int(np.flatnonzero(todo.send)[-1])
+        last = int(np.flatnonzero(self._plan.send)[-1])
         with open_container(self._movie.path) as container:
             stream = movie_stream(container, self._movie.path)
             decoder = stream.codec_context
@@ -44,10 +41,10 @@ class PyAVReader(SampledReader):
             for ordinal, packet in enumerate(packets(container, stream)):
                 if ordinal > last:
                     return
-                if todo.send[ordinal]:
+                if self._plan.send[ordinal]:
                     packet.pts, packet.dts = ordinal, None  # decoders hand the timestamp on to the frame
                     yield from self._decode_packet(decoder, packet)
-                if todo.drain[ordinal]:
+                if self._plan.drain[ordinal]:
                     yield from self._decode_packet(decoder, None)
                     decoder.flush_buffers()
 
@@ -62,10 +59,13 @@ class PyAVReader(SampledReader):
             self.damage.corrupt_packets += 1
 
 
-def to_rgb(frame: VideoFrame) -> Image:
-    """A decoded frame as it is shown: uint8 [H, W, 3] RGB.
+def to_rgb(frame: VideoFrame, converter: VideoReformatter) -> Planes:
+    """A decoded frame as it is shown: uint8 [3, H, W], red, green and blue.
 
     Colour matrix and range are the stream's; where it does not say, BT.601 limited range, as FFmpeg and OpenCV have it.
     """
-    picture = frame.reformat(format="rgb24", interpolation=_CONVERSION).to_ndarray()
-    return upright(np.asarray(picture, np.uint8), display_matrix(frame))
+    green, blue, red = (
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        for plane in converter.reformat(frame, format="gbrp", interpolation=_CONVERSION).planes
+    )
+    return upright(np.stack((red, green, blue)), display_matrix(frame))

@@ -5,94 +5,105 @@ Both readers share this code, so that the same picture gives the same pixels whi
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Interpolation, Preprocessing
 
-Image = NDArray[np.uint8]
+Planes = NDArray[np.uint8]  # [3, H, W], red, green and blue
+Image = NDArray[np.uint8]  # [H, W, 3]
 DisplayMatrix = tuple[int, int, int, int]
 
 IDENTITY: DisplayMatrix = (1, 0, 0, 1)
 
-_BLOCK = 16  # output rows resampled at once: enough for a matrix product, few enough to touch only nearby input rows
+_BLOCK = 16  # target pixels per matrix product: more would multiply by more zeros, fewer are too small for BLAS
 
 
-def upright(image: NDArray[np.uint8], matrix: DisplayMatrix) -> NDArray[np.uint8]:
+class Band(NamedTuple):
+    """What one block of target pixels takes from the source, along one axis.
+
+    Attributes:
+        start: the block's first target pixel.
+        first: its first source pixel.
+        weights: float32 [target pixels, source pixels], rows summing to 1.
+    """
+
+    start: int
+    first: int
+    weights: NDArray[np.float32]
+
+
+def upright(planes: Planes, matrix: DisplayMatrix) -> Planes:
     """Turns and mirrors a stored picture into the one that is shown; a view, nothing is copied.
 
     Args:
-        image: [H, W, 3].
+        planes: [3, H, W].
         matrix: (a, b, c, d) of the container's display matrix: the stored (x, y) is shown at (a x + c y, b x + d y),
             up to a shift; only quarter turns and mirrorings, the nearest of which is taken.
 
     Returns:
-        [H, W, 3] or [W, H, 3].
+        [3, H, W] or [3, W, H].
     """
     a, b, c, d = matrix
     if abs(b) > abs(a):
-        image, a, d = image.swapaxes(0, 1), c, b
-    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        planes, a, d = planes.swapaxes(1, 2), c, b
+    return planes[:, :: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def resize(image: Image, preprocessing: Preprocessing) -> Image:
+def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
     """Resamples a picture to the preprocessing's height and width.
 
     Args:
-        image: [H, W, 3].
+        planes: [3, H, W]: with the colours apart, resampling is a matrix product along either axis.
         preprocessing: size, resize mode and interpolation are used.
 
     Returns:
         [height, width, 3], rounded once at the end.
     """
-    height, width = image.shape[:2]
+    _, height, width = planes.shape
     rows, columns = preprocessing.height, preprocessing.width
     top = left = 0.0
     if preprocessing.resize == "crop":
         scale = min(height / rows, width / columns)  # source pixels per target pixel
         top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
-    kind = preprocessing.interpolation
-    half = _resample_rows(image, _bands(kind, height, rows, top))
-    full = _resample_rows(half.swapaxes(0, 1), _bands(kind, width, columns, left)).swapaxes(0, 1)
-    return np.ascontiguousarray(np.rint(full).clip(0, 255).astype(np.uint8))
 
-
-Bands = list[tuple[int, NDArray[np.float32]]]
-
-
-def _resample_rows(image: NDArray[np.uint8] | NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:
-    """Mixes rows: [H, W, 3] to [rows, W, 3]."""
-    parts = []
-    for first, weights in bands:
-        source = np.ascontiguousarray(image[first : first + weights.shape[1]], np.float32)
-        parts.append(weights @ source.reshape(len(source), -1))
-    return np.concatenate(parts).reshape(-1, *image.shape[1:])
+    source = np.ascontiguousarray(planes, np.float32)
+    half = np.empty((3, rows, width), np.float32)
+    for start, first, weights in _bands(preprocessing.interpolation, height, rows, top):
+        size, reach = weights.shape
+        half[:, start : start + size] = weights @ source[:, first : first + reach]
+    flat = half.reshape(3 * rows, width)
+    full = np.empty((3 * rows, columns), np.float32)
+    for start, first, weights in _bands(preprocessing.interpolation, width, columns, left):
+        size, reach = weights.shape
+        full[:, start : start + size] = flat[:, first : first + reach] @ weights.T
+    result = np.rint(full).clip(0, 255).astype(np.uint8).reshape(3, rows, columns)
+    return np.ascontiguousarray(np.moveaxis(result, 0, 2))
 
 
 @lru_cache(maxsize=16)
-def _bands(kind: Interpolation, size: int, out: int, margin: float) -> Bands:
-    """Weights of the source rows in each target row, in blocks of target rows.
+def _bands(kind: Interpolation, size: int, out: int, margin: float) -> list[Band]:
+    """Weights of the source pixels in each target pixel along one axis, in blocks of neighbouring target pixels.
 
     Args:
         kind: of filter.
-        size: number of source rows.
-        out: number of target rows.
-        margin: source rows cut off at either end.
-
-    Returns:
-        For each block of target rows its first source row and a matrix [target rows, source rows], rows summing to 1.
+        size: number of source pixels.
+        out: number of target pixels.
+        margin: source pixels cut off at either end.
     """
     step = (size - 2 * margin) / out
     radius, response = _FILTERS[kind](step)
     centres = margin + (np.arange(out) + 0.5) * step
     bands = []
-    for block in np.split(centres, range(_BLOCK, out, _BLOCK)):
+    for start in range(0, out, _BLOCK):
+        block = centres[start : start + _BLOCK]
         first = max(0, int(np.floor(block[0] - radius)))
         last = min(size, int(np.ceil(block[-1] + radius)))
         weights = response(np.arange(first, last) + 0.5 - block[:, None])
         weights /= weights.sum(axis=1, keepdims=True)
-        bands.append((first, weights.astype(np.float32)))
+        bands.append(Band(start, first, weights.astype(np.float32)))
     return bands
 
 

@@ -12,7 +12,7 @@ from vis4mer.errors import VideoError
 from vis4mer.video.frames import Damage, DecoderName, FrameBatch
 from vis4mer.video.movie import Movie
 from vis4mer.video.planner import plan
-from vis4mer.video.resize import Image, resize
+from vis4mer.video.resize import Image, Planes, resize
 
 
 class Decoded(NamedTuple):
@@ -20,12 +20,12 @@ class Decoded(NamedTuple):
 
     Attributes:
         number: in presentation order.
-        picture: makes the upright picture, uint8 [H, W, 3] RGB; only sampled frames pay for it.
+        picture: makes the upright picture, uint8 [3, H, W]; only sampled frames pay for it.
         corrupt: the video decoder marks it as damaged.
     """
 
     number: int
-    picture: Callable[[], Image]
+    picture: Callable[[], Planes]
     corrupt: bool = False
 
 

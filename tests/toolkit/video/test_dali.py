@@ -1,0 +1,130 @@
+"""DALI against PyAV where both run without a GPU, and what DALI refuses."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vis4mer.config import Preprocessing
+from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
+from vis4mer.video import dali, open_video
+from vis4mer.video.movie import scan
+
+needs_dali = pytest.mark.skipif(not dali.installed(), reason="nvidia-dali-cuda120 is not installed")
+
+
+def both(path, preprocessing, video_tools, **arguments):
+    results = []
+    for decoder in ("pyav", "dali"):
+        with open_video(path, preprocessing, decoder=decoder, **arguments) as reader:
+            assert (reader.name, reader.reason) == (decoder, f"decoder={decoder} was asked for")
+            results.append(video_tools.gather(reader))
+            assert not reader.damage
+    return results
+
+
+@needs_dali
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("movie", ["vp9", "mjpeg"])
+def test_both_readers_give_the_same_times_and_pixels(movie, resize, interpolation, request, video_tools):
+    preprocessing = Preprocessing(fps=3.0, height=40, width=56, resize=resize, interpolation=interpolation)
+    (frames, seconds), (others, other_seconds) = both(request.getfixturevalue(movie), preprocessing, video_tools)
+    assert np.array_equal(seconds, other_seconds)
+    assert np.abs(frames.astype(int) - others).mean() <= 2
+
+
+@needs_dali
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_batch_size_changes_nothing(batch_size, vp9, video_tools):
+    assert video_tools.sampled_numbers(vp9, 8.0, decoder="dali", batch_size=batch_size) == list(range(0, 48, 3))
+
+
+@needs_dali
+def test_variable_frame_rate(tmp_path, video_tools):
+    pts = [0, 1, 2, 50, 51, 99, 100, 101, 250, 251]
+    path = video_tools.encode(tmp_path / "vfr.webm", codec="libvpx-vp9", count=10, rate=50, pts=pts)
+    assert video_tools.sampled_numbers(path, 1.0, decoder="dali") == [0, 3, 6, 7, 7, 8]
+
+
+@needs_dali
+def test_rotation(tmp_path, video_tools):
+    path = tmp_path / "turned.mov"
+    video_tools.encode(
+        path, codec="mjpeg", pixel_format="yuvj420p", prepare=lambda stream: stream.set_display_rotation(90, hflip=True)
+    )
+    (frames, _), (others, _) = both(path, Preprocessing(height=64, width=32), video_tools)
+    assert np.abs(frames.astype(int) - others).mean() <= 2
+
+
+@needs_dali
+def test_frames_shown_in_another_order_than_decoded(tmp_path, video_tools):
+    """Alternative reference frames: VP9's hidden ones travel with a shown one."""
+    path = tmp_path / "altref.webm"
+    video_tools.encode(path, codec="libvpx-vp9", gop=48, options={"cpu-used": "5", "auto-alt-ref": "1"})
+    assert video_tools.sampled_numbers(path, 4.0, decoder="dali") == list(range(0, 48, 6))
+
+
+@needs_dali
+def test_what_dali_cannot_read_is_refused_with_a_remedy(plain):
+    with pytest.raises(VideoError, match=r"DALI does not decode h264 on the CPU; use decoder='pyav'$"):
+        open_video(plain, Preprocessing(), decoder="dali")
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "options", "problem"),
+    [
+        ("libx264", "yuv420p", {}, None),
+        ("mpeg4", "yuv420p", {}, None),
+        ("libx264", "yuv420p10le", {}, "yuv420p10le"),
+        ("libx264", "yuv444p", {}, "yuv444p"),
+        ("ffv1", "yuv420p", {}, "ffv1"),
+        ("libx264", "yuv420p", {"x264-params": "colormatrix=bt709"}, "BT.601"),
+    ],
+)
+def test_what_the_gpu_path_takes(codec, pixel_format, options, problem, tmp_path, video_tools):
+    path = tmp_path / "movie.mkv"
+    video_tools.encode(path, codec=codec, pixel_format=pixel_format, options=options, count=5)
+    found = dali.obstacle(scan(path), "cuda")
+    assert found is None if problem is None else problem in found
+
+
+def test_damaged_movies_are_left_to_pyav(vp9, tmp_path):
+    path = tmp_path / "cut.webm"
+    path.write_bytes(vp9.read_bytes()[: vp9.stat().st_size // 2])
+    assert "damaged" in dali.obstacle(scan(path), "cuda")
+
+
+def test_without_the_package_the_error_names_the_extra(vp9, monkeypatch):
+    monkeypatch.setattr(dali, "installed", lambda: False)
+    with pytest.raises(MissingDependencyError, match=r"vis4mer\[dali\]"):
+        open_video(vp9, Preprocessing(), decoder="dali")
+
+
+@needs_dali
+def test_without_a_gpu_auto_falls_back_and_an_explicit_request_fails(vp9, caplog):
+    with open_video(vp9, Preprocessing(), device="cuda:63") as reader:  # no machine has that many
+        assert reader.name == "pyav"
+        assert "no GPU" in reader.reason
+    assert any(record.levelno == logging.WARNING for record in caplog.records)
+    with pytest.raises(DeviceError, match=r"device='cuda:63'"):
+        open_video(vp9, Preprocessing(), decoder="dali", device="cuda:63")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not Path("/dev/nvidiactl").exists() and os.environ.get("VIS4MER_REQUIRE_GPU") != "1", reason="no NVIDIA GPU"
+)
+@needs_dali
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_the_gpu_gives_what_pyav_gives(codec, container, tmp_path, video_tools):
+    path = tmp_path / f"movie.{container}"
+    options = video_tools.x264() if codec == "libx264" else {"x265-params": "log-level=none"}
+    video_tools.encode(path, codec=codec, options=options, size=(256, 192))
+    preprocessing = Preprocessing(fps=3.0, height=48, width=64)
+    (frames, seconds), (others, other_seconds) = both(path, preprocessing, video_tools, device="cuda")
+    assert np.array_equal(seconds, other_seconds)
+    assert np.abs(frames.astype(int) - others).mean() <= 2
