@@ -136,10 +136,12 @@ def _mpeg4(data: bytes, key: bool) -> PacketFacts:
 
 
 def _mpeg2(data: bytes, key: bool) -> PacketFacts:
-    """Reference: ITU-T H.262, 6.2.3 (picture_coding_type)."""
-    start = data.find(b"\0\0\1\0")
+    """Reference: ITU-T H.262, 6.2.2.6 (closed_gop) and 6.2.3 (picture_coding_type)."""
+    start, group = data.find(b"\0\0\1\0"), data.find(b"\0\0\1\xb8")
     coding = data[start + 5] >> 3 & 7 if 0 <= start < len(data) - 5 else 2
-    return PacketFacts(entry=key and coding == 1, closed=False, referenced=coding != 3)
+    closed = 0 <= group < len(data) - 7 and bool(data[group + 7] >> 6 & 1)
+    entry = key and coding == 1
+    return PacketFacts(entry=entry, closed=entry and closed, referenced=coding != 3)
 
 
 def _vp8(data: bytes, key: bool) -> PacketFacts:
