@@ -20,9 +20,10 @@ from vis4mer.video.reader import open_video
 
 _LOG = logging.getLogger(__name__)
 
-_STEPS = 800
+_STEPS = 600
 _BATCH = 64  # half of it door scenes, which are one frame in eight
-_LR = 2e-3
+_LR = 1e-3
+_CLIP_NORM = 1.0
 
 
 def train_encoder(
@@ -55,6 +56,7 @@ def train_encoder(
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), target.repeat_interleave(encoder.config.tokens))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
