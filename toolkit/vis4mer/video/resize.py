@@ -69,11 +69,11 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
         scale = min(height / rows, width / columns)  # source pixels per target pixel
         top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
 
-    source = np.ascontiguousarray(planes, np.float32)
     half = np.empty((3, rows, width), np.float32)
     for start, first, weights in _bands(preprocessing.interpolation, height, rows, top):
         size, reach = weights.shape
-        half[:, start : start + size] = weights @ source[:, first : first + reach]
+        source = planes[:, first : first + reach].astype(np.float32)  # a block at a time stays in the CPU's cache
+        np.matmul(weights, source, out=half[:, start : start + size])
     flat = half.reshape(3 * rows, width)
     full = np.empty((3 * rows, columns), np.float32)
     for start, first, weights in _bands(preprocessing.interpolation, width, columns, left):
