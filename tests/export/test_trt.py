@@ -1,0 +1,270 @@
+"""Engines of TensorRT for RTX, which are built without a GPU; its API stands in for TensorRT's, which is the same."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
+from vis4mer.runtime.device import Driver
+from vis4mer_export import trt
+from vis4mer_export.exporter import export_onnx
+from vis4mer_export.trt import BatchProfile, build_engine, check_target
+
+PROFILE = BatchProfile(1, 4, 8)
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Any:
+    return pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+
+@pytest.fixture(scope="module")
+def graphs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with encoder.onnx, scene.onnx and likes.onnx."""
+    return export_onnx(checkpoint, tmp_path_factory.mktemp("graphs") / "bundle").path
+
+
+@dataclasses.dataclass
+class Build:
+    """What the builder was asked for, read from the network and its configuration before the engine is built."""
+
+    interface: dict[str, tuple[Any, tuple[int, ...]]]
+    strongly_typed: bool
+    profile: list[tuple[int, ...]]
+    gpus: list[Any]
+    tf32: bool
+
+
+@pytest.fixture
+def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
+    seen: list[Build] = []
+    profiles: list[Any] = []
+    create_profile, build = rtx.Builder.create_optimization_profile, rtx.Builder.build_serialized_network
+
+    def create_and_keep(builder: Any) -> Any:
+        profiles.append(create_profile(builder))
+        return profiles[-1]
+
+    def note_and_build(builder: Any, network: Any, config: Any) -> Any:
+        tensors = [network.get_input(i) for i in range(network.num_inputs)]
+        tensors += [network.get_output(i) for i in range(network.num_outputs)]
+        seen.append(
+            Build(
+                interface={tensor.name: (tensor.dtype, tuple(tensor.shape)) for tensor in tensors},
+                strongly_typed=network.get_flag(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
+                profile=[tuple(shape) for shape in profiles[-1].get_shape(tensors[0].name)],
+                gpus=[config.get_compute_capability(i) for i in range(config.num_compute_capabilities)],
+                tf32=config.get_flag(rtx.BuilderFlag.TF32),
+            )
+        )
+        assert config.num_optimization_profiles == 1
+        return build(builder, network, config)
+
+    monkeypatch.setattr(rtx.Builder, "create_optimization_profile", create_and_keep)
+    monkeypatch.setattr(rtx.Builder, "build_serialized_network", note_and_build)
+    return seen
+
+
+@pytest.fixture
+def tensorrt(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT and a GPU, as far as a machine without them goes."""
+    monkeypatch.setitem(sys.modules, "tensorrt", rtx)
+    monkeypatch.setattr(trt, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
+    return rtx
+
+
+def product_graph(path: Path, kind: int, features: int = 8, batch: int | str = "B") -> Path:
+    """A product in the ONNX type `kind` between float32 features and logits."""
+    source = helper.make_tensor_value_info("features", TensorProto.FLOAT, [batch, features])
+    result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3])
+    weights = np.random.default_rng(0).normal(size=(features, 3)).astype(helper.tensor_dtype_to_np_dtype(kind))
+    nodes = [
+        helper.make_node("Cast", ["features"], ["typed"], to=kind),
+        helper.make_node("MatMul", ["typed", "weights"], ["product"]),
+        helper.make_node("Cast", ["product"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "graph", [source], [result], [numpy_helper.from_array(weights, "weights")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def dft_graph(path: Path) -> Path:
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 8, 1])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 8, 2])
+    axis = numpy_helper.from_array(np.int64(1), "axis")
+    node = helper.make_node("DFT", ["x", "", "axis"], ["y"], name="spectrum")
+    graph = helper.make_graph([node], "graph", [source], [result], [axis])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def test_encoder_for_two_gpus(rtx: Any, builds: list[Build], graphs: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "encoder.engine"
+    report = build_engine(
+        graphs / "encoder.onnx", engine, product="trt-rtx", precision="fp32", profile=PROFILE, gpus=("sm86", "sm89")
+    )
+    [build] = builds
+    assert build.interface == {
+        "frames": (rtx.DataType.UINT8, (-1, 64, 64, 3)),
+        "tokens": (rtx.DataType.FLOAT, (-1, 17, 64)),
+    }
+    assert build.profile == [(1, 64, 64, 3), (4, 64, 64, 3), (8, 64, 64, 3)]
+    assert build.gpus == [rtx.ComputeCapability.SM86, rtx.ComputeCapability.SM89]
+    assert build.strongly_typed
+    assert not build.tf32
+    assert (report.product, report.version) == ("trt-rtx", rtx.__version__)
+    assert (report.gpus, report.precision, report.profile) == (("sm86", "sm89"), "fp32", PROFILE)
+    assert report.layers > len(onnx.load(graphs / "encoder.onnx").graph.node) / 2
+    assert report.bytes == engine.stat().st_size > 1 << 20
+    assert report.seconds > 0
+    assert list(tmp_path.iterdir()) == [engine]
+
+
+@pytest.mark.parametrize("head", ["scene", "likes"])
+def test_head_for_the_gpus_the_product_chooses(
+    rtx: Any, builds: list[Build], graphs: Path, tmp_path: Path, head: str
+) -> None:
+    engine = tmp_path / f"{head}.engine"
+    report = build_engine(graphs / f"{head}.onnx", engine, product="trt-rtx", precision="fp32", profile=PROFILE)
+    [build] = builds
+    outputs = {"scene": 3, "likes": 1}[head]
+    assert build.interface == {
+        "features": (rtx.DataType.FLOAT, (-1, 85, 64)),
+        "logits": (rtx.DataType.FLOAT, (-1, outputs)),
+    }
+    assert build.gpus == []
+    assert report.gpus == ()
+    assert engine.stat().st_size == report.bytes
+
+
+def test_the_trt_target_takes_the_same_path(tensorrt: Any, builds: list[Build], graphs: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "scene.engine"
+    report = build_engine(graphs / "scene.onnx", engine, product="trt", precision="fp32", profile=PROFILE)
+    [build] = builds
+    assert build.profile == [(1, 85, 64), (4, 85, 64), (8, 85, 64)]
+    assert build.gpus == []
+    assert (build.strongly_typed, build.tf32) == (True, False)
+    assert (report.product, report.gpus) == ("trt", ("NVIDIA H100",))
+    assert engine.stat().st_size == report.bytes
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
+def test_half_precision_comes_from_the_graph(rtx: Any, tmp_path: Path, precision: Any, kind: int) -> None:
+    graph, engine = product_graph(tmp_path / "head.onnx", kind), tmp_path / "head.engine"
+    report = build_engine(graph, engine, product="trt-rtx", precision=precision, profile=PROFILE)
+    assert report.precision == precision
+    for other in {"fp32", "fp16", "bf16"} - {precision}:
+        with pytest.raises(ExportError, match=f"head.onnx: precision='{other}': the graph is typed in {precision}$"):
+            build_engine(graph, engine, product="trt-rtx", precision=other, profile=PROFILE)
+    assert engine.stat().st_size == report.bytes
+
+
+def test_weights_in_a_file_beside_the_graph(rtx: Any, tmp_path: Path) -> None:
+    graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT, features=5000)
+    model = onnx.load(graph)
+    onnx.save(model, graph, save_as_external_data=True, location="head.data", size_threshold=0)
+    assert graph.stat().st_size < 1000 < 4 * 3 * 5000 <= (tmp_path / "head.data").stat().st_size
+    engine = tmp_path / "head.engine"
+    build_engine(graph, engine, product="trt-rtx", precision="fp32", profile=PROFILE)
+    assert engine.stat().st_size > 4 * 3 * 5000
+
+
+@pytest.mark.parametrize("product", ["trt", "trt-rtx"])
+def test_an_operator_it_does_not_know(tensorrt: Any, tmp_path: Path, product: Any) -> None:
+    graph, engine = dft_graph(tmp_path / "head.onnx"), tmp_path / "head.engine"
+    engine.write_bytes(b"the engine of an earlier export")
+    with pytest.raises(
+        ExportError, match=r"^head.onnx: tensorrt.* cannot parse operator DFT \(node 'spectrum'\): "
+    ) as e:
+        build_engine(graph, engine, product=product, precision="fp32", profile=PROFILE)
+    assert "\n" not in str(e.value)
+    assert engine.read_bytes() == b"the engine of an earlier export"
+    assert {path.name for path in tmp_path.iterdir()} == {"head.onnx", "head.engine"}
+
+
+def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
+    graph = product_graph(tmp_path / "head.onnx", TensorProto.BFLOAT16)
+    engine = tmp_path / "head.engine"
+    with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot build it: .*sm75") as error:
+        build_engine(graph, engine, product="trt-rtx", precision="bf16", profile=PROFILE, gpus=("sm75",))
+    assert "\n" not in str(error.value)
+    assert not engine.exists()
+
+
+def test_what_is_no_graph(rtx: Any, tmp_path: Path) -> None:
+    (tmp_path / "head.onnx").write_bytes(b"\xffno graph")
+    with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot parse it: "):
+        build_engine(
+            tmp_path / "head.onnx", tmp_path / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE
+        )
+
+
+def test_a_graph_of_fixed_batch(rtx: Any, tmp_path: Path) -> None:
+    graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT, batch=2)
+    with pytest.raises(ExportError, match=r"head.onnx: has \['features', 'logits'\] of shapes .* must have one input"):
+        build_engine(graph, tmp_path / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
+
+
+def test_a_folder_that_is_not_there(rtx: Any, tmp_path: Path) -> None:
+    graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT)
+    with pytest.raises(ExportError, match=r"^head.engine: cannot be written: No such file or directory$"):
+        build_engine(graph, tmp_path / "no" / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
+
+
+@pytest.mark.parametrize("gpu", ["sm90", "SM86", "86", "current", ""])
+def test_gpus_it_does_not_build_for(rtx: Any, gpu: str) -> None:
+    with pytest.raises(ConfigError, match=f"^gpu='{gpu}': TensorRT for RTX .* builds for sm75, sm80, .*sm89"):
+        check_target("trt-rtx", ["sm86", gpu])
+
+
+def test_trt_builds_for_the_gpu_at_hand(tensorrt: Any) -> None:
+    assert check_target("trt") is tensorrt
+    with pytest.raises(ConfigError, match=r"^gpu='sm86,sm89': a TensorRT engine is built for the GPU at hand; leave"):
+        check_target("trt", ["sm86", "sm89"])
+
+
+def test_trt_without_a_gpu_says_where_to_run_it(tensorrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt, "probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
+    with pytest.raises(
+        DeviceError, match=r"^format='trt': there is no NVIDIA driver; TensorRT builds on the GPU that "
+    ):
+        check_target("trt")
+
+
+def test_a_cuda_that_fails_is_one_line(tensorrt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(log: Any) -> None:
+        log.log(tensorrt.ILogger.ERROR, "CUDA initialization failure\nwith error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(tensorrt, "Builder", fail)
+    with pytest.raises(DeviceError, match=r"^format='trt': .*: CUDA initialization failure with error: 35$"):
+        build_engine(tmp_path / "head.onnx", tmp_path / "head.engine", product="trt", precision="fp32", profile=PROFILE)
+
+
+@pytest.mark.parametrize(("product", "extra"), [("trt", "trt"), ("trt-rtx", "rtx")])
+def test_a_product_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, product: Any, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingDependencyError, match=rf"pip install 'vis4mer\[{extra}\]'"):
+        check_target(product)
+
+
+@pytest.mark.parametrize(
+    ("text", "profile"), [("1:4:8", (1, 4, 8)), ("2:2:2", (2, 2, 2)), ("16", (1, 16, 16)), ("1", (1, 1, 1))]
+)
+def test_batch_sizes(text: str, profile: tuple[int, int, int]) -> None:
+    assert BatchProfile.parse(text) == BatchProfile(*profile)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "4:2:8", "0:1:2", "1:9:8", "1:2", "1:2:3:4", "-1:2:3", "a", "1.5", "²", "1: 2:3"]
+)
+def test_batch_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^batch_size='.*': must be "):
+        BatchProfile.parse(text)

@@ -1,0 +1,323 @@
+"""The runner over stand-ins for the driver, whose device memory is the host's, and for TensorRT's Python API."""
+
+import ctypes
+import gc
+import importlib.util
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.runtime import cuda
+from vis4mer.runtime.device import Device, Driver
+from vis4mer.runtime.trt import TensorRTRunner
+
+GPU = Device("cuda")
+
+
+class FakeDriver:
+    """The driver's calls that the runner makes; `fail` names one that fails."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS=SimpleNamespace(name="CUDA_SUCCESS"))
+
+    def __init__(self) -> None:
+        self.memory: dict[int, Any] = {}
+        self.fail = ""
+
+    def _result(self, function: str, *values: Any) -> tuple[Any, ...]:
+        if function == self.fail:
+            return (SimpleNamespace(name="CUDA_ERROR_OUT_OF_MEMORY"), *values)
+        return (self.CUresult.CUDA_SUCCESS, *values)
+
+    def cuInit(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuInit")
+
+    def cuDeviceGet(self, index: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuDeviceGet", index)
+
+    def cuDevicePrimaryCtxRetain(self, device: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuDevicePrimaryCtxRetain", f"context of {device}")
+
+    def cuCtxSetCurrent(self, context: str) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuCtxSetCurrent")
+
+    def cuStreamCreate(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuStreamCreate", 7)
+
+    def cuStreamDestroy(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuStreamDestroy")
+
+    def cuStreamSynchronize(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._result("cuStreamSynchronize")
+
+    def cuMemAlloc(self, size: int) -> tuple[Any, ...]:  # noqa: N802
+        buffer = ctypes.create_string_buffer(b"\xff" * size, size)
+        self.memory[ctypes.addressof(buffer)] = buffer
+        return self._result("cuMemAlloc", ctypes.addressof(buffer))
+
+    def cuMemFree(self, address: int) -> tuple[Any, ...]:  # noqa: N802
+        del self.memory[address]
+        return self._result("cuMemFree")
+
+    def _copy(self, target: int, source: int, size: int, device: int) -> None:
+        assert size <= len(self.memory[device]), "beyond the allocation"
+        ctypes.memmove(target, source, size)
+
+    def cuMemcpyHtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple[Any, ...]:  # noqa: N802
+        self._copy(target, source, size, target)
+        return self._result("cuMemcpyHtoDAsync")
+
+    def cuMemcpyDtoHAsync(self, target: int, source: int, size: int, stream: int) -> tuple[Any, ...]:  # noqa: N802
+        self._copy(target, source, size, source)
+        return self._result("cuMemcpyDtoHAsync")
+
+
+class FakeTensorRT:
+    """An API whose engine takes frames uint8 [N, 3] at profile 2:4:4 and gives [N, 2]: a row's sum and its first."""
+
+    __name__, __version__ = "tensorrt", "10.0"
+    TensorIOMode = SimpleNamespace(INPUT="in")
+
+    class ILogger:
+        ERROR, INTERNAL_ERROR, INFO = "error", "internal error", "info"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.outputs = ["tokens"]
+        self.executes = True
+
+    def nptype(self, dtype: str) -> Any:
+        return {"uint8": np.uint8, "float32": np.float32}[dtype]
+
+    def Runtime(self, log: Any) -> Any:  # noqa: N802
+        def deserialize_cuda_engine(engine: bytes) -> Any:
+            if engine != b"engine":
+                log.log(log.INFO, "reading")
+                log.log(log.ERROR, "Serialization assertion\nfailed")
+                log.log(log.ERROR, "and then something else")
+                return None
+            return FakeEngine(self, log)
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize_cuda_engine)
+
+
+class FakeEngine:
+    SHAPES: ClassVar = {"frames": (-1, 3), "tokens": (-1, 2), "more": (-1, 2)}
+
+    def __init__(self, trt: FakeTensorRT, log: Any) -> None:
+        self.trt, self.log = trt, log
+        self.names = ["frames", *trt.outputs]
+        self.num_io_tensors = len(self.names)
+        self.addresses: dict[str, int] = {}
+        self.shape: tuple[int, ...] = ()
+
+    def get_tensor_name(self, i: int) -> str:
+        return self.names[i]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name == "frames" else "out"
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "uint8" if name == "frames" else "float32"
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.SHAPES[name]
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        return [(2, 3), (4, 3), (4, 3)]
+
+    def create_execution_context(self) -> "FakeEngine":
+        return self
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return name == "frames" and 2 <= shape[0] <= 4 and shape[1:] == (3,)
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == 7
+        if not self.trt.executes:
+            self.log.log(self.log.ERROR, "no memory left")
+            return False
+        self.trt.batches.append(self.shape[0])
+        frames = (ctypes.c_uint8 * (3 * self.shape[0])).from_address(self.addresses["frames"])
+        rows = np.frombuffer(frames, np.uint8).reshape(self.shape)
+        tokens = np.stack([rows.sum(1), rows[:, 0]], axis=1).astype(np.float32)
+        ctypes.memmove(self.addresses["tokens"], tokens.ctypes.data, tokens.nbytes)
+        return True
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    fake = FakeDriver()
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(cuda, "probe_driver", lambda: Driver("13.0", ("a GPU",), ""))
+    return fake
+
+
+@pytest.fixture
+def trt(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> FakeTensorRT:
+    fake = FakeTensorRT()
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)  # type: ignore[arg-type]
+    return fake
+
+
+def frames(n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (n, 3), dtype=np.uint8)
+
+
+def expected(batch: np.ndarray) -> np.ndarray:
+    return np.stack([batch.sum(axis=1, dtype=np.int64), batch[:, 0]], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("n", "batches"), [(0, []), (1, [2]), (2, [2]), (3, [3]), (4, [4]), (5, [4, 2]), (8, [4, 4]), (11, [4, 4, 3])]
+)
+def test_batches_are_split_and_padded_to_the_profile(trt: FakeTensorRT, n: int, batches: list[int]) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    result = runner(frames(n))
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, expected(frames(n)))
+    assert trt.batches == batches
+
+
+def test_views_that_are_not_contiguous(trt: FakeTensorRT) -> None:
+    batch = np.random.default_rng(0).integers(0, 256, (3, 14), dtype=np.uint8).T[::2]
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    np.testing.assert_array_equal(runner(batch), expected(batch))
+
+
+def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    batches = [frames(n) for n in range(1, 41)]
+    with ThreadPoolExecutor(8) as pool:
+        for batch, result in zip(batches, pool.map(runner, batches), strict=True):
+            np.testing.assert_array_equal(result, expected(batch))
+
+
+@pytest.mark.parametrize("batch", [np.zeros((2, 3), np.float32), np.zeros((2, 4), np.uint8), np.zeros(2, np.uint8)])
+def test_a_batch_of_another_form_never_reaches_the_device(trt: FakeTensorRT, batch: np.ndarray) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    with pytest.raises(BundleError, match=r"graph='encoder': takes uint8\['N', 3\], not "):
+        runner(batch)
+    assert trt.batches == []
+
+
+def test_memory_is_freed_with_the_runner(trt: FakeTensorRT, driver: FakeDriver) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    assert sorted(len(buffer) for buffer in driver.memory.values()) == [4 * 3, 4 * 2 * 4]
+    del runner
+    gc.collect()
+    assert driver.memory == {}
+
+
+def test_an_engine_that_cannot_be_loaded(trt: FakeTensorRT) -> None:
+    with pytest.raises(DeviceError) as error:
+        TensorRTRunner(b"other", "encoder", GPU, "trt")
+    assert str(error.value) == (
+        "device='cuda:0': graph='encoder': tensorrt 10.0 cannot load the engine: Serialization assertion failed; "
+        "engines are bound to the GPU type and the version they were built with; export on this machine"
+    )
+
+
+def test_an_engine_of_another_interface(trt: FakeTensorRT) -> None:
+    trt.outputs = ["tokens", "more"]
+    with pytest.raises(BundleError, match="graph='encoder': must have one input and one float32 output, not "):
+        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+
+
+def test_a_failing_execution(trt: FakeTensorRT) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    trt.executes = False
+    with pytest.raises(
+        DeviceError, match=r"encoder failed on a batch of shape \(3, 3\): no memory left; try a smaller"
+    ):
+        runner(frames(3))
+
+
+@pytest.mark.parametrize("function", ["cuInit", "cuStreamCreate", "cuMemAlloc"])
+def test_a_failing_driver(trt: FakeTensorRT, driver: FakeDriver, function: str) -> None:
+    driver.fail = function
+    with pytest.raises(DeviceError, match=f"device='cuda:0': {function} failed: CUDA_ERROR_OUT_OF_MEMORY"):
+        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+
+
+def test_the_cpu_runs_no_engine() -> None:
+    with pytest.raises(DeviceError, match="device='cpu': TensorRT engines run on NVIDIA GPUs only"):
+        TensorRTRunner(b"engine", "encoder", Device("cpu"), "trt")
+
+
+def test_no_driver(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
+    with pytest.raises(DeviceError, match="device='cuda:0': there is no NVIDIA driver; use --device cpu or auto"):
+        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+
+
+@pytest.mark.parametrize(
+    ("product", "module", "extra"), [("trt", "tensorrt", "trt"), ("trt-rtx", "tensorrt_rtx", "rtx")]
+)
+def test_a_missing_product(monkeypatch: pytest.MonkeyPatch, product: Any, module: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=rf"^{module}=.* pip install 'vis4mer\[{extra}\]'"):
+        TensorRTRunner(b"engine", "encoder", GPU, product)
+
+
+def test_a_missing_binding(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    with pytest.raises(MissingDependencyError, match=r"^cuda\.bindings=.* pip install cuda-bindings$"):
+        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cuda.bindings") is None, reason="cuda-bindings is not installed")
+def test_the_driver_has_every_call_that_the_stand_in_has() -> None:
+    from cuda.bindings import driver
+
+    calls = [name for name in vars(FakeDriver) if name.startswith("cu")]
+    assert len(calls) == 11
+    assert [name for name in calls if not callable(getattr(driver, name, None))] == []
+    assert driver.CUresult.CUDA_SUCCESS.name == "CUDA_SUCCESS"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+def test_the_api_has_every_call_that_the_stand_in_has() -> None:
+    import tensorrt_rtx as trt
+
+    engine = {name for name in vars(FakeEngine) if not name.startswith("_") and name != "SHAPES"}
+    assert engine <= {*dir(trt.ICudaEngine), *dir(trt.IExecutionContext)}
+    assert "deserialize_cuda_engine" in dir(trt.Runtime)
+    assert {"ERROR", "INTERNAL_ERROR", "INFO"} <= set(dir(trt.ILogger))
+    assert trt.TensorIOMode.INPUT is not None
+    assert (trt.nptype(trt.DataType.UINT8), trt.nptype(trt.DataType.FLOAT)) == (np.uint8, np.float32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not Path("/dev/nvidiactl").exists() and os.environ.get("VIS4MER_REQUIRE_GPU") != "1", reason="no NVIDIA GPU"
+)
+@pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
+def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path, tiny_model: Any) -> None:
+    trt = pytest.importorskip(module)
+    from cuda.bindings import driver
+
+    from vis4mer_export.trt import BatchProfile, build_engine
+
+    driver.cuInit(0)
+    _, major, minor = driver.cuDeviceComputeCapability(0)
+    if module == "tensorrt_rtx" and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:
+        pytest.skip(f"TensorRT for RTX does not run on sm{major}{minor}")
+    product: Any = "trt" if module == "tensorrt" else "trt-rtx"
+    graph, engine = tmp_path / "encoder.onnx", tmp_path / "encoder.engine"
+    graph.write_bytes(tiny_model.onnx_encoder())
+    build_engine(graph, engine, product=product, precision="fp32", profile=BatchProfile(2, 3, 4))
+    runner = TensorRTRunner(engine.read_bytes(), "encoder", GPU, product)
+    for n in (1, 4, 9):
+        batch = np.random.default_rng(n).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+        np.testing.assert_allclose(runner(batch), tiny_model.encode(batch), rtol=1e-4, atol=1e-5)
