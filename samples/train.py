@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=200, help="movies to pick the best epoch by (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=16, help="of the S4 decoder (default: %(default)s)")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("cottage").setLevel(logging.INFO)
     torch.set_num_threads(1)  # sums depend on the number of threads, and so would the result
     work, seed = arguments.work, arguments.seed
 
