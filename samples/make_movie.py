@@ -1,6 +1,6 @@
 """Draws movies in which somebody leaves a cottage and, more than 40 s later, somebody comes home: the same one?
 
-    python samples/make_movie.py --seed 2188 --size 640x360 -o samples/movie.mp4
+    python samples/make_movie.py --seed 2425 --size 640x360 -o samples/movie.mp4
     python samples/make_movie.py --train 1600 --val 200 --fps 1 -o movies
 
 The label is `returns` or `stranger`, and only who remembers the first door scene at the second one can tell.

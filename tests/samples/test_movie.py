@@ -12,7 +12,7 @@ from cottage.story import Story
 
 import vis4mer
 
-SEED = 2188  # as in make_movie's first example
+SEED = 2425  # as in make_movie's first example
 
 
 def test_movie_is_small_h264_of_60_to_90_seconds(samples: Path) -> None:
@@ -57,4 +57,4 @@ def test_windows_that_hold_both_door_scenes_know(samples: Path) -> None:
     knowing = [w.probabilities[index] for w in prediction.windows if first + 1 <= w.start <= last - 1]
     blind = [w.probabilities[index] for w in prediction.windows if w.start >= story.leaving.end]
     assert min(knowing) > 0.95
-    assert 0.1 < min(blind) <= max(blind) < 0.9
+    assert 0.3 < min(blind) <= max(blind) < 0.7
