@@ -17,6 +17,9 @@ from cottage.story import CHARACTERS, Card, DoorScene, Passing, Scene, Story
 
 _STEPS_PER_SECOND = 1.6
 
+Span = tuple[float, float]
+"""Start and end of a part of a story, in its seconds."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -35,31 +38,26 @@ class Format:
     codec: str = "libx264"
 
 
-def render(story: Story, form: Format, start: float = 0.0, end: float | None = None) -> Iterator[np.ndarray]:
-    """Yields the movie's frames, uint8 [height, width, 3] RGB; frame i shows the moment ``start + i / fps``.
+def render(story: Story, form: Format, *spans: Span) -> Iterator[np.ndarray]:
+    """Yields frames, uint8 [height, width, 3] RGB, of the given spans one after the other, or of the whole story.
 
-    The picture at a moment does not depend on the frame rate: a movie at 1 frame/s is every 24th frame of the one at
-    24 frames/s.
-
-    Args:
-        story: what happens.
-        form: how it is filmed.
-        start: of the excerpt, in seconds of the story.
-        end: of the excerpt; the story's end where not given.
+    Frame i of a span shows the moment ``start + i / fps``. The picture at a moment does not depend on the frame rate: a
+    movie at 1 frame/s is every 24th frame of the one at 24 frames/s.
     """
     scene: Scene | None = None
-    for index in range(round(((story.duration if end is None else end) - start) * form.fps)):
-        seconds = start + index / form.fps
-        current = story.scene_at(seconds)
-        if current is not scene:
-            scene, still = current, _still(current, form.width, form.height)
-        canvas = still.copy()
-        _animate(canvas, scene, seconds - scene.start)
-        yield canvas.to_array()
+    for start, end in spans or ((0.0, story.duration),):
+        for index in range(round((end - start) * form.fps)):
+            seconds = start + index / form.fps
+            current = story.scene_at(seconds)
+            if current is not scene:
+                scene, still = current, _still(current, form.width, form.height)
+            canvas = still.copy()
+            _animate(canvas, scene, seconds - scene.start)
+            yield canvas.to_array()
 
 
-def write(story: Story, path: Path, form: Format, start: float = 0.0, end: float | None = None) -> None:
-    """Writes the movie, or an excerpt as `render` takes it, to `path`, whose suffix picks the container.
+def write(story: Story, path: Path, form: Format, *spans: Span) -> None:
+    """Writes what `render` gives to `path`, whose suffix picks the container.
 
     The same story and format give the same bytes. The file appears whole or not at all.
     """
@@ -70,7 +68,7 @@ def write(story: Story, path: Path, form: Format, start: float = 0.0, end: float
             stream = cast(av.VideoStream, container.add_stream(form.codec, rate=form.fps, options=options))
             stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
             stream.codec_context.thread_count = 1  # the bytes depend on it
-            for index, picture in enumerate(render(story, form, start, end)):
+            for index, picture in enumerate(render(story, form, *spans)):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, form.fps)
                 container.mux(stream.encode(frame))

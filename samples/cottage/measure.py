@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cottage.film import Format, write
+from cottage.film import Format, Span, write
 from cottage.story import Story
 from vis4mer import Classifier
 
-Excerpt = Callable[[Story], tuple[float, float]]
-"""From a story to the start and end, in its seconds, of what is shown of it."""
+Excerpt = Callable[[Story], tuple[Span, ...]]
+"""From a story to the parts that are shown of it, one after the other; none means all of it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def measure(classifier: Classifier, seeds: Iterable[int], form: Format, excerpt:
         classifier: to be measured; its first head's labels are the stories'.
         seeds: of the stories.
         form: how they are filmed.
-        excerpt: which part of each is shown.
+        excerpt: what is shown of each.
     """
     right = movies = 0
     with tempfile.TemporaryDirectory() as folder:

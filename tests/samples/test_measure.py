@@ -26,5 +26,5 @@ def test_counts_the_right_answers() -> None:
     def classifier(path: object) -> SimpleNamespace:
         return SimpleNamespace(label="returns")
 
-    accuracy = measure(classifier, seeds, Format(fps=1, width=64, height=36), lambda story: (0.0, 3.0))
+    accuracy = measure(classifier, seeds, Format(fps=1, width=64, height=36), lambda story: ((0.0, 3.0),))
     assert accuracy == Accuracy(returning, len(seeds))

@@ -27,7 +27,7 @@ def test_movie_is_small_h264_of_60_to_90_seconds(samples: Path) -> None:
 
 
 def test_movie_shows_its_story(samples: Path) -> None:
-    drawn = render(Story.from_seed(SEED), Format(fps=24, width=640, height=360), 0, 4)
+    drawn = render(Story.from_seed(SEED), Format(fps=24, width=640, height=360), (0, 4))
     with av.open(str(samples / "movie.mp4")) as container:
         for frame, picture in zip(container.decode(video=0), drawn, strict=False):
             assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - picture).mean() < 8
