@@ -1,81 +1,212 @@
-"""The whole export: checkpoint in, verified bundle out, or nothing."""
+"""The whole export: a model in, a proved bundle out, or nothing."""
 
+import contextlib
+import copy
 import dataclasses
 import platform
-from importlib.metadata import version
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vis4mer import __version__
-from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.errors import DeviceError
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter
+from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter, Format, Precision
+from vis4mer.runtime.device import CPU, Device
+from vis4mer.runtime.graphs import graph_runner
+from vis4mer.runtime.parity import (
+    CASES_FILE,
+    TOLERANCES,
+    Cases,
+    GraphParity,
+    ParityError,
+    check_graph,
+    is_classifier,
+)
+from vis4mer.runtime.runner import Runner
+from vis4mer_export import onnx, pt2, torchscript
+from vis4mer_export.cases import exported_length, make_cases, with_window
+from vis4mer_export.drift import first_drift
 from vis4mer_export.freeze import freeze
-from vis4mer_export.onnx import OPSET, export_graph
-from vis4mer_export.verify import BATCH_SIZES, check_parity
+from vis4mer_export.longconv.lower import Lowered, Lowering
+from vis4mer_export.precision import in_precision
+from vis4mer_export.trt import BatchProfile, build_engine, check_target
 
-_SEED = 0
+SUFFIXES: dict[Format, str] = {
+    "torchscript": "ts",
+    "pt2": "pt2",
+    "onnx": "onnx",
+    "trt": "engine",
+    "trt-rtx": "engine",
+}
 
 
-def export_onnx(checkpoint: Path, output: Path) -> Bundle:
-    """Exports a checkpoint's encoder and heads as an ONNX bundle, proved equal to it.
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export to.
+
+    Attributes:
+        format: of the graphs.
+        precision: of the matrix products; weights are stored in it.
+        lowering: of the long convolutions; ``auto`` takes the fastest that is exact enough.
+        length: L, in tokens, of the heads' input; the model's window where None.
+        batch: sizes that an engine is built for; other formats take any.
+        gpus: that a ``trt-rtx`` engine is built for, such as ``sm86``; the product's own choice where empty.
+        device: that a ``pt2`` package is compiled for; ``cpu`` or ``cuda``.
+    """
+
+    format: Format
+    precision: Precision = "fp32"
+    lowering: Lowering | Literal["auto"] = "auto"
+    length: int | None = None
+    batch: BatchProfile = field(default_factory=lambda: BatchProfile(1, 1, 32))
+    gpus: tuple[str, ...] = ()
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+Report = Callable[[str, GraphParity], None]
+
+
+def export_model(
+    model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None, report: Report | None = None
+) -> Bundle:
+    """Exports a model's encoder and heads, each proved equal to it before the bundle appears.
 
     Args:
-        checkpoint: whatever `vis4mer.models.checkpoint.load_checkpoint` reads; one without encoder gives a bundle
-            with heads only, whose sequences have l_max tokens.
+        model: in evaluation mode; left as it is.
         output: the bundle's directory; an older bundle there is replaced.
+        options: what to export to.
+        movie: on whose frames and tokens to prove it, besides random ones.
+        report: told each graph's parity as it comes.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ExportError: a graph cannot be exported or is not equal to the model.
+        ExportError: a graph cannot be exported.
+        ParityError: a graph's outputs are not the model's; the message names the stage that drifted.
         BundleError: `output` is not to be written.
+        MissingDependencyError, DeviceError, ConfigError: the target cannot be built here, or not so.
     """
-    model = load_checkpoint(checkpoint)
-    parity = {}
-    with BundleWriter(output) as writer:
-
-        def write(name: str, module: nn.Module, eager: nn.Module, examples: Tensor, names: tuple[str, str]) -> None:
-            path = writer.path(f"{name}.onnx")
-            export_graph(module, examples[:2], path, *names)
-            parity[name] = dataclasses.asdict(check_parity(name, eager, path, examples))
-
-        if model.encoder is not None:
-            write(ENCODER, model.encoder, model.encoder, _example_frames(model), ("frames", "tokens"))
-        for name in model.heads:
-            decoder, features = model.head(name), _example_features(model, name)
-            write(name, freeze(decoder, features.shape[1]), decoder, features, ("features", "logits"))
+    if options.format in ("trt", "trt-rtx"):
+        check_target(options.format, options.gpus)
+    length = exported_length(model.config, options.length)
+    with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as scratch:
+        cases = make_cases(model, length, movie)
+        parity: dict[str, Any] = {}
+        lowering: dict[str, Any] = {}
+        for graph in _graphs(model, length, options):
+            path = writer.path(f"{graph.name}.{SUFFIXES[options.format]}")
+            example = torch.from_numpy(cases.of(graph.name).inputs[:2])
+            if options.format in ("trt", "trt-rtx"):
+                source = Path(scratch) / f"{graph.name}.onnx"
+                onnx.export_graph(graph.module, example, source, *graph.interface)
+                result = _prove(graph, onnx.cpu_runner(source, graph.name), cases, options)
+                engine = build_engine(
+                    source,
+                    path,
+                    product=options.format,
+                    precision=options.precision,
+                    profile=options.batch,
+                    gpus=options.gpus,
+                )
+                engines = {"ran": "the ONNX graph the engine was built from", "engine": dataclasses.asdict(engine)}
+            else:
+                _WRITERS[options.format](graph, example, path, options)
+                result = _prove(graph, _open_written(graph, path, options), cases, options)
+                engines = {}
+            parity[graph.name] = dataclasses.asdict(result) | engines
+            if graph.blocks:
+                lowering[graph.name] = {"length": length, "blocks": [_describe(block) for block in graph.blocks]}
+            if report:
+                report(graph.name, result)
+        writer.path(CASES_FILE).write_bytes(cases.to_bytes())
         return writer.commit(
-            format="onnx",
-            precision="fp32",
-            model=model.config,
-            tools=_tool_versions(),
+            format=options.format,
+            precision=options.precision,
+            model=with_window(model.config, length),
+            tools=_tool_versions(options.format),
             parity=parity,
-            lowering={name: {"long_convolution": "matmul_dft"} for name in model.heads},
+            lowering=lowering,
         )
 
 
-def _example_frames(model: Vis4mer) -> Tensor:
-    size = model.config.preprocessing
-    generator = torch.Generator().manual_seed(_SEED)
-    shape = (max(BATCH_SIZES), size.height, size.width, 3)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+@dataclass(frozen=True)
+class _Graph:
+    """One graph to write: the trained module, the module that is written for it, and the contract's names."""
+
+    name: str
+    eager: nn.Module
+    module: nn.Module
+    interface: tuple[str, str]
+    classes: bool
+    blocks: tuple[Lowered, ...] = ()
 
 
-def _example_features(model: Vis4mer, head: str) -> Tensor:
-    """Random tokens [B, L, d_input], L being what the head will be given when it serves."""
-    decoder, encoder = model.config.heads[head].decoder, model.config.encoder
-    length = decoder.l_max if encoder is None else model.config.window_frames * encoder.tokens
-    generator = torch.Generator().manual_seed(_SEED)
-    return torch.randn(max(BATCH_SIZES), length, decoder.d_input, generator=generator)
+def _graphs(model: Vis4mer, length: int, options: ExportOptions) -> Iterator[_Graph]:
+    if model.encoder is not None:
+        typed = in_precision(model.encoder, options.precision)
+        yield _Graph(ENCODER, model.encoder, typed, ("frames", "tokens"), classes=False)
+    for name in model.heads:
+        frozen = freeze(model.head(name), length, options.format, options.lowering)
+        typed = in_precision(frozen.module, options.precision)
+        classes = is_classifier(model.config, name)
+        yield _Graph(name, model.head(name), typed, ("features", "logits"), classes, frozen.blocks)
 
 
-def _tool_versions() -> dict[str, str]:
-    packages = ("torch", "onnx", "onnxscript")
-    return {
-        "vis4mer": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "opset": str(OPSET),
-    }
+def _open_written(graph: _Graph, path: Path, options: ExportOptions) -> Runner:
+    if options.format == "onnx":
+        return onnx.cpu_runner(path, graph.name)
+    device = Device(options.device) if options.format == "pt2" else CPU
+    return graph_runner(options.format, path.read_bytes(), graph.name, device)
+
+
+def _prove(graph: _Graph, run: Runner, cases: Cases, options: ExportOptions) -> GraphParity:
+    """Compares the written graph with the model; where they differ, finds the stage that drifted."""
+    known = cases.of(graph.name)
+    try:
+        return check_graph(graph.name, run, known, options.precision, graph.classes)
+    except ParityError as error:
+        inputs = torch.from_numpy(known.inputs)
+        drift = first_drift(graph.eager, graph.module, inputs, TOLERANCES[options.precision])
+        raise ParityError(f"{error}; {drift}; nothing was written") from None
+
+
+def _write_onnx(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
+    onnx.export_graph(graph.module, example, path, *graph.interface)
+
+
+def _write_torchscript(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
+    torchscript.export_graph(graph.module, example, path)
+
+
+def _write_pt2(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
+    try:
+        module, example = copy.deepcopy(graph.module).to(options.device), example.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"device={options.device!r}: PyTorch cannot use it ({reason}); use --device cpu") from None
+    pt2.export_graph(module, example, path)
+
+
+_WRITERS: dict[Format, Callable[[_Graph, Tensor, Path, ExportOptions], None]] = {
+    "onnx": _write_onnx,
+    "torchscript": _write_torchscript,
+    "pt2": _write_pt2,
+}
+
+
+def _describe(block: Lowered) -> dict[str, Any]:
+    return {"lowering": block.lowering, "relative_l2": block.relative_l2, "reason": block.reason}
+
+
+def _tool_versions(format: Format) -> dict[str, str]:
+    packages = {"torch": ["torch"], "onnx": ["torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"]}
+    known = {"vis4mer": __version__, "python": platform.python_version()}
+    for name in packages["torch" if format in ("torchscript", "pt2") else "onnx"]:
+        with contextlib.suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return known | ({} if format in ("torchscript", "pt2") else {"opset": str(onnx.OPSET)})

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vis4mer.errors import ExportError
+from vis4mer.runtime.device import CPU
+from vis4mer.runtime.onnx import EXTERNAL_SUFFIX, OnnxRunner
 
 # The first opset with Gelu as one operator, which runtimes fuse into the product before it.
 OPSET = 20
+
+# Beyond it weights go to a file of their own: a protobuf message ends at 2 GiB.
+_LARGEST_FILE_BYTES = 1_900_000_000
 
 
 def export_graph(module: nn.Module, example: Tensor, path: Path, input_name: str, output_name: str) -> None:
@@ -41,12 +47,50 @@ def export_graph(module: nn.Module, example: Tensor, path: Path, input_name: str
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1 << 16)},),
             )
         assert program is not None
-        program.save(path)
+        size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+        program.save(path, external_data=size > _LARGEST_FILE_BYTES)
         onnx.checker.check_model(path, full_check=True)
     except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
         logging.getLogger(__name__).debug("ONNX export of %s failed", path.name, exc_info=True)
         raise ExportError(f"{path.name}: ONNX export failed: {str(error).splitlines()[0]}") from None
     _check_interface(path, input_name, output_name)
+
+
+def cpu_runner(path: Path, name: str) -> OnnxRunner:
+    """Opens a written graph on the CPU, for comparing it with the model.
+
+    ONNX Runtime's CPU provider has no bf16 arithmetic. Every bf16 value becomes an fp32 one that is rounded to bf16
+    where it is made, which is what a bf16 unit with fp32 accumulation computes. Other graphs run as they are.
+
+    Args:
+        path: of a file that `export_graph` wrote.
+        name: of the graph, for errors.
+    """
+    model = onnx.load(path, load_external_data=False)
+    if any(tensor.data_type == TensorProto.BFLOAT16 for tensor in model.graph.initializer):
+        model = onnx.load(path)
+        _widen_bfloat16(model.graph)
+        return OnnxRunner(model.SerializeToString(), name, CPU)
+    data = path.with_name(path.name + EXTERNAL_SUFFIX)
+    return OnnxRunner(path.read_bytes(), name, CPU, weights=data.read_bytes() if data.exists() else b"")
+
+
+def _widen_bfloat16(graph: onnx.GraphProto) -> None:
+    half = {info.name for info in graph.value_info if info.type.tensor_type.elem_type == TensorProto.BFLOAT16}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.BFLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+    nodes = list(graph.node)
+    del graph.node[:], graph.value_info[:]
+    for node in nodes:
+        rounded = [name for name in node.output if name in half]
+        node.output[:] = [f"{name}.wide" if name in half else name for name in node.output]
+        if node.op_type == "Cast" and rounded:
+            node.attribute[0].i = TensorProto.FLOAT
+        graph.node.append(node)
+        for name in rounded:
+            graph.node.append(helper.make_node("Cast", [f"{name}.wide"], [f"{name}.bf16"], to=TensorProto.BFLOAT16))
+            graph.node.append(helper.make_node("Cast", [f"{name}.bf16"], [name], to=TensorProto.FLOAT))
 
 
 def _check_interface(path: Path, input_name: str, output_name: str) -> None:

@@ -16,7 +16,8 @@ from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.files import atomic_file
 from vis4mer.runtime.bundle import Precision
 from vis4mer.runtime.device import probe_driver
-from vis4mer.runtime.trt import Product, collect_errors, import_tensorrt, one_line
+from vis4mer.runtime.text import one_line
+from vis4mer.runtime.trt import Product, collect_errors, import_tensorrt
 
 logger = logging.getLogger(__name__)
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +9,75 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from vis4mer.cli.export import export
-from vis4mer.errors import ExportError
+import vis4mer
+from vis4mer.cli.main import main
+from vis4mer.errors import BundleError, ExportError
 from vis4mer.models.checkpoint import load_checkpoint
-from vis4mer.runtime.bundle import Bundle
-from vis4mer_export import exporter, verify
+from vis4mer.runtime.bundle import Bundle, Format, Precision
+from vis4mer.runtime.device import CPU
+from vis4mer.runtime.graphs import open_graph
+from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
+from vis4mer_export import exporter
+from vis4mer_export.exporter import ExportOptions, export_model
 
 ORIGINAL = Path(__file__).parents[1] / "resources" / "original" / "lvu-small"
+TORCH_FORMATS: tuple[Format, ...] = ("torchscript", "pt2")
 
 
-@pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return exporter.export_onnx(checkpoint, tmp_path_factory.mktemp("export") / "bundle")
+@pytest.fixture(scope="session")
+def exported(
+    checkpoint: Path, movie: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Format, Precision], Bundle]:
+    """Bundles of the small model, each made once."""
+    made: dict[tuple[Format, Precision], Bundle] = {}
+
+    def export(format: Format, precision: Precision = "fp32") -> Bundle:
+        if (format, precision) not in made:
+            output = tmp_path_factory.mktemp("export") / "bundle"
+            options = ExportOptions(format, precision)
+            made[format, precision] = export_model(load_checkpoint(checkpoint), output, options, movie=movie)
+        return made[format, precision]
+
+    return export
 
 
 def session(bundle: Bundle, graph: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(bundle.read(bundle.file_of(graph)), providers=["CPUExecutionProvider"])
 
 
-def test_names_types_and_axes(bundle: Bundle) -> None:
-    interfaces = {}
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+def test_every_target_computes_the_model_at_any_batch_size(
+    exported: Callable[..., Bundle], checkpoint: Path, format: Format, batch: int
+) -> None:
+    model, bundle = load_checkpoint(checkpoint), exported(format)
+    generator = torch.Generator().manual_seed(batch)
+    frames = torch.randint(0, 256, (batch, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    features = torch.randn(batch, 85, 64, generator=generator)
+    with torch.inference_mode():
+        expected = {"encoder": model.encode(frames), **{name: model(features, name) for name in model.heads}}
+    for graph, values in expected.items():
+        actual = open_graph(bundle, graph, CPU)((frames if graph == "encoder" else features).numpy())
+        assert actual.dtype == np.float32
+        error = np.linalg.norm(actual - values.numpy()) / np.linalg.norm(values.numpy())
+        assert error <= 1e-5, graph
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_half_precision_is_smaller_and_proved(
+    exported: Callable[..., Bundle], format: Format, precision: Precision
+) -> None:
+    half, full = exported(format, precision), exported(format)
+    assert half.files[half.file_of("encoder")].bytes < 0.75 * full.files[full.file_of("encoder")].bytes
+    for report in half.parity.values():
+        assert 1e-5 < report["relative_l2"] <= report["tolerance"] == 2e-2
+    assert half.parity["scene"]["same_label"] is True
+    assert half.parity["encoder"]["same_label"] is half.parity["likes"]["same_label"] is None
+
+
+def test_onnx_names_types_and_axes(exported: Callable[..., Bundle]) -> None:
+    bundle, interfaces = exported("onnx"), {}
     for graph in bundle.graphs:
         values = [*session(bundle, graph).get_inputs(), *session(bundle, graph).get_outputs()]
         interfaces[graph] = [(v.name, v.type, v.shape[1:], isinstance(v.shape[0], str)) for v in values]
@@ -41,74 +91,168 @@ def test_names_types_and_axes(bundle: Bundle) -> None:
     }
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7])
-def test_values_at_several_batch_sizes(bundle: Bundle, checkpoint: Path, batch: int) -> None:
-    model = load_checkpoint(checkpoint)
-    generator = torch.Generator().manual_seed(batch)
-    frames = torch.randint(0, 256, (batch, 64, 64, 3), dtype=torch.uint8, generator=generator)
-    features = torch.randn(batch, 85, 64, generator=generator)
-    with torch.inference_mode():
-        expected = {"encoder": model.encode(frames), **{name: model(features, name) for name in model.heads}}
-    for graph, values in expected.items():
-        inputs = {"frames": frames.numpy()} if graph == "encoder" else {"features": features.numpy()}
-        (actual,) = session(bundle, graph).run(None, inputs)
-        error = np.linalg.norm(actual - values.numpy()) / np.linalg.norm(values.numpy())
-        assert error <= 1e-5, graph
-
-
-def test_graphs_use_neither_dft_nor_complex_numbers(bundle: Bundle) -> None:
+def test_onnx_uses_neither_dft_nor_complex_numbers(exported: Callable[..., Bundle]) -> None:
     for graph in ("scene", "likes"):
-        model = onnx.load_from_string(bundle.read(bundle.file_of(graph)))
+        model = onnx.load_from_string(exported("onnx").read(f"{graph}.onnx"))
+        onnx.checker.check_model(model, full_check=True)
         assert not {"DFT", "STFT"} & {node.op_type for node in model.graph.node}
         types = {tensor.data_type for tensor in model.graph.initializer}
         assert not types & {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
         assert model.opset_import[0].version >= 18
 
 
-def test_manifest_says_what_was_measured(bundle: Bundle) -> None:
-    assert set(bundle.parity) == {"encoder", "scene", "likes"}
-    assert all(0 <= report["relative_l2"] <= report["tolerance"] for report in bundle.parity.values())
-    assert bundle.tools["torch"] == torch.__version__.partition("+")[0]
-    assert {report["long_convolution"] for report in bundle.lowering.values()} == {"matmul_dft"}
+def test_onnx_products_are_typed_in_half(exported: Callable[..., Bundle]) -> None:
+    for precision, elem_type in (("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)):
+        model = onnx.load_from_string(exported("onnx", precision).read("encoder.onnx"))
+        types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+        for node in model.graph.node:
+            if node.op_type in ("MatMul", "Gemm"):
+                assert types[node.output[0]] == elem_type, node.name
+            if node.op_type in ("LayerNormalization", "Softmax", "Gelu"):
+                assert types.get(node.output[0], onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT, node.name
 
 
-def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: Path) -> None:
-    result = exporter.export_onnx(ORIGINAL / "checkpoint.pt", tmp_path / "bundle")
-    recorded = load_file(ORIGINAL / "expected.safetensors")
-    (logits,) = session(result, "decoder").run(None, {"features": recorded["input_1182"].numpy()})
-    expected = recorded["logits_1182"].numpy()
-    assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) <= 1e-5
-    assert result.model.encoder is None
-
-
-def test_a_graph_that_differs_leaves_no_bundle(
+def test_weights_beyond_the_limit_lie_beside_the_graph(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = exporter.freeze
+    monkeypatch.setattr("vis4mer_export.onnx._LARGEST_FILE_BYTES", 1 << 20)
+    bundle = export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
+    assert "encoder.onnx.data" in bundle.files
+    assert bundle.files["encoder.onnx"].bytes < 1 << 20 < bundle.files["encoder.onnx.data"].bytes
+    check_bundle(bundle, CPU)
+    data = bundle.path / "encoder.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(BundleError, match=r"encoder\.onnx\.data"):
+        vis4mer.load(bundle.path)
 
-    def off_by_a_little(decoder: object, length: int) -> torch.nn.Module:
-        frozen = original(decoder, length)  # type: ignore[arg-type]
-        with torch.no_grad():
-            frozen.output.bias += 1e-2  # type: ignore[union-attr,operator]
-        return frozen
 
-    monkeypatch.setattr(exporter, "freeze", off_by_a_little)
-    with pytest.raises(ExportError, match=r"graph='scene': relative error .* exceeds 1e-04"):
-        exporter.export_onnx(checkpoint, tmp_path / "bundle")
+def test_manifest_says_what_was_measured_and_how(exported: Callable[..., Bundle]) -> None:
+    bundle = exported("onnx")
+    for graph, kinds in (("encoder", ["random", "random", "movie", "movie"]), ("scene", ["random"] * 2 + ["movie"])):
+        report = bundle.parity[graph]
+        assert report["kinds"] == kinds
+        assert report["batch_sizes"] == [1, len(kinds)]
+        assert 0 <= report["relative_l2"] <= report["tolerance"] == 1e-4
+    blocks = bundle.lowering["scene"]["blocks"]
+    assert bundle.lowering["scene"]["length"] == 85
+    assert [block["lowering"] for block in blocks] == ["blocked_toeplitz"] * 3
+    assert all(block["relative_l2"] <= 1e-5 and "fastest" in block["reason"] for block in blocks)
+    assert bundle.tools["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_another_window_length(checkpoint: Path, movie: Path, tmp_path: Path) -> None:
+    model = load_checkpoint(checkpoint)
+    bundle = export_model(model, tmp_path / "bundle", ExportOptions("onnx", length=7 * 17), movie=movie)
+    assert bundle.model.window_frames == 7
+    assert session(bundle, "scene").get_inputs()[0].shape[1] == 119
+    prediction = vis4mer.load(bundle.path)(movie)
+    assert prediction.windows[0].end - prediction.windows[0].start == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [(120, "to l_max=119"), (4, r"must be from 2\*\*n_layers=8"), (100, "multiple of the encoder's 17")],
+)
+def test_lengths_that_do_not_fit(checkpoint: Path, tmp_path: Path, length: int, message: str) -> None:
+    with pytest.raises(ExportError, match=f"length={length} tokens: .*{message}"):
+        export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx", length=length))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_not_a_number_is_not_within_tolerance(tmp_path: Path, checkpoint: Path, bundle: Bundle) -> None:
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: Path, format: Format) -> None:
+    bundle = export_model(load_checkpoint(ORIGINAL / "checkpoint.pt"), tmp_path / "bundle", ExportOptions(format))
+    recorded = load_file(ORIGINAL / "expected.safetensors")
+    logits = open_graph(bundle, "decoder", CPU)(recorded["input_1182"].numpy())
+    expected = recorded["logits_1182"].numpy()
+    assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) <= 1e-5
+    assert bundle.model.encoder is None
+    assert check_bundle(bundle, CPU)["decoder"].kinds == ("random", "random")
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+def test_movies_run_on_every_target(
+    exported: Callable[..., Bundle], checkpoint: Path, movie: Path, format: Format
+) -> None:
+    expected, actual = vis4mer.load(checkpoint, "cpu")(movie), vis4mer.load(exported(format).path, "cpu")(movie)
+    assert len(actual.windows) == len(expected.windows)
+    for ours, theirs in zip(actual.windows, expected.windows, strict=True):
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)
+
+
+def test_a_graph_that_differs_names_the_stage_and_leaves_no_bundle(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = exporter.in_precision
+
+    def damaged(module: torch.nn.Module, precision: Precision) -> torch.nn.Module:
+        typed = original(module, precision)
+        if hasattr(typed, "blocks"):
+            typed.blocks[1].reduce.weight.data *= 1.1  # type: ignore[union-attr,index]
+        return typed
+
+    monkeypatch.setattr(exporter, "in_precision", damaged)
+    message = r"graph='scene': relative error .* exceeds 1e-04 on a random input.*stage blocks\.1 drifted to .*nothing"
+    with pytest.raises(ParityError, match=message):
+        export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_gives_nan_is_not_exported(checkpoint: Path, tmp_path: Path) -> None:
     model = load_checkpoint(checkpoint)
-    features = torch.full((3, 85, 64), torch.nan)
-    path = bundle.path / bundle.file_of("scene")
-    with pytest.raises(ExportError, match="relative error nan"):
-        verify.check_parity("scene", model.head("scene"), path, features)
+    model.head("scene").output.bias.data.fill_(torch.nan)
+    with pytest.raises(ExportError, match="graph='scene': the model itself gives NaN"):
+        export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_command_line(checkpoint: Path, tmp_path: Path) -> None:
-    arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "bundle")]
-    result = CliRunner().invoke(export, arguments, catch_exceptions=False)
+def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
+    bundle = exported("onnx")
+    results = check_bundle(bundle, CPU)
+    assert {name: result.relative_l2 for name, result in results.items()} == pytest.approx(
+        {name: report["relative_l2"] for name, report in bundle.parity.items()}
+    )
+
+
+def test_verify_notices_another_model_behind_right_digests(
+    exported: Callable[..., Bundle], checkpoint: Path, tmp_path: Path
+) -> None:
+    """Digests show that files are the exported ones; only the cases show that they compute the right thing."""
+    model = load_checkpoint(checkpoint)
+    model.head("scene").output.bias.data += 1
+    forged = export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
+    cases = forged.path / CASES_FILE
+    cases.write_bytes(exported("onnx").read(CASES_FILE))
+    manifest = forged.path / "manifest.json"
+    old, new = forged.files[CASES_FILE], exported("onnx").files[CASES_FILE]
+    text = (
+        manifest.read_text().replace(old.sha256, new.sha256).replace(f'"bytes": {old.bytes}', f'"bytes": {new.bytes}')
+    )
+    manifest.write_text(text)
+    with pytest.raises(ParityError, match="graph='scene': relative error"):
+        check_bundle(Bundle.open(forged.path), CPU)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_command_line(checkpoint: Path, tmp_path: Path, format: Format) -> None:
+    output = tmp_path / "bundle"
+    arguments = ["export", "--checkpoint", str(checkpoint), "--format", format, "--output", str(output)]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    assert Bundle.open(tmp_path / "bundle").format == "onnx"
-    assert "encoder.onnx" in result.output
+    assert "encoder." in result.output
+    assert Bundle.open(output).format == format
+    verified = CliRunner().invoke(main, ["verify", str(output), "--device", "cpu"], catch_exceptions=False)
+    assert verified.exit_code == 0
+    assert "verified on cpu" in verified.output
+    (output / CASES_FILE).write_bytes(b"")
+    broken = CliRunner().invoke(main, ["verify", str(output)], catch_exceptions=False)
+    assert broken.exit_code == 1
+    assert broken.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["scene", "=x", "a="])
+def test_heads_must_be_named(checkpoint: Path, tmp_path: Path, value: str) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x"), "--head", value]
+    result = CliRunner().invoke(main, ["export", *arguments])
+    assert result.exit_code == 2
+    assert "NAME=CHECKPOINT" in result.output

@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
+from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.runtime.device import Driver
 from vis4mer_export import trt
-from vis4mer_export.exporter import export_onnx
+from vis4mer_export.exporter import ExportOptions, export_model
 from vis4mer_export.trt import BatchProfile, build_engine, check_target
 
 PROFILE = BatchProfile(1, 4, 8)
@@ -27,7 +28,9 @@ def rtx() -> Any:
 @pytest.fixture(scope="module")
 def graphs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with encoder.onnx, scene.onnx and likes.onnx."""
-    return export_onnx(checkpoint, tmp_path_factory.mktemp("graphs") / "bundle").path
+    return export_model(
+        load_checkpoint(checkpoint), tmp_path_factory.mktemp("graphs") / "bundle", ExportOptions("onnx")
+    ).path
 
 
 @dataclasses.dataclass

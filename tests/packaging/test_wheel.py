@@ -66,4 +66,4 @@ def test_base_install_is_a_serving_machine_without_torch(wheel: zipfile.ZipFile)
     extras = set(metadata.get_all("Provides-Extra") or [])
     assert extras == {"torch", "export", "train", "dali", "trt", "rtx", "test", "all"}
     tested = [line for line in metadata.get_all("Requires-Dist") or [] if "extra == 'test'" in line.replace('"', "'")]
-    assert not [line for line in tested if line.startswith("tensorrt ") or line.startswith("tensorrt>")]
+    assert not [line for line in tested if line.startswith(("tensorrt ", "tensorrt>"))]

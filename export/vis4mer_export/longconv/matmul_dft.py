@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vis4mer_export.longconv.product import product
+
 
 class MatmulDFTConv(nn.Module):
     """Causal convolution of [B, H, L] with a fixed kernel, for one L.
@@ -25,6 +27,8 @@ class MatmulDFTConv(nn.Module):
         kernel: [H, K], real; a skip connection D is the kernel with D added to its first tap.
         length: L, of the sequences.
     """
+
+    PRODUCTS = ("down", "along", "back_along", "up")  # constants that may be stored in half precision
 
     down: Tensor  # [2 kept, rows]
     along: Tensor  # [2 n2, 2 n2]
@@ -72,13 +76,13 @@ class MatmulDFTConv(nn.Module):
         """Convolves u [B, H, L], float32; L is the exported length."""
         x = nn.functional.pad(u, (0, self.rows * self.columns - self.length))
         x = x.reshape(-1, u.shape[1], self.rows, self.columns)
-        real, imag = torch.matmul(self.down, x).chunk(2, dim=-2)
+        real, imag = product(self.down, x).chunk(2, dim=-2)
         real, imag = _multiply(real, imag, self.twiddle_real, self.twiddle_imag)
-        real, imag = torch.matmul(torch.cat([real, imag], dim=-1), self.along).chunk(2, dim=-1)
+        real, imag = product(torch.cat([real, imag], dim=-1), self.along).chunk(2, dim=-1)
         real, imag = _multiply(real, imag, self.spectrum_real, self.spectrum_imag)
-        real, imag = torch.matmul(torch.cat([real, imag], dim=-1), self.back_along).chunk(2, dim=-1)
+        real, imag = product(torch.cat([real, imag], dim=-1), self.back_along).chunk(2, dim=-1)
         real, imag = _multiply(real, imag, self.twiddle_real, -self.twiddle_imag)
-        y = torch.matmul(self.up, torch.cat([real, imag], dim=-2))
+        y = product(self.up, torch.cat([real, imag], dim=-2))
         return y.flatten(-2)[..., : self.length]
 
 

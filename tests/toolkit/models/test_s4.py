@@ -32,6 +32,16 @@ def test_float32_kernel_is_accurate_at_every_length(length: int) -> None:
     assert (kernel - expected).norm() / expected.norm() < 1e-5
 
 
+def test_training_after_inference_in_one_process() -> None:
+    conv = SSMConv(channels=2, d_state=8, length=1237)  # a length no other test has cached
+    u = torch.randn(1, 2, 1237)
+    with torch.inference_mode():
+        expected = conv(u)
+    y = conv(u)
+    y.sum().backward()
+    torch.testing.assert_close(y, expected)
+
+
 def test_shorter_inputs_see_the_same_kernel() -> None:
     torch.manual_seed(0)
     conv = SSMConv(channels=3, d_state=16, length=50).double()

@@ -1,38 +1,125 @@
 """`vis4mer export`: from a checkpoint to a bundle that a serving machine runs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vis4mer.cli.console import say
 from vis4mer.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.bundle import Format, Precision
+    from vis4mer.runtime.parity import GraphParity
+    from vis4mer_export.longconv.lower import Lowering
+
+_PATH = click.Path(path_type=Path)
+
+
+def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    heads = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{value!r} must be NAME=CHECKPOINT")
+        if name in heads:
+            raise click.BadParameter(f"the name {name!r} is given twice")
+        heads[name] = Path(path)
+    return heads
 
 
 @click.command()
 @click.option(
-    "--checkpoint",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A checkpoint folder, or a .pt state dict of the published ViS4mer.",
+    "--checkpoint", required=True, type=_PATH, help="Checkpoint folder, or .pt state dict of the published ViS4mer."
 )
-@click.option("--format", "format_", type=click.Choice(["onnx"]), required=True, help="What to export to.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle to write.")
-def export(checkpoint: Path, format_: str, output: Path) -> None:
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="NAME=CKPT",
+    callback=_named_path,
+    help="Add the head of another checkpoint over the same encoder; may be repeated.",
+)
+@click.option(
+    "--format",
+    "format_",
+    required=True,
+    type=click.Choice(["torchscript", "pt2", "onnx", "trt", "trt-rtx"]),
+    help="What to export to.",
+)
+@click.option("--output", required=True, type=_PATH, help="Directory of the bundle to write.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of weights and matrix products.",
+)
+@click.option(
+    "--length", type=click.IntRange(min=1), metavar="L", help="Tokens in a head's input; the model's window by default."
+)
+@click.option(
+    "--batch-size",
+    default="1:1:32",
+    show_default=True,
+    metavar="N|MIN:OPT:MAX",
+    help="Batch sizes an engine is built for; other formats take any.",
+)
+@click.option(
+    "--lowering",
+    type=click.Choice(["auto", "fft", "blocked_toeplitz", "matmul_dft"]),
+    default="auto",
+    show_default=True,
+    help="How long convolutions are computed; auto takes the fastest that is exact enough, matmul_dft is the smallest.",
+)
+@click.option("--gpu", default="", metavar="smXX,...", help="GPUs to build for, with --format trt-rtx.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="With --format pt2."
+)
+@click.option("--movie", type=_PATH, help="Movie to prove the export on; the sample movie where it is at hand.")
+def export(
+    checkpoint: Path,
+    heads: dict[str, Path],
+    format_: "Format",
+    output: Path,
+    precision: "Precision",
+    length: int | None,
+    batch_size: str,
+    lowering: "Lowering | Literal['auto']",
+    gpu: str,
+    device: Literal["cpu", "cuda"],
+    movie: Path | None,
+) -> None:
     """Export a checkpoint to a bundle, proved equal before it is written.
 
-    The SSM convolution kernels are computed once and become constants. Every graph is run beside the model; where they
-    differ, nothing is written.
+    The SSM convolution kernels are computed once and become constants. Every graph is run in its backend beside the
+    model, on random input and on a movie's; where they differ, nothing is written.
     """
     try:
-        from vis4mer_export.exporter import export_onnx
+        from vis4mer_export.assemble import assemble
+        from vis4mer_export.exporter import ExportOptions, export_model
+        from vis4mer_export.trt import BatchProfile
     except ImportError as error:
-        raise MissingDependencyError(
-            f"vis4mer export needs {error.name}, which is not installed; pip install 'vis4mer[export]'"
-        ) from None
-    bundle = export_onnx(checkpoint, output)
-    click.echo(f"{'graph':<16} {'file':<24} {'MB':>8}  relative L2 error")
-    for graph in bundle.graphs:
-        name = bundle.file_of(graph)
-        click.echo(
-            f"{graph:<16} {name:<24} {bundle.files[name].bytes / 1e6:8.2f}  {bundle.parity[graph]['relative_l2']:.1e}"
-        )
+        rule = "is needed to export; pip install 'vis4mer[export]'"
+        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+    from vis4mer.cli.parity_table import print_parity
+    from vis4mer.runtime.classifier import sample_bundle
+
+    if movie is None:
+        beside = sample_bundle().parent / "movie.mp4"
+        movie = beside if beside.is_file() else None
+    if movie is None:
+        say("info", "no sample movie at hand, so the export is proved on random input only; --movie names one")
+    options = ExportOptions(
+        format_,
+        precision,
+        lowering,
+        length,
+        BatchProfile.parse(batch_size),
+        tuple(name for name in gpu.split(",") if name),
+        device,
+    )
+    results: dict[str, GraphParity] = {}
+    bundle = export_model(assemble(checkpoint, heads), output, options, movie=movie, report=results.__setitem__)
+    print_parity(bundle, results)
     click.echo(f"wrote {bundle.path}")

@@ -16,7 +16,8 @@ DT_MIN, DT_MAX = 1e-3, 1e-1
 
 @lru_cache(maxsize=64)
 def _exact_nodes(length: int, dtype: torch.dtype, device: torch.device) -> reference.Nodes:
-    return reference.exact_nodes(length, dtype, device)
+    with torch.inference_mode(False):  # cached for training too, whoever asks first
+        return reference.exact_nodes(length, dtype, device)
 
 
 def _real_pairs(z: Tensor) -> nn.Parameter:

@@ -15,7 +15,7 @@ from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
 from vis4mer.runtime.device import Device, on_device
 from vis4mer.runtime.eager import eager_runners, load_model
-from vis4mer.runtime.onnx import OnnxRunner
+from vis4mer.runtime.graphs import open_graph
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
 from vis4mer.runtime.runner import Runner
 from vis4mer.runtime.windows import Window, cut_windows, stride_in_frames
@@ -90,12 +90,9 @@ def is_bundle(path: Path) -> bool:
 
 def _open_bundle(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:
     bundle = Bundle.open(path)
-    if bundle.format != "onnx":
-        rule = "is not one that this version can run; export the checkpoint with --format onnx"
-        raise BundleError(f"bundle={str(path)!r}: format={bundle.format!r} {rule}")
 
     def build(device: Device) -> dict[str, Runner]:
-        return {name: OnnxRunner(bundle.read(bundle.file_of(name)), name, device) for name in bundle.graphs}
+        return {name: open_graph(bundle, name, device) for name in bundle.graphs}
 
     return bundle.model, build
 

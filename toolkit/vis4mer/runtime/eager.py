@@ -9,6 +9,7 @@ from vis4mer.errors import DeviceError, MissingDependencyError
 from vis4mer.runtime.device import Device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EagerRunner:
-    """One module of a model; safe to call from several threads.
+    """One module of a model, or a program made of it; safe to call from several threads.
 
     Args:
         module: in evaluation mode, on `device`.
@@ -25,7 +26,7 @@ class EagerRunner:
         device: that `module` is on.
     """
 
-    def __init__(self, module: "torch.nn.Module", name: str, device: Device) -> None:
+    def __init__(self, module: "Callable[[torch.Tensor], torch.Tensor]", name: str, device: Device) -> None:
         self._module, self._name, self._device = module, name, device
 
     def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
 from vis4mer.runtime.device import Device
+from vis4mer.runtime.text import one_line
 
 _FATAL = 4  # ONNX Runtime's log severity; its errors also come as exceptions, which say the same once
 
@@ -21,13 +22,18 @@ _NO_CUDA_LIBRARIES = (
 )
 
 
+EXTERNAL_SUFFIX = ".data"  # of the file beside a graph that holds the weights of a model beyond 2 GiB
+
+
 class OnnxRunner:
     """One ONNX graph with one input and one output; safe to call from several threads.
 
     Args:
-        graph: serialised ONNX model with its weights inside; data in other files is refused.
+        graph: serialised ONNX model.
         name: of the graph, for errors.
         device: to run on.
+        weights: content of the file ``<name>.onnx.data``, of a graph that keeps its weights there; any other file that
+            the graph refers to is refused.
 
     Raises:
         BundleError: the graph is not one that ONNX Runtime can load.
@@ -35,12 +41,16 @@ class OnnxRunner:
         MissingDependencyError: ONNX Runtime is not installed.
     """
 
-    def __init__(self, graph: bytes, name: str, device: Device) -> None:
+    def __init__(self, graph: bytes, name: str, device: Device, *, weights: bytes = b"") -> None:
         runtime = import_onnxruntime()
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
         # A graph may name files to read its weights from, "../../" included. No file lies below a device file.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        if weights:
+            options.add_external_initializers_from_files_in_memory(
+                [f"{name}.onnx{EXTERNAL_SUFFIX}"], [weights], [len(weights)]
+            )
         try:
             self._session = runtime.InferenceSession(
                 graph, options, providers=_providers(runtime, device), enable_fallback=False
@@ -49,7 +59,7 @@ class OnnxRunner:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             kind = BundleError if device.kind == "cpu" else DeviceError
-            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {_one_line(error)}") from None
+            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {one_line(str(error))}") from None
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError(f"device={str(device)!r}: {_NO_CUDA_LIBRARIES}")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -63,7 +73,7 @@ class OnnxRunner:
         try:
             result: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            rule = f"{self._name} failed on a batch of shape {batch.shape}: {_one_line(error)}"
+            rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
             raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
         return result
 
@@ -94,10 +104,6 @@ def _providers(runtime: ModuleType, device: Device) -> list[Any]:
     with contextlib.redirect_stdout(None):  # it prints what it does not find
         runtime.preload_dlls(directory="")  # finds the CUDA and cuDNN libraries of NVIDIA's Python packages
     return [("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0}), "CPUExecutionProvider"]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def one_line(message: str) -> str:
+    """A library's message on one line of bounded length, to quote within an error of our own."""
+    return " ".join(message.split())[:300]
+
+
 def clock(seconds: float) -> str:
     """Time as ``m:ss`` or ``h:mm:ss``, to the nearest second."""
     minutes, second = divmod(int(seconds + 0.5), 60)

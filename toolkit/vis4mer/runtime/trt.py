@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
 from vis4mer.runtime.cuda import CudaStream
 from vis4mer.runtime.device import Device
+from vis4mer.runtime.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -176,8 +177,3 @@ def _interface(trt: Any, engine: Any, name: str) -> tuple[_Tensor, _Tensor]:
 def _parts(rows: int, largest: int) -> Iterator[slice]:
     """Slices of at most `largest` rows that cover `rows` of them in order."""
     return (slice(start, min(start + largest, rows)) for start in range(0, rows, largest))
-
-
-def one_line(message: str) -> str:
-    """The message without its line breaks, cut where it gets long."""
-    return " ".join(message.split())[:300]

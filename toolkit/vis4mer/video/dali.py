@@ -46,7 +46,10 @@ _FRAME_MS = 40  # between frames of a clip; only their order matters
 
 def installed() -> bool:
     """Whether DALI can be imported."""
-    return importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
+    try:
+        return importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # no package `nvidia` at all
+        return False
 
 
 def obstacle(movie: Movie, device: str) -> str | None:

@@ -1,0 +1,121 @@
+"""Every lowering of the long convolution against a double-precision one."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from vis4mer.errors import ExportError
+from vis4mer.models.s4 import SSMConv
+from vis4mer_export.longconv import lower as lower_module
+from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
+from vis4mer_export.longconv.fft import FFTConv
+from vis4mer_export.longconv.lower import fixed_kernel, lower
+from vis4mer_export.longconv.matmul_dft import MatmulDFTConv, split_length
+
+LENGTHS = [1, 2, 3, 63, 64, 129, 257, 295, 591, 1020, 2955, 11820]
+ANY_KERNEL = [FFTConv, MatmulDFTConv]
+
+
+def relative_error(actual: torch.Tensor, expected: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(actual.double().numpy() - expected) / np.linalg.norm(expected))
+
+
+def convolve(u: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    length = u.shape[-1]
+    n = length + kernel.shape[-1]
+    return np.asarray(np.fft.irfft(np.fft.rfft(u, n) * np.fft.rfft(kernel, n), n)[..., :length])
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("lowering", ANY_KERNEL)
+def test_random_kernels(lowering: type[FFTConv | MatmulDFTConv], length: int) -> None:
+    rng = np.random.default_rng(length)
+    u, kernel = rng.normal(size=(2, 3, length)), rng.normal(size=(3, length))
+    y = lowering(torch.tensor(kernel), length)(torch.tensor(u, dtype=torch.float32))
+    assert relative_error(y, convolve(u.astype(np.float32), kernel)) <= 1e-5
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_state_space_by_blocks(length: int) -> None:
+    """Against the layer's own double-precision convolution, whose kernel comes from the generating function."""
+    torch.manual_seed(length)
+    conv = SSMConv(channels=3, d_state=64, length=length)
+    u = torch.randn(2, 3, length)
+    exact = SSMConv(channels=3, d_state=64, length=length).double()
+    exact.load_state_dict(conv.state_dict())
+    with torch.no_grad():
+        expected = exact(u.double()).numpy()
+    assert relative_error(BlockedToeplitzConv(conv, length)(u), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("block", [1, 2, 5, 100])
+def test_any_block_size_gives_the_same(block: int) -> None:
+    torch.manual_seed(0)
+    conv = SSMConv(channels=2, d_state=8, length=61)
+    u = torch.randn(1, 2, 61)
+    torch.testing.assert_close(
+        BlockedToeplitzConv(conv, 61, block)(u), BlockedToeplitzConv(conv, 61, 61)(u), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("taps", "length"), [(294, 295), (5, 100), (100, 5)])
+@pytest.mark.parametrize("lowering", ANY_KERNEL)
+def test_kernels_shorter_or_longer_than_the_sequence(
+    lowering: type[FFTConv | MatmulDFTConv], taps: int, length: int
+) -> None:
+    rng = np.random.default_rng(0)
+    u, kernel = rng.normal(size=length).astype(np.float32), rng.normal(size=taps)
+    y = lowering(torch.tensor(kernel)[None], length)(torch.tensor(u)[None, None])
+    assert relative_error(y[0, 0], np.convolve(u, kernel)[:length]) <= 1e-5
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 1020, 11820])
+def test_dft_is_long_enough_and_splits_evenly(length: int) -> None:
+    n1, n2 = split_length(length, length)
+    assert 2 * length - 1 <= n1 * n2 < 2 * length - 1 + n2
+    if length == 11820:  # square-ish factors, not a dense transform of the whole length
+        assert max(n1, n2) < 500
+
+
+def test_auto_takes_the_first_that_fits_the_kernel() -> None:
+    torch.manual_seed(0)
+    exact = SSMConv(channels=3, d_state=16, length=100)
+    assert lower(exact, 100, "onnx").lowering == "blocked_toeplitz"
+    assert lower(exact, 100, "torchscript").lowering == "fft"
+    stored = SSMConv(channels=3, d_state=16, length=100, nodes="stored")
+    stored.load_state_dict(exact.state_dict(), strict=False)
+    omega = torch.polar(torch.ones(51), -2 * torch.pi / 100 * torch.arange(51)).to(torch.complex64)
+    stored.omega = torch.view_as_real(omega).clone()
+    stored.z = torch.view_as_real(2 * (1 - omega) / (1 + omega)).clone()
+    choice = lower(stored, 100, "onnx")
+    assert choice.lowering == "matmul_dft"
+    assert "not exactly a state space" in choice.reason
+
+
+def test_auto_passes_over_what_is_not_exact_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = lower_module._build
+
+    def spoiled(name: str, conv: SSMConv, kernel: torch.Tensor, length: int) -> torch.nn.Module:
+        return build("matmul_dft", conv, kernel * (1 + 1e-3 * (name == "blocked_toeplitz")), length)
+
+    monkeypatch.setattr(lower_module, "_build", spoiled)
+    choice = lower(SSMConv(channels=3, d_state=16, length=100), 100, "onnx")
+    assert choice.lowering == "matmul_dft"
+    assert "blocked_toeplitz: relative error 1.0e-03 exceeds" in choice.reason
+
+
+def test_an_asked_lowering_is_taken_or_refused() -> None:
+    conv = SSMConv(channels=3, d_state=16, length=100)
+    assert lower(conv, 100, "onnx", "matmul_dft").lowering == "matmul_dft"
+    with pytest.raises(ExportError, match="lowering='fft': the target onnx has no such operator"):
+        lower(conv, 100, "onnx", "fft")
+
+
+def test_fixed_kernel_holds_the_skip_and_reproduces_the_layer() -> None:
+    torch.manual_seed(0)
+    conv = SSMConv(channels=3, d_state=16, length=50)
+    u = torch.randn(1, 3, 50)
+    expected = convolve(u.double().numpy(), fixed_kernel(conv).numpy())
+    with torch.no_grad():
+        assert relative_error(conv(u), expected) <= 1e-5

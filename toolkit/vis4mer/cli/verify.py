@@ -1,0 +1,32 @@
+"""`vis4mer verify`: whether a bundle is whole and still computes what its model did."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+def verify(bundle: Path, device: str, as_json: bool) -> None:
+    """Check every file of BUNDLE against its manifest, and every graph against the outputs stored with it.
+
+    An ONNX bundle needs no PyTorch for this.
+    """
+    from vis4mer.cli.parity_table import print_parity
+    from vis4mer.runtime.bundle import Bundle
+    from vis4mer.runtime.device import on_device
+    from vis4mer.runtime.parity import check_bundle
+
+    opened = Bundle.open(bundle)
+    results, used, reason = on_device(device, lambda candidate: check_bundle(opened, candidate))
+    if as_json:
+        graphs = {graph: dataclasses.asdict(result) for graph, result in results.items()}
+        click.echo(json.dumps({"bundle": str(bundle), "device": str(used), "graphs": graphs}, indent=2))
+        return
+    click.echo(f"{len(opened.files)} files are as exported")
+    print_parity(opened, results)
+    click.echo(f"verified on {used} ({reason})")
