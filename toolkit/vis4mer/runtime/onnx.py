@@ -59,7 +59,10 @@ class OnnxRunner:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             kind = BundleError if device.kind == "cpu" else DeviceError
-            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {one_line(str(error))}") from None
+            reason = one_line(str(error))
+            if "NOT_IMPLEMENTED" in reason:  # bf16 products on a CPU, for one
+                reason += "; export it with --precision fp32 for this device"
+            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {reason}") from None
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError(f"device={str(device)!r}: {_NO_CUDA_LIBRARIES}")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
