@@ -1,0 +1,200 @@
+"""The HTTP service: what it answers, what it refuses, how it ends."""
+
+import contextlib
+import importlib.util
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import vis4mer
+from vis4mer.errors import DeviceError
+
+MAX_BYTES = 1 << 24
+
+
+@pytest.fixture(scope="module")
+def module(samples: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("service", samples / "python" / "service.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def classifier(samples: Path) -> vis4mer.Classifier:
+    return vis4mer.load(samples / "bundle", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where uploads go; nothing may be left of them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    assert not list(tmp_path.glob("vis4mer-*"))
+
+
+@contextlib.contextmanager
+def serving(module: ModuleType, classify: Callable[[str], Any], *, queue: int = 0) -> Iterator[Any]:
+    with module.Service(("127.0.0.1", 0), classify, queue=queue, max_bytes=MAX_BYTES) as service:
+        thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield service
+        finally:
+            service.shutdown()
+            thread.join()
+
+
+def post(address: tuple[str, int], body: bytes, **headers: str) -> tuple[HTTPResponse, dict[str, Any]]:
+    with contextlib.closing(HTTPConnection(*address, timeout=60)) as connection:
+        connection.request("POST", "/", body, headers)
+        response = connection.getresponse()
+        return response, json.load(response)
+
+
+class Gate:
+    """A classifier that stands still until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Semaphore(0), threading.Event()
+        self.bodies: list[bytes] = []
+        self.threads: set[int] = set()
+
+    def __call__(self, path: str) -> "Gate":
+        self.bodies.append(Path(path).read_bytes())
+        self.threads.add(threading.get_ident())
+        self.entered.release()
+        assert self.open.wait(60)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"classified": len(self.bodies)}
+
+
+def test_answers_with_the_prediction(module: ModuleType, classifier: vis4mer.Classifier, samples: Path) -> None:
+    with serving(module, classifier) as service:
+        response, result = post(service.server_address, (samples / "movie.mp4").read_bytes())
+    expected = classifier(samples / "movie.mp4").to_dict()
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert result["heads"] == json.loads(json.dumps(expected["heads"]))
+    assert result.keys() == expected.keys()
+
+
+@pytest.mark.parametrize("body", [b"", b"no movie" * 10_000])
+def test_a_body_that_is_no_movie_is_refused_in_one_line(
+    module: ModuleType, classifier: vis4mer.Classifier, body: bytes
+) -> None:
+    with serving(module, classifier) as service:
+        for _ in range(2):  # the place of a movie that failed is free again
+            response, result = post(service.server_address, body)
+            assert response.status == 422
+            assert result["error"].startswith("video=")
+            assert len(result["error"].splitlines()) == 1
+
+
+@pytest.mark.parametrize(("error", "text"), [(DeviceError("out of memory"), "out of memory"), (KeyError(), "internal")])
+def test_a_failure_of_the_model_is_no_fault_of_the_movie(module: ModuleType, error: Exception, text: str) -> None:
+    def fail(path: str) -> None:
+        raise error
+
+    with serving(module, fail) as service:
+        for _ in range(2):
+            response, result = post(service.server_address, b"movie")
+            assert response.status == 500
+            assert text in result["error"]
+
+
+def test_a_body_beyond_the_limit_or_without_length_is_refused(module: ModuleType) -> None:
+    def never(path: str) -> None:
+        pytest.fail("must not be classified")
+
+    with serving(module, never) as service:
+        response, result = post(service.server_address, bytes(MAX_BYTES + 1))
+        assert response.status == 413
+        assert f"at most {MAX_BYTES} bytes" in result["error"]
+        with contextlib.closing(HTTPConnection(*service.server_address, timeout=60)) as connection:
+            connection.request("POST", "/", iter([b"movie"]), encode_chunked=True)
+            assert connection.getresponse().status == 411
+
+
+def test_a_body_that_ends_early_is_not_classified(module: ModuleType) -> None:
+    def never(path: str) -> None:
+        pytest.fail("must not be classified")
+
+    with serving(module, never) as service, socket.create_connection(service.server_address, timeout=60) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\nhalf")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_full_queue_is_said_at_once_and_nothing_accepted_is_lost(module: ModuleType) -> None:
+    gate = Gate()
+    with serving(module, gate, queue=1) as service, ThreadPoolExecutor() as clients:
+        first = clients.submit(post, service.server_address, b"first")
+        assert gate.entered.acquire(timeout=60)
+        # One place is left for two, so exactly one of them is answered while the first is being classified.
+        others = [clients.submit(post, service.server_address, body) for body in (b"second", b"third")]
+        refused, waiting = futures.wait(others, timeout=60, return_when=futures.FIRST_COMPLETED)
+        response, result = refused.pop().result()
+        assert (response.status, result) == (503, {"error": "the queue is full; try again later"})
+        assert response.headers["Retry-After"].isdecimal()
+        assert not refused and not first.done()
+        gate.open.set()
+        assert [first.result()[0].status, waiting.pop().result()[0].status] == [200, 200]
+        assert post(service.server_address, b"last")[0].status == 200
+    assert gate.bodies in ([b"first", b"second", b"last"], [b"first", b"third", b"last"])
+    assert len(gate.threads) == 1
+
+
+def test_closing_waits_for_the_answers_that_are_due(module: ModuleType) -> None:
+    gate = Gate()
+    with serving(module, gate, queue=1) as service, ThreadPoolExecutor() as clients:
+        request = clients.submit(post, service.server_address, b"movie")
+        assert gate.entered.acquire(timeout=60)
+        service.shutdown()
+        closing = clients.submit(service.server_close)
+        gate.open.set()
+        assert request.result()[0].status == 200
+        closing.result(timeout=60)
+        with pytest.raises(ConnectionRefusedError):
+            post(service.server_address, b"too late")
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_the_sample_until_it_is_told_to_end(samples: Path, end: signal.Signals) -> None:
+    command = [sys.executable, samples / "python" / "service.py", "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout
+            host, port = process.stdout.readline().strip().removeprefix("listening on http://").split(":")
+            assert host == "127.0.0.1"
+            response, result = post((host, int(port)), (samples / "movie.mp4").read_bytes())
+            assert response.status == 200
+            assert result["heads"]["visitor"]["label"]
+            process.send_signal(end)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+
+
+def test_a_bundle_that_cannot_be_loaded_is_one_line(samples: Path, tmp_path: Path) -> None:
+    command = [sys.executable, samples / "python" / "service.py", tmp_path / "absent", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: bundle=")
