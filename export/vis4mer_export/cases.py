@@ -17,6 +17,9 @@ from vis4mer.video.reader import open_video
 # Inputs of each kind; more than one, so that a graph is tried with a batch.
 _RANDOM, _MOVIE_FRAMES = 2, 2
 
+# How strong the constant channels of "static" features are against their noise of 1, as massive activations of ViTs.
+_MASSIVE = 30.0
+
 
 def make_cases(model: Vis4mer, length: int, movie: Path | None) -> Cases:
     """Runs the eager model on random inputs and on a movie's.
@@ -33,13 +36,13 @@ def make_cases(model: Vis4mer, length: int, movie: Path | None) -> Cases:
     rng = np.random.default_rng(0)
     arrays: dict[str, NDArray[np.generic]] = {}
     width = next(iter(model.config.heads.values())).decoder.d_input
-    features = [rng.standard_normal((_RANDOM, length, width), dtype=np.float32)]
-    kinds = ["random"] * _RANDOM
+    features = [rng.standard_normal((_RANDOM, length, width), dtype=np.float32), _static_features(rng, length, width)]
+    frame_kinds = ["random"] * _RANDOM
+    kinds = [*frame_kinds, "static"]
     with torch.inference_mode():
         if model.config.encoder is not None:
             size = model.config.preprocessing
             frames = [rng.integers(0, 256, (_RANDOM, size.height, size.width, 3), dtype=np.uint8)]
-            frame_kinds = list(kinds)
             if movie is not None:
                 window = _first_window(model, movie, length // model.config.encoder.tokens)
                 frames.append(window[:: max(1, len(window) // _MOVIE_FRAMES)][:_MOVIE_FRAMES])
@@ -51,8 +54,7 @@ def make_cases(model: Vis4mer, length: int, movie: Path | None) -> Cases:
                 kinds.append("movie")
             arrays |= {"inputs/encoder": np.concatenate(frames), "kinds/encoder": np.array(frame_kinds)}
             arrays["outputs/encoder"] = model.encode(torch.from_numpy(arrays["inputs/encoder"])).numpy()
-        # Half precision halves the file; the eager model is given the same rounded values.
-        arrays |= {"inputs/heads": np.concatenate(features).astype(np.float16), "kinds/heads": np.array(kinds)}
+        arrays |= {"inputs/heads": _compact(np.concatenate(features)), "kinds/heads": np.array(kinds)}
         rounded = torch.from_numpy(arrays["inputs/heads"].astype(np.float32))
         for name in model.heads:
             arrays[f"outputs/{name}"] = model(rounded, name).numpy()
@@ -70,6 +72,18 @@ def _first_window(model: Vis4mer, movie: Path, frames: int) -> NDArray[np.uint8]
             if sum(map(len, taken)) >= frames:
                 break
     return np.concatenate(taken)[:frames]
+
+
+def _static_features(rng: np.random.Generator, length: int, width: int) -> NDArray[np.float32]:
+    """[1, L, D] of tokens that hardly change, some channels far from zero: noise of mean zero hides what they do."""
+    level = rng.standard_normal(width, dtype=np.float32)
+    level[:: max(1, width // 4)] *= _MASSIVE
+    return level + 0.1 * rng.standard_normal((1, length, width), dtype=np.float32)
+
+
+def _compact(features: NDArray[np.float32]) -> NDArray[np.generic]:
+    """Half precision where its range allows: half the file, and the eager model is given the same rounded values."""
+    return features.astype(np.float16) if np.abs(features).max() < np.finfo(np.float16).max else features
 
 
 def _window_features(tokens: Tensor, length: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vis4mer import __version__
-from vis4mer.errors import DeviceError
+from vis4mer.errors import DeviceError, ExportError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter, Format, Precision
 from vis4mer.runtime.device import CPU, Device
@@ -149,12 +149,26 @@ class _Graph:
 def _graphs(model: Vis4mer, length: int, options: ExportOptions) -> Iterator[_Graph]:
     if model.encoder is not None:
         typed = in_precision(model.encoder, options.precision)
+        _require_typed(typed, model, options)
         yield _Graph(ENCODER, model.encoder, typed, ("frames", "tokens"), classes=False)
     for name in model.heads:
-        frozen = freeze(model.head(name), length, options.format, options.lowering)
-        typed = in_precision(frozen.module, options.precision)
+        frozen = freeze(model.head(name), length, options.format, options.lowering, options.precision)
         classes = is_classifier(model.config, name)
-        yield _Graph(name, model.head(name), typed, ("features", "logits"), classes, frozen.blocks)
+        yield _Graph(name, model.head(name), frozen.module, ("features", "logits"), classes, frozen.blocks)
+
+
+def _require_typed(typed: nn.Module, model: Vis4mer, options: ExportOptions) -> None:
+    """Some families of encoders use their layers' weights directly, past the layers that round for them."""
+    size = model.config.preprocessing
+    try:
+        with torch.inference_mode():
+            typed(torch.zeros(1, size.height, size.width, 3, dtype=torch.uint8))
+    except (AttributeError, RuntimeError, TypeError, AssertionError) as error:
+        name = model.config.encoder and model.config.encoder.name
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ExportError(
+            f"precision={options.precision!r}: the encoder {name} cannot be typed in it ({reason}); use fp32"
+        ) from None
 
 
 def _open_written(graph: _Graph, path: Path, options: ExportOptions) -> Runner:

@@ -8,8 +8,9 @@ from torch import nn
 from vis4mer.errors import ExportError
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.s4 import S4, SSMConv
-from vis4mer.runtime.bundle import Format
+from vis4mer.runtime.bundle import Format, Precision
 from vis4mer_export.longconv.lower import Lowered, Lowering, lower
+from vis4mer_export.precision import in_precision
 
 
 class Frozen(NamedTuple):
@@ -24,7 +25,13 @@ class Frozen(NamedTuple):
     blocks: tuple[Lowered, ...]
 
 
-def freeze(decoder: S4Decoder, length: int, target: Format, lowering: Lowering | Literal["auto"] = "auto") -> Frozen:
+def freeze(
+    decoder: S4Decoder,
+    length: int,
+    target: Format,
+    lowering: Lowering | Literal["auto"] = "auto",
+    precision: Precision = "fp32",
+) -> Frozen:
     """Copies `decoder` for inputs of one length.
 
     Args:
@@ -32,6 +39,7 @@ def freeze(decoder: S4Decoder, length: int, target: Format, lowering: Lowering |
         length: L, in tokens; each block pools it by two.
         target: of the export.
         lowering: of every block.
+        precision: of the matrix products; what enters and leaves the module stays fp32.
 
     Raises:
         ExportError: `length` is not one the decoder takes, or a block cannot be lowered.
@@ -44,6 +52,6 @@ def freeze(decoder: S4Decoder, length: int, target: Format, lowering: Lowering |
     blocks = []
     for i, layer in enumerate(module for module in frozen.modules() if isinstance(module, S4)):
         assert isinstance(layer.conv, SSMConv)
-        blocks.append(lower(layer.conv, length >> i, target, lowering))
+        blocks.append(lower(layer.conv, length >> i, target, lowering, precision))
         layer.conv = blocks[-1].module
-    return Frozen(frozen, tuple(blocks))
+    return Frozen(in_precision(frozen, precision), tuple(blocks))

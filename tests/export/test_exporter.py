@@ -128,7 +128,10 @@ def test_weights_beyond_the_limit_lie_beside_the_graph(
 
 def test_manifest_says_what_was_measured_and_how(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
-    for graph, kinds in (("encoder", ["random", "random", "movie", "movie"]), ("scene", ["random"] * 2 + ["movie"])):
+    for graph, kinds in (
+        ("encoder", ["random", "random", "movie", "movie"]),
+        ("scene", ["random", "random", "static", "movie"]),
+    ):
         report = bundle.parity[graph]
         assert report["kinds"] == kinds
         assert report["batch_sizes"] == [1, len(kinds)]
@@ -167,7 +170,7 @@ def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: 
     expected = recorded["logits_1182"].numpy()
     assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) <= 1e-5
     assert bundle.model.encoder is None
-    assert check_bundle(bundle, CPU)["decoder"].kinds == ("random", "random")
+    assert check_bundle(bundle, CPU)["decoder"].kinds == ("random", "random", "static")
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])

@@ -76,8 +76,8 @@ def _plain(value: Any) -> Any:
 class Preprocessing(_Config):
     """How frames are taken from a video and what is done to them before the encoder.
 
-    The defaults are those of the published LVU protocol: one frame a second, stretched to 224 x 224 with area
-    interpolation, scaled to [0, 1] and not normalised further.
+    The defaults are those of the published LVU protocol, which also takes a movie's very last frame: one frame a
+    second, stretched to 224 x 224 with area interpolation, scaled to [0, 1] and not normalised further.
 
     Attributes:
         fps: frames taken per second of video; frame i is the one shown at ``start + i / fps``.
@@ -130,6 +130,14 @@ class WindowConfig(_Config):
     def __post_init__(self) -> None:
         _require(_is_number(self.seconds) and self.seconds > 0, "seconds", self.seconds, "must be positive")
         _require(_is_number(self.stride) and self.stride > 0, "stride", self.stride, "must be positive seconds")
+
+    def frames(self, fps: float) -> int:
+        """Frames in a window at `fps` frames a second: the nearest whole number, and at least one."""
+        return max(1, round(self.seconds * fps))
+
+    def stride_frames(self, fps: float) -> int:
+        """The stride in whole frames: the nearest to its seconds, and at least one."""
+        return max(1, round(self.stride * fps))
 
 
 @dataclass(frozen=True)
@@ -252,11 +260,13 @@ class ModelConfig(_Config):
             needed = self.window_frames * self.encoder.tokens
             rule = f"must hold a window of {self.window_frames} frames of {self.encoder.tokens} tokens: {needed}"
             _require(decoder.l_max >= needed, f"{name}.l_max", decoder.l_max, rule)
+            rule = f"must leave a token of a window's {needed} after halving n_layers={decoder.n_layers} times"
+            _require(needed >= 2**decoder.n_layers, f"{name}.n_layers", decoder.n_layers, rule)
 
     @property
     def window_frames(self) -> int:
-        """Frames in one window: ``seconds * fps``, at least 1."""
-        return max(1, round(self.windows.seconds * self.preprocessing.fps))
+        """Frames in one window."""
+        return self.windows.frames(self.preprocessing.fps)
 
     @classmethod
     def _parse(cls, key: str, value: Any) -> Any:

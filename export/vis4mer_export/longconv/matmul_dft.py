@@ -59,10 +59,11 @@ class MatmulDFTConv(nn.Module):
         if n1 % 2 == 0:
             weight[-1] = 1.0 / n
 
-        self._constant("down", torch.cat([down.real, down.imag]))
-        self._constant("along", _real_form(along))
-        self._constant("back_along", _real_form(along.conj()))
-        up = (down.conj() * weight).transpose(0, 1)
+        # Each product keeps the norm of what it is given, so that half precision neither overflows nor underflows.
+        self._constant("down", torch.cat([down.real, down.imag]) / math.sqrt(n1))
+        self._constant("along", _real_form(along) / math.sqrt(n2))
+        self._constant("back_along", _real_form(along.conj()) / math.sqrt(n2))
+        up = (down.conj() * weight).transpose(0, 1) * (n2 * math.sqrt(n1))
         self._constant("up", torch.cat([up.real, -up.imag], dim=1))
         self._constant("twiddle_real", twiddle.real)
         self._constant("twiddle_imag", twiddle.imag)

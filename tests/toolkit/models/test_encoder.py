@@ -39,6 +39,8 @@ def test_bfloat16_gives_float32_tokens() -> None:
     half = encoder.bfloat16()(frames)
     assert half.dtype == torch.float32
     assert (half - expected).norm() / expected.norm() < 2e-2
+    assert encoder.mean.dtype == encoder.std.dtype == torch.float32
+    torch.testing.assert_close(encoder.mean, torch.tensor(SMALL.mean) * 255)
 
 
 def test_local_weights_are_resampled_to_the_frame_size(tmp_path: Path) -> None:

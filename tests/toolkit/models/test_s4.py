@@ -42,6 +42,24 @@ def test_training_after_inference_in_one_process() -> None:
     torch.testing.assert_close(y, expected)
 
 
+def test_kept_kernel_follows_its_parameters() -> None:
+    torch.manual_seed(0)
+    conv = SSMConv(channels=2, d_state=8, length=40)
+    with torch.inference_mode():
+        first = conv.kernel()
+        assert conv.kernel() is first
+    with torch.no_grad():
+        conv.log_dt += 0.5
+        second = conv.kernel()
+    assert not torch.allclose(second, first)
+    conv.load_state_dict(SSMConv(channels=2, d_state=8, length=40).state_dict())
+    with torch.no_grad():
+        third = conv.kernel()
+        assert conv.double().kernel().dtype == torch.float64
+    assert not torch.allclose(third, second)
+    assert conv.kernel().requires_grad
+
+
 def test_shorter_inputs_see_the_same_kernel() -> None:
     torch.manual_seed(0)
     conv = SSMConv(channels=3, d_state=16, length=50).double()

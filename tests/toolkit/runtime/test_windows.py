@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vis4mer.runtime.windows import cut_windows, stride_in_frames
+from vis4mer.config import WindowConfig
+from vis4mer.runtime.windows import cut_windows
 
 
 def batches(n_frames: int, sizes: list[int]) -> Iterator[NDArray[np.float32]]:
@@ -76,4 +77,4 @@ def test_memory_is_that_of_one_window() -> None:
     ("seconds", "fps", "frames"), [(1.0, 1.0, 1), (2.0, 1.0, 2), (0.1, 1.0, 1), (1.0, 29.97, 30), (0.5, 24.0, 12)]
 )
 def test_a_stride_is_the_nearest_whole_number_of_frames(seconds: float, fps: float, frames: int) -> None:
-    assert stride_in_frames(seconds, fps) == frames
+    assert WindowConfig(stride=seconds).stride_frames(fps) == frames

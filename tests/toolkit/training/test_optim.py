@@ -61,3 +61,16 @@ def test_plateau_decays_when_the_metric_stops_improving(head: S4Decoder, task: s
     for _ in range(2):
         scheduler.step(0.5)  # type: ignore[arg-type]
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_cosine_lasts_through_the_shortest_run(steps: int, warmup: float) -> None:
+    head = S4Decoder(DecoderConfig(8, 16, 2, 8, 1, d_state=4))
+    config = TrainConfig(epochs=1, warmup=warmup)
+    optimizer = build_optimizer(head, config)
+    scheduler = build_scheduler(optimizer, config, "classification", steps)
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+    assert 0 <= optimizer.param_groups[0]["lr"] <= config.lr

@@ -1,7 +1,8 @@
 """The frame encoder: a Vision Transformer of timm whose every output token is kept."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import timm
 import torch
@@ -40,8 +41,9 @@ class FrameEncoder(nn.Module):
                 f"encoder tokens x features={config.tokens} x {config.features}: {config.name} gives "
                 f"{actual[0]} x {actual[1]} for frames of {size} pixels; correct the configuration"
             )
-        self.register_buffer("mean", torch.tensor(preprocessing.mean) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.std) * 255, persistent=False)
+        self._preprocessing = preprocessing
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(preprocessing, name)) * 255, persistent=False)
 
     @classmethod
     def build(
@@ -70,6 +72,14 @@ class FrameEncoder(nn.Module):
             _load_file(encoder.vit, Path(weights))
         return encoder
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves and casts as any module, but keeps the normalisation in float32: pixels have 8 bits, as bf16 has."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name in ("mean", "std"):
+            exact = torch.tensor(getattr(self._preprocessing, name), dtype=torch.float32) * 255
+            setattr(self, name, exact.to(getattr(self, name).device))
+        return self
+
     def forward(self, frames: Tensor) -> Tensor:
         """Encodes frames.
 
@@ -80,7 +90,7 @@ class FrameEncoder(nn.Module):
             tokens [N, P, D], float32 whatever the encoder's own precision.
         """
         dtype = next(self.vit.parameters()).dtype
-        images = ((frames.to(torch.float32) - self.mean.float()) / self.std.float()).permute(0, 3, 1, 2)
+        images = ((frames.to(torch.float32) - self.mean) / self.std).permute(0, 3, 1, 2)
         tokens: Tensor = self.vit.forward_features(images.to(dtype))
         return tokens.to(torch.float32)
 

@@ -46,6 +46,7 @@ class SSMConv(nn.Module):
     def __init__(self, channels: int, d_state: int, length: int, nodes: Nodes = "exact") -> None:
         super().__init__()
         self.length = length
+        self._kept: tuple[list[tuple[int, int, torch.dtype]], Tensor] | None = None
         nplr = legs_nplr(d_state)
         shape = (channels, d_state // 2)
         self.log_dt = nn.Parameter(torch.rand(channels) * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN))
@@ -83,7 +84,20 @@ class SSMConv(nn.Module):
         return reference.Nodes(_complex(self.z), beta, 2 / (1 + omega), 2 * (len(omega) - 1))
 
     def kernel(self) -> Tensor:
-        """The SSM convolution kernel [H, taps] at the trained length, in float32 at least."""
+        """The SSM convolution kernel [H, taps] at the trained length, in float32 at least.
+
+        Without gradients it is generated once and kept until a parameter changes: a movie has many windows.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._generate()
+        tensors = self.state_dict(keep_vars=True).values()
+        version = [(tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors]
+        if self._kept is None or self._kept[0] != version:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = version, self._generate()
+        return self._kept[1]
+
+    def _generate(self) -> Tensor:
         with torch.autocast(self.log_dt.device.type, enabled=False):
             return reference.ssm_kernel(*self._state_space(), self.nodes())
 

@@ -18,7 +18,7 @@ from vis4mer.runtime.eager import eager_runners, load_model
 from vis4mer.runtime.graphs import open_graph
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
 from vis4mer.runtime.runner import Runner
-from vis4mer.runtime.windows import Window, cut_windows, stride_in_frames
+from vis4mer.runtime.windows import Window, cut_windows
 from vis4mer.video.reader import VideoDecoder, VideoReader, open_video
 
 __all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "load"]
@@ -110,7 +110,7 @@ class Classifier:
     """A loaded model; call it with a movie.
 
     Calls share nothing but the graphs, so one classifier may be called from several threads. Memory does not grow with
-    the movie's length: at most one window of tokens and one batch of frames are held.
+    the movie's length: a few windows of tokens and one batch of frames are held.
 
     Attributes:
         model: what the model is.
@@ -161,7 +161,7 @@ class Classifier:
             video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
         ) as reader:
             tokens = self._encode(reader, progress)
-            cut = cut_windows(tokens, length, stride_in_frames(windows.stride, fps))
+            cut = cut_windows(tokens, length, windows.stride_frames(fps))
             seen, logits = self._run_heads(cut, max(1, batch_size // length))
             info = reader.info
             spans = [(start / fps, _end(start + n, fps, info.duration)) for start, n in seen]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vis4mer.errors import DeviceError, MissingDependencyError
 from vis4mer.runtime.device import Device
+from vis4mer.runtime.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,9 @@ class EagerRunner:
             with torch.inference_mode():
                 result = self._module(torch.from_numpy(np.ascontiguousarray(batch)).to(str(self._device)))
                 return np.asarray(result.float().cpu().numpy())
-        except torch.OutOfMemoryError:
-            rule = f"{self._name} ran out of memory on a batch of shape {batch.shape}; try a smaller --batch-size"
-            raise DeviceError(f"device={str(self._device)!r}: {rule}") from None
+        except RuntimeError as error:  # out of memory, on a GPU or not, is one of these
+            rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
+            raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
 
 
 def load_model(path: "Path") -> "Vis4mer":

@@ -26,9 +26,9 @@ class Window:
 def cut_windows(batches: Iterable[NDArray[np.float32]], length: int, stride: int) -> Iterator[Window]:
     """Yields the windows at frames 0, stride, 2 * stride, ... as soon as their last frame has arrived.
 
-    The last window always ends on the movie's last frame, so that no frame goes unseen; where the stride does not lead
-    there it follows its predecessor by less than a stride. A movie shorter than one window gives a single one, padded
-    with zero tokens.
+    The last window always ends on the movie's last frame; where the stride does not lead there it follows its
+    predecessor by less than a stride. With a stride beyond the length, frames between windows go unseen. A movie
+    shorter than one window gives a single one, padded with zero tokens.
 
     Args:
         batches: tokens ``[n, P, D]`` of consecutive frames, n being any number; each is read once and not kept beyond
@@ -51,8 +51,3 @@ def cut_windows(batches: Iterable[NDArray[np.float32]], length: int, stride: int
         yield Window(0, seen, np.concatenate([np.stack(latest), padding]))
     elif seen and (seen - length) % stride:
         yield Window(seen - length, length, np.stack(latest))
-
-
-def stride_in_frames(seconds: float, fps: float) -> int:
-    """The stride in whole frames: the nearest to `seconds`, and at least one."""
-    return max(1, round(seconds * fps))

@@ -38,7 +38,7 @@ def build_model(
     Raises:
         ConfigError: a size breaks its rule.
     """
-    frames = max(1, round(windows.seconds * preprocessing.fps))
+    frames = windows.frames(preprocessing.fps)
     decoder = DecoderConfig(
         d_input=encoder.config.features,
         l_max=frames * encoder.config.tokens,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vis4mer.config import ModelConfig
 from vis4mer.training.tokens import TokenFile
 
 
@@ -53,11 +52,6 @@ def window_starts(frames: int, length: int, stride: int) -> list[int]:
     """
     last = max(frames - length, 0)
     return [*range(0, last, stride), last]
-
-
-def stride_frames(config: ModelConfig) -> int:
-    """Returns the step between two windows of a model in frames, at least 1."""
-    return max(1, round(config.windows.stride * config.preprocessing.fps))
 
 
 class _Windows(Dataset[Window]):

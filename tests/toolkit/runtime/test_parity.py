@@ -1,0 +1,96 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vis4mer.errors import BundleError
+from vis4mer.runtime.parity import Cases, GraphCases, ParityError, check_graph
+
+OUTPUTS = np.array([[3.0, 1.0], [1.0, 3.0], [2.5, 2.0]], np.float32)
+CASES = GraphCases(("random", "random", "movie"), np.arange(3, dtype=np.float32)[:, None], OUTPUTS)
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def graph(change: Change) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A runner that looks its inputs up among the cases and changes what it finds."""
+    return lambda batch: change(OUTPUTS[batch[:, 0].astype(int)].copy())
+
+
+def test_equal_outputs_pass_at_both_batch_sizes() -> None:
+    sizes = []
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        sizes.append(len(batch))
+        return OUTPUTS[batch[:, 0].astype(int)] * np.float32(1 + 1e-5)
+
+    result = check_graph("head", run, CASES, "fp32", classes=True)
+    assert sizes == [1, 1, 1, 3]
+    assert result.batch_sizes == (1, 3)
+    assert result.relative_l2 == pytest.approx(1e-5, rel=0.05)
+    assert result.max_abs == pytest.approx(3e-5, rel=0.05)
+    assert result.same_label is True
+
+
+def only_in_batches(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    return y if len(y) == 1 else y[::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y * np.float32(1.01), r"relative error 1.0e-02 exceeds 1e-04 on a .* input at batch size 1"),
+        (only_in_batches, "at batch size 3"),
+        (lambda y: np.where(y == 2.5, np.nan, y).astype(np.float32), "relative error nan exceeds .* on a movie input"),
+        (lambda y: y[:, :1], r"gives float32\[3, 1\] where the model gives float32\[3, 2\]"),
+        (lambda y: y.astype(np.float64), r"gives float64\[3, 2\]"),
+    ],
+)
+def test_what_differs_is_named(change: Change, message: str) -> None:
+    with pytest.raises(ParityError, match=f"graph='head': .*{message}") as caught:
+        check_graph("head", graph(change), CASES, "fp32", classes=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_label_within_tolerance_is_an_error_for_classes_only() -> None:
+    close = GraphCases(("movie",) * 2, np.arange(2.0)[:, None], np.array([[2.0, 2.01], [5.0, 1.0]], np.float32))
+
+    def swap(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.array([[2.01, 2.0], [5.0, 1.0]], np.float32)[batch[:, 0].astype(int)]
+
+    with pytest.raises(ParityError, match="another label"):
+        check_graph("head", swap, close, "fp16", classes=True)
+    assert check_graph("head", swap, close, "fp16", classes=False).same_label is None
+
+
+def test_a_value_near_zero_is_judged_by_the_others_size() -> None:
+    """Regression targets are centred: 1e-5 beside 2.0 is no relative error of 100 %."""
+    values = GraphCases(("random",) * 2, np.arange(2.0)[:, None], np.array([[1e-5], [2.0]], np.float32))
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values.outputs[batch[:, 0].astype(int)] + np.float32(1e-5)
+
+    assert check_graph("likes", run, values, "fp32", classes=False).relative_l2 < 1e-5
+
+
+def test_cases_survive_their_file() -> None:
+    arrays = {
+        "inputs/heads": np.ones((1, 2, 3), np.float16),
+        "kinds/heads": np.array(["random"]),
+        "outputs/a": np.ones((1, 2), np.float32),
+    }
+    cases = Cases.from_bytes(Cases(arrays).to_bytes()).of("a")
+    assert cases.kinds == ("random",)
+    assert cases.inputs.dtype == np.float32
+    np.testing.assert_array_equal(cases.outputs, arrays["outputs/a"])
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04garbage"])
+def test_a_damaged_file_of_cases_is_one_line(data: bytes) -> None:
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz"):
+        Cases.from_bytes(data)
+
+
+def test_missing_cases_are_named() -> None:
+    with pytest.raises(BundleError, match=r"lacks .*inputs/heads.* of 'a'"):
+        Cases({}).of("a")
