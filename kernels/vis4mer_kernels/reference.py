@@ -181,7 +181,7 @@ def recurrence(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Te
         Q: [H, N/2], complex.
         length: L at which C~ was defined.
 
-    Reference: S4 paper, equation 4 (bilinear) and section C.3.
+    Reference: S4 paper, equation 3 (bilinear) and section C.3.
     """
     dt = log_dt.exp()[:, None, None]
     A = torch.diag(_pair(w)) - _pair(P)[:, :, None] * _pair(Q).conj()[:, None, :]
