@@ -19,5 +19,5 @@ def test_seed_determines_the_bundle(samples: Path, tmp_path: Path) -> None:
         arguments = f"--work {work} --output {bundle} --seed 5 --train 4 --val 2 --epochs 2"
         subprocess.run([sys.executable, "-c", _RECIPE, *arguments.split()], cwd=samples, check=True)
         digests.append(json.loads((bundle / "manifest.json").read_text())["files"])
-    assert set(digests[0]) == {"encoder.onnx", "decoder.onnx"}
+    assert set(digests[0]) == {"encoder.onnx", "visitor.onnx", "parity.cases.npz"}
     assert digests[0] == digests[1]

@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import importlib.util
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -299,9 +298,6 @@ def test_the_api_has_every_call_that_the_stand_in_has() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(
-    not Path("/dev/nvidiactl").exists() and os.environ.get("VIS4MER_REQUIRE_GPU") != "1", reason="no NVIDIA GPU"
-)
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path, tiny_model: Any) -> None:
     trt = pytest.importorskip(module)

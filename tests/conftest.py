@@ -1,0 +1,25 @@
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked `gpu` where there is no NVIDIA GPU; VIS4MER_REQUIRE_GPU=1 lets them fail instead."""
+    if Path("/dev/nvidiactl").exists() or os.environ.get("VIS4MER_REQUIRE_GPU") == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU"))
+
+
+@pytest.fixture(autouse=True)
+def _same_logger() -> Iterator[None]:
+    """The command line sets the project's logger up for the terminal; the next test must not inherit that."""
+    logger = logging.getLogger("vis4mer")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)  # which also forgets what loggers below have cached
