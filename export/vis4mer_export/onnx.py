@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ def export_graph(module: nn.Module, example: Tensor, path: Path, input_name: str
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1 << 16)},),
             )
         assert program is not None
+        _forget_origins(program.model)
         size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         program.save(path, external_data=size > _LARGEST_FILE_BYTES)
         onnx.checker.check_model(path, full_check=True)
@@ -54,6 +56,19 @@ def export_graph(module: nn.Module, example: Tensor, path: Path, input_name: str
         logging.getLogger(__name__).debug("ONNX export of %s failed", path.name, exc_info=True)
         raise ExportError(f"{path.name}: ONNX export failed: {str(error).splitlines()[0]}") from None
     _check_interface(path, input_name, output_name)
+
+
+def _forget_origins(model: ir.Model) -> None:
+    """Drops the exporter's notes of which source line made what: they hold the paths of the exporting machine."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        node.metadata_props.clear()
+        node.doc_string = None
+        values += node.outputs
+    for value in values:
+        value.metadata_props.clear()
 
 
 def cpu_runner(path: Path, name: str) -> OnnxRunner:

@@ -3,7 +3,9 @@
 TorchScript is deprecated in favour of torch.export; it stays a target for the C++ services that run it today.
 """
 
+import io
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -28,6 +30,12 @@ def export_graph(module: nn.Module, example: Tensor, path: Path) -> None:
             warnings.simplefilter("ignore")  # every call warns of the deprecation that the module's docstring states
             # The comparison with the eager model follows after writing; tracing twice would only repeat it.
             traced = torch.jit.freeze(torch.jit.trace(module, (example,), check_trace=False))  # type: ignore[no-untyped-call]
-            torch.jit.save(traced, path)
+            buffer = io.BytesIO()
+            torch.jit.save(traced, buffer)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"{path.name}: TorchScript export failed: {str(error).splitlines()[0]}") from None
+    # LibTorch does without the notes of which source line made what; they hold the paths of the exporting machine.
+    with zipfile.ZipFile(buffer) as written, zipfile.ZipFile(path, "w") as kept:
+        for entry in written.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry, written.read(entry))

@@ -101,6 +101,14 @@ def test_onnx_uses_neither_dft_nor_complex_numbers(exported: Callable[..., Bundl
         assert model.opset_import[0].version >= 18
 
 
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_graphs_do_not_tell_where_they_were_made(exported: Callable[..., Bundle], format: Format) -> None:
+    bundle = exported(format)
+    places = [str(Path(module.__file__).parent).encode() for module in (vis4mer, torch) if module.__file__]
+    for name in bundle.files:
+        assert not [place for place in places if place in bundle.read(name)], name
+
+
 def test_onnx_products_are_typed_in_half(exported: Callable[..., Bundle]) -> None:
     for precision, elem_type in (("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)):
         model = onnx.load_from_string(exported("onnx", precision).read("encoder.onnx"))

@@ -122,4 +122,6 @@ def export(
     results: dict[str, GraphParity] = {}
     bundle = export_model(assemble(checkpoint, heads), output, options, movie=movie, report=results.__setitem__)
     print_parity(bundle, results)
+    if format_ in ("trt", "trt-rtx"):
+        say("info", "the figures are of the ONNX graphs the engines were built from; `vis4mer verify` runs the engines")
     click.echo(f"wrote {bundle.path}")
