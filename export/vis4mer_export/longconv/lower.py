@@ -24,7 +24,7 @@ TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-
 # Per target, fastest first, as benchmarks/longconv.py measures them; those without FFT have no operator for it.
 PREFERENCE: Mapping[Format, tuple[Lowering, ...]] = {
     "torchscript": ("fft", "blocked_toeplitz", "matmul_dft"),
-    "pt2": ("fft", "blocked_toeplitz", "matmul_dft"),
+    "pt2": ("fft", "matmul_dft", "blocked_toeplitz"),
     "onnx": ("blocked_toeplitz", "matmul_dft"),
     "trt": ("blocked_toeplitz", "matmul_dft"),
     "trt-rtx": ("blocked_toeplitz", "matmul_dft"),
