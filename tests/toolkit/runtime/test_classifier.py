@@ -93,6 +93,32 @@ def test_the_dictionary_is_the_json_contract(tiny_bundle: Path, movie: Path) -> 
     assert set(light["windows"][0]) == {"start", "end", "value"}
 
 
+@pytest.mark.parametrize(("n_frames", "padded"), [(4, True), (5, False)])
+def test_a_movie_shorter_than_a_window_is_told(
+    tiny_bundle: Path,
+    make_video: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    n_frames: int,
+    padded: bool,
+) -> None:
+    video = make_video(tmp_path / "short.mkv", colours(n_frames))
+    prediction = vis4mer.load(tiny_bundle, device="cpu")(video)
+    assert prediction.to_dict()["padded"] is padded
+    told = [f"video={str(video)!r}: 4 s is shorter than the model's window of 5 s" in m for m in caplog.messages]
+    assert told == [True] * padded
+
+
+def test_a_stride_that_is_rounded_to_frames_is_told_once(
+    tiny_bundle: Path, movie: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = vis4mer.load(tiny_bundle, device="cpu")
+    assert [classifier(movie, stride=0.3).to_dict()["stride"] for _ in range(2)] == [1.0, 1.0]
+    assert [m.partition(":")[0] for m in caplog.messages] == ["stride=0.3"]
+    assert (classifier(movie).stride, classifier(movie, stride=3.0).stride) == (2.0, 3.0)
+    assert len(caplog.messages) == 1
+
+
 def test_threads_may_share_a_classifier(tiny_bundle: Path, make_video: Any, tmp_path: Path) -> None:
     classifier = vis4mer.load(tiny_bundle, device="cpu")
     videos = [make_video(tmp_path / f"{i}.mkv", [(20 * i, 40, 200 - 20 * i)] * 7) for i in range(6)]

@@ -45,7 +45,9 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def predict(video: Path, n_labels: int, spans: list[tuple[float, float]], labels: tuple[str, ...] = ()) -> Prediction:
+def predict(
+    video: Path, n_labels: int, spans: list[tuple[float, float]], labels: tuple[str, ...] = (), bundle: str = "bundle"
+) -> Prediction:
     decoder = DecoderConfig(d_input=8, l_max=240, d_output=n_labels, d_model=8, n_layers=1)
     logits = np.linspace(0, 4, len(spans) * n_labels).reshape(len(spans), n_labels) % 3
     heads = {
@@ -57,7 +59,20 @@ def predict(video: Path, n_labels: int, spans: list[tuple[float, float]], labels
             logits[:, :1],
         ),
     }
-    return Prediction(str(video), 12.0, 12, "bundle", "cpu", "asked for", "pyav", "asked for", Damage(), heads)
+    return Prediction(
+        video=str(video),
+        duration=12.0,
+        frames=12,
+        stride=1.0,
+        padded=False,
+        bundle=bundle,
+        device="cpu",
+        device_reason="asked for",
+        video_decoder="pyav",
+        video_decoder_reason="asked for",
+        damage=Damage(),
+        heads=heads,
+    )
 
 
 SPANS = [(float(start), float(start + 5)) for start in range(8)]
@@ -178,6 +193,8 @@ def test_the_shortest_movies_have_a_timeline(tiny_bundle: Path, make_video: Any,
     for suffix in ("png", "html"):
         save_timeline(prediction, tmp_path / f"timeline.{suffix}")
         assert (tmp_path / f"timeline.{suffix}").stat().st_size > 1000
+    texts = Page((tmp_path / "timeline.html").read_text()).texts["text"]
+    assert any("padded with zeros" in text for text in texts)
 
 
 def test_errors_are_one_line(movie: Path, tmp_path: Path) -> None:

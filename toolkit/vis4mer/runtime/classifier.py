@@ -3,8 +3,11 @@
 import dataclasses
 import importlib.util
 import itertools
+import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ Progress = Callable[[int, int], None]
 
 _CHECKPOINT_CONFIG = "config.json"
 _SAMPLE_BUNDLE = "vis4mer_sample_bundle"
+
+logger = logging.getLogger(__name__)
 
 
 def load(path: str | os.PathLike[str] | None = None, device: str = "auto") -> "Classifier":
@@ -140,7 +145,8 @@ class Classifier:
 
         Args:
             video: path of a video file.
-            stride: seconds from one window's start to the next one's; the model's own where not given.
+            stride: seconds from one window's start to the next one's, rounded to whole frames; the model's own where
+                not given.
             batch_size: frames to encode at once; as many windows as these frames fill, and at least one, go through a
                 head at once.
             video_decoder: ``auto`` picks by what the machine and the codec allow.
@@ -156,19 +162,28 @@ class Classifier:
             raise ConfigError(f"batch_size={batch_size}: must be at least 1 frame")
         windows = self.model.windows if stride is None else dataclasses.replace(self.model.windows, stride=stride)
         fps, length = self.model.preprocessing.fps, self.model.window_frames
+        step = windows.stride_frames(fps)
+        if stride is not None and not math.isclose(step / fps, stride, rel_tol=0.01):
+            _report_rounded_stride(stride, step, fps)
         device = str(self.device)
         with open_video(
             video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
         ) as reader:
             tokens = self._encode(reader, progress)
-            cut = cut_windows(tokens, length, windows.stride_frames(fps))
+            cut = cut_windows(tokens, length, step)
             seen, logits = self._run_heads(cut, max(1, batch_size // length))
             info = reader.info
+            if padded := seen[0][1] < length:
+                rule = f"{info.duration:.3g} s is shorter than the model's window of {windows.seconds:g} s"
+                zeros = "the rest is padded with zeros, as in the published protocol"
+                logger.warning("video=%r: %s; %s", os.fspath(video), rule, zeros)
             spans = [(start / fps, _end(start + n, fps, info.duration)) for start, n in seen]
             return Prediction(
                 video=os.fspath(video),
                 duration=info.duration,
                 frames=seen[-1][0] + seen[-1][1],
+                stride=step / fps,
+                padded=padded,
                 bundle=self.source,
                 device=device,
                 device_reason=self.device_reason,
@@ -215,6 +230,13 @@ def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
     iterator = iter(windows)
     while group := list(itertools.islice(iterator, size)):
         yield group
+
+
+@cache
+def _report_rounded_stride(stride: float, step: int, fps: float) -> None:
+    """Logs a stride that is no whole number of frames, each once per process."""
+    rule = f"windows start at frames, of which the model takes {fps:g} a second"
+    logger.warning("stride=%g: %s; it becomes %.3g s", stride, rule, step / fps)
 
 
 def _end(frame: int, fps: float, duration: float) -> float:

@@ -68,6 +68,8 @@ class Prediction:
         video: the path it was read from.
         duration: of the video, in seconds.
         frames: number of frames the model saw.
+        stride: seconds from one window's start to the next one's, in whole frames; the last step may be shorter.
+        padded: whether the movie is shorter than the model's window, whose rest is zeros then.
         bundle: path of the bundle or checkpoint.
         device: that ran the model, such as ``cpu`` or ``cuda:0``.
         device_reason: why that device.
@@ -80,6 +82,8 @@ class Prediction:
     video: str
     duration: float
     frames: int
+    stride: float
+    padded: bool
     bundle: str
     device: str
     device_reason: str

@@ -181,7 +181,9 @@ def _draw_plot(plot: _Plot, top: int, centres: Sequence[float], duration: float)
 
 def _caption(prediction: Prediction) -> Iterator[str]:
     windows = prediction.windows
-    if len(windows) == 1:
+    if prediction.padded:
+        yield "The movie is shorter than the model's window, the rest of which is padded with zeros."
+    elif len(windows) == 1:
         yield "The whole movie is one window, so there is one value for all of it."
     else:
         length, step = windows[0].end - windows[0].start, windows[1].start - windows[0].start
