@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -80,15 +81,11 @@ def test_resume_goes_on_and_a_run_is_not_overwritten(listing: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "epochs=0"),
-        (["--lr", "0"], "lr=0"),
+        (["--lr", "inf"], "lr=inf"),
         (["--d-model", "30"], "d_model=30"),
-        (["--window-seconds", "0"], "seconds=0"),
-        (["--image-size", "0"], "height=0"),
+        (["--image-size", "9000"], "height=9000"),
         (["--encoder", "no_such_model"], "encoder='no_such_model'"),
         (["--encoder-weights", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["--device", "gpu"], "device='gpu'"),
-        (["--val-ratio", "2"], "val_ratio=2"),
         (["--head", "9lives"], "head='9lives'"),
     ],
 )
@@ -101,6 +98,60 @@ def test_a_mistake_is_one_line_before_anything_is_encoded(
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--epochs", "0"),
+        ("--lr", "-1"),
+        ("--weight-decay", "-1"),
+        ("--warmup", "1"),
+        ("--seed", "-1"),
+        ("--val-ratio", "1"),
+        ("--window-seconds", "0"),
+        ("--device", "gpu"),
+    ],
+)
+def test_wrong_usage_exits_with_2(listing: Path, tmp_path: Path, option: str, value: str) -> None:
+    result = train(listing, "-o", tmp_path / "out", option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_listing_is_checked_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "movies.csv").write_text("path,label\ngone.mp4,dark\n")
+    program = (
+        "import sys; from vis4mer.cli.main import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'timm') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, "train", "movies.csv", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "[]\n")
+    assert "no such video" in done.stderr
+
+
+def test_a_download_is_announced_before_it_starts(
+    listing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    create = timm.create_model
+
+    def offline(name: str, pretrained: bool, **settings: Any) -> Any:
+        if pretrained:
+            raise OSError("no network " + "here " * 100)
+        return create(name, pretrained=False, **settings)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    result = train(listing, "-o", tmp_path / "out", *SMALL, "--encoder-weights", "hub")
+    assert result.exit_code == 1
+    announced, failed = result.stderr.splitlines()
+    weights = "the weights of vit_tiny_patch16_224 from the Hugging Face hub"
+    assert announced == f"vis4mer: info: downloading {weights}"
+    assert "here here ...); give a local file" in failed
 
 
 def test_a_listing_with_a_missing_movie(listing: Path, tmp_path: Path) -> None:

@@ -49,6 +49,33 @@ def test_a_drawn_validation_split_is_seeded_and_even_over_the_labels(tmp_path: P
     assert first == again != other
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.2, 0.34, 0.5, 0.99])
+@pytest.mark.parametrize("counts", [(2,), (2, 1), (1, 1, 1, 2), (3, 5, 1), (4,) * 10, (100, 2)])
+def test_a_drawn_split_trains_every_label_and_validates_something(
+    tmp_path: Path, counts: tuple[int, ...], ratio: float
+) -> None:
+    labels = [label for label, count in zip("abcdefghij", counts, strict=False) for _ in range(count)]
+    text = "path,label\n" + "".join(f"v{i},{label}\n" for i, label in enumerate(labels))
+    listing = Listing.read(write(tmp_path, text, *(f"v{i}" for i in range(len(labels)))), val_ratio=ratio)
+    trained = Counter(example.target for example in listing.split("train"))
+    validated = Counter(example.target for example in listing.split("val"))
+    assert set(trained) == set(range(len(counts)))
+    assert validated
+    assert trained + validated == Counter(dict(enumerate(counts)))
+    assert len(listing.split("val")) == min(max(1, round(ratio * len(labels))), len(labels) - len(counts))
+
+
+def test_a_drawn_split_of_values_spreads_over_their_range(tmp_path: Path) -> None:
+    text = "path,value\n" + "".join(f"v{i},{i}\n" for i in range(100))
+    listing = Listing.read(write(tmp_path, text, *(f"v{i}" for i in range(100))), val_ratio=0.1)
+    assert [int(example.target // 10) for example in listing.split("val")] == list(range(10))
+
+
+def test_two_values_give_one_to_validate(tmp_path: Path) -> None:
+    listing = Listing.read(write(tmp_path, "path,value\na,1\nb,2\n", "a", "b"))
+    assert (len(listing.split("train")), len(listing.split("val"))) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -63,7 +90,8 @@ def test_a_drawn_validation_split_is_seeded_and_even_over_the_labels(tmp_path: P
         ("path,label,split\na,x,train\nb,x,valid\n", "split that is none of train, val, test: 'valid'"),
         ("path,label,split\na,x,val\nb,x,val\n", "no movie in split 'train'"),
         ("path,label,split\na,x,train\nb,x,test\n", "no movie in split 'val'"),
-        ("path,label\na,x\n", "no movie in split 'val'"),
+        ("path,label\na,x\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
+        ("path,label\na,x\nb,y\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
         ("path,value,split\na,1,train\nb,nan,val\n", "no finite number: 'nan'"),
         ("path,value,split\na,1,train\nb,many,val\n", "no finite number: 'many'"),
         ('path,label\n"a,x\n', "cannot be read as CSV"),

@@ -1,6 +1,7 @@
 """`vis4mer train`: from a listing of movies to a trained model."""
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,12 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
-from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.errors import ConfigError, DeviceError, MissingDependencyError
+from vis4mer.runtime.device import Device, on_device, parse_device
 from vis4mer.training.config import Schedule, TrainConfig
+from vis4mer.training.listing import Listing
 
 if TYPE_CHECKING:
     from vis4mer.models.vis4mer import Vis4mer
-    from vis4mer.runtime.device import Device
+
+_COUNT = click.IntRange(min=1)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_BELOW_ONE = click.FloatRange(min=0, max=1, max_open=True)
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -26,39 +32,66 @@ def _option(name: str, default: Any, description: str, **settings: Any) -> Calla
     return click.option(name, default=default, show_default=True, help=description, **settings)
 
 
+def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        parse_device(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 @click.command()
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="MOVIES.csv")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in OUTPUT, if there is one.")
-@_option("--device", "auto", "auto, cpu, cuda or cuda:N.")
-@_option("--val-ratio", 0.2, "Share of the movies to validate on where MOVIES.csv has no column 'split'.")
+@_option("--device", "auto", "auto, cpu, cuda or cuda:N.", callback=_device)
+@_option(
+    "--val-ratio",
+    0.2,
+    "Share of the movies to validate on where MOVIES.csv has no column 'split'.",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+)
 @_option("--encoder", EncoderConfig.name, "timm's name of a Vision Transformer; it is not trained.")
 @_option("--encoder-weights", "hub", "Weight file of the encoder, 'hub' to download timm's, or 'random'.")
-@_option("--image-size", Preprocessing.height, "Height and width of the encoder's frames, in pixels.")
-@_option("--fps", Preprocessing.fps, "Frames encoded per second of video.")
-@_option("--window-seconds", WindowConfig.seconds, "Span that is classified at once, in seconds of video.")
-@_option("--stride", WindowConfig.stride, "Step between the windows of validation and serving, in seconds of video.")
+@_option("--image-size", Preprocessing.height, "Height and width of the encoder's frames, in pixels.", type=_COUNT)
+@_option("--fps", Preprocessing.fps, "Frames encoded per second of video.", type=_POSITIVE)
+@_option(
+    "--window-seconds", WindowConfig.seconds, "Span that is classified at once, in seconds of video.", type=_POSITIVE
+)
+@_option(
+    "--stride",
+    WindowConfig.stride,
+    "Step between the windows of validation and serving, in seconds of video.",
+    type=_POSITIVE,
+)
 @_option("--cache-dtype", "bf16", "Number type of cached tokens.", type=click.Choice(["bf16", "fp32"]))
 @_option("--head", "decoder", "Name of the trained head.")
-@_option("--d-model", 1024, "Features of the head's first block; each block halves them.")
-@_option("--n-layers", 3, "Blocks of the head.")
-@_option("--d-state", DecoderConfig.d_state, "State size of each channel.")
-@_option("--dropout", DecoderConfig.dropout, "Dropout probability.")
-@_option("--epochs", TrainConfig.epochs, "Passes over the movies, one random window of each.")
-@_option("--batch-size", TrainConfig.batch_size, "Windows per step.")
-@_option("--lr", TrainConfig.lr, "Peak learning rate.")
-@_option("--ssm-lr", TrainConfig.ssm_lr, "Peak learning rate of the state spaces' A, B and dt.")
-@_option("--weight-decay", TrainConfig.weight_decay, "Decay of all weights but A, B and dt.")
+@_option("--d-model", 1024, "Features of the head's first block; each block halves them.", type=_COUNT)
+@_option("--n-layers", 3, "Blocks of the head.", type=_COUNT)
+@_option("--d-state", DecoderConfig.d_state, "State size of each channel.", type=_COUNT)
+@_option("--dropout", DecoderConfig.dropout, "Dropout probability.", type=_BELOW_ONE)
+@_option("--epochs", TrainConfig.epochs, "Passes over the movies, one random window of each.", type=_COUNT)
+@_option("--batch-size", TrainConfig.batch_size, "Windows per step.", type=_COUNT)
+@_option("--lr", TrainConfig.lr, "Peak learning rate.", type=_POSITIVE)
+@_option("--ssm-lr", TrainConfig.ssm_lr, "Peak learning rate of the state spaces' A, B and dt.", type=_POSITIVE)
+@_option(
+    "--weight-decay", TrainConfig.weight_decay, "Decay of all weights but A, B and dt.", type=click.FloatRange(min=0)
+)
 @_option(
     "--schedule",
     TrainConfig.schedule,
     "Learning rate over time: warm-up and cosine, or the published decay on a plateau.",
     type=click.Choice(get_args(Schedule)),
 )
-@_option("--warmup", TrainConfig.warmup, "Share of all steps in which the cosine schedule warms up.")
-@_option("--clip-norm", TrainConfig.clip_norm, "Gradient norm to clip to.")
-@_option("--seed", TrainConfig.seed, "Seed of everything that is random, the encoder's random weights included.")
+@_option("--warmup", TrainConfig.warmup, "Share of all steps in which the cosine schedule warms up.", type=_BELOW_ONE)
+@_option("--clip-norm", TrainConfig.clip_norm, "Gradient norm to clip to.", type=_POSITIVE)
+@_option(
+    "--seed",
+    TrainConfig.seed,
+    "Seed of everything that is random, the encoder's random weights included.",
+    type=click.IntRange(0, 2**32 - 1),
+)
 def train(
     movies: Path, output: Path, cache: Path | None, resume: bool, device: str, val_ratio: float, **options: Any
 ) -> None:
@@ -68,21 +101,21 @@ def train(
     test); relative paths start at its folder. The encoder turns every movie into tokens once; they are kept in the
     cache. OUTPUT/best holds the model of the epoch that validated best, OUTPUT/last the latest.
     """
-    _require_torch()
-    show_log_messages(quiet=False)
-    from vis4mer.models.encoder import FrameEncoder
-    from vis4mer.runtime.device import on_device
-    from vis4mer.training.build import build_model
-    from vis4mer.training.data import Movie
-    from vis4mer.training.features import FeatureCache
-    from vis4mer.training.listing import Listing
-    from vis4mer.training.loop import Trainer
-    from vis4mer.training.state import RunFolder
-
     config = TrainConfig(**{field.name: options[field.name] for field in dataclasses.fields(TrainConfig)})
     preprocessing = Preprocessing(fps=options["fps"], height=options["image_size"], width=options["image_size"])
     windows = WindowConfig(options["window_seconds"], options["stride"])
     listing = Listing.read(movies, val_ratio=val_ratio, seed=config.seed)
+
+    _require_torch()
+    show_log_messages(quiet=False)
+    logging.getLogger("vis4mer").setLevel(logging.INFO)
+    from vis4mer.models.encoder import FrameEncoder
+    from vis4mer.training.build import build_model
+    from vis4mer.training.data import Movie
+    from vis4mer.training.features import FeatureCache
+    from vis4mer.training.loop import Trainer
+    from vis4mer.training.state import RunFolder
+
     folder = RunFolder(output, resume=resume)
     encoder = FrameEncoder.build(options["encoder"], preprocessing, options["encoder_weights"], config.seed)
     sizes = {name: options[name] for name in ("head", "d_model", "n_layers", "d_state", "dropout", "seed")}
@@ -123,7 +156,7 @@ def _require_torch() -> None:
         raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
 
 
-def _place(model: "Vis4mer", processor: "Device") -> None:
+def _place(model: "Vis4mer", processor: Device) -> None:
     try:
         model.to(str(processor))
     except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts

@@ -1,5 +1,6 @@
 """The frame encoder: a Vision Transformer of timm whose every output token is kept."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self, cast
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from vis4mer.config import EncoderConfig, Preprocessing
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models.weights import fill, first_line, read_state_dict
+
+_LOG = logging.getLogger(__name__)
 
 
 class FrameEncoder(nn.Module):
@@ -119,6 +122,7 @@ def _token_shape(name: str, preprocessing: Preprocessing) -> tuple[int, int]:
 
 
 def _hub_weights(name: str, preprocessing: Preprocessing) -> dict[str, Tensor]:
+    _LOG.info("downloading the weights of %s from the Hugging Face hub", name)
     try:
         return _create_vit(name, preprocessing, pretrained=True).state_dict()
     except OSError as error:

@@ -1,5 +1,6 @@
 """Weight files: read without running anything they hold, and put into a module only if everything fits."""
 
+import textwrap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,4 +126,5 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, short enough to quote in another one-line message."""
-    return (str(error) or type(error).__name__).splitlines()[0][:160]
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return textwrap.shorten(line, 200, placeholder=" ...")

@@ -1,6 +1,7 @@
 """Which movies to learn from: a CSV with a path, a label or a value, and optionally a split, per row."""
 
 import csv
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ class Listing:
         Args:
             path: the CSV file, UTF-8.
             val_ratio: share of the movies that become the validation split where the file has no ``split`` column,
-                in (0, 1); drawn evenly over the labels, or over the range of the values.
+                in (0, 1); drawn evenly over the labels, or over the range of the values. At least one movie is held
+                out, and of every label at least one is left to train on.
             seed: of that draw.
 
         Raises:
@@ -77,13 +79,16 @@ class Listing:
         splits = (
             _named_splits(path, [row["split"] for row in rows])
             if "split" in columns
-            else _drawn_splits(values or texts, val_ratio, seed)
+            else _drawn_splits(values or texts, task, val_ratio, seed)
         )
         for needed in ("train", "val"):
             if needed not in splits:
-                raise DataError(
-                    f"listing={str(path)!r}: no movie in split {needed!r}; add rows, or drop column 'split'"
+                remedy = (
+                    "add rows, or drop column 'split'"
+                    if "split" in columns
+                    else f"val_ratio={val_ratio} leaves one of each label to train on; add movies, or a column 'split'"
                 )
+                raise DataError(f"listing={str(path)!r}: no movie in split {needed!r}; {remedy}")
         labels: tuple[str, ...] = ()
         if task == "classification":
             labels = _classes(text for text, split in zip(texts, splits, strict=True) if split == "train")
@@ -135,16 +140,18 @@ def _named_splits(path: Path, names: Sequence[str]) -> list[Split]:
     return [split for name in names for split in known if split == name]
 
 
-def _drawn_splits(targets: Sequence[str] | Sequence[float], ratio: float, seed: int) -> list[Split]:
+def _drawn_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: float, seed: int) -> list[Split]:
     if not 0 < ratio < 1:
         raise DataError(f"val_ratio={ratio!r}: must be in (0, 1)")
     order = list(range(len(targets)))
     random.Random(seed).shuffle(order)
-    order.sort(key=lambda i: targets[i])  # stable: random within a label; every 1/ratio-th of this order is held out
+    order.sort(key=lambda i: targets[i])  # stable: random within a label
+    # Training keeps the first movie of every label; at even steps through the others, movies are held out.
+    others = [i for before, i in itertools.pairwise(order) if task == "regression" or targets[before] == targets[i]]
+    held_out = min(max(1, round(ratio * len(targets))), len(others))
     splits: list[Split] = ["train"] * len(targets)
-    for rank, i in enumerate(order):
-        if int((rank + 1) * ratio + 1e-9) > int(rank * ratio + 1e-9):
-            splits[i] = "val"
+    for step in range(held_out):
+        splits[others[(2 * step + 1) * len(others) // (2 * held_out)]] = "val"
     return splits
 
 
