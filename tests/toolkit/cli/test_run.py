@@ -93,6 +93,20 @@ def test_the_table_shows_labels_by_probability(run: Run, movie: Path) -> None:
     assert "0:12 · 12 frames" in result.stdout
 
 
+def test_the_table_has_no_blanks_at_ends_and_says_what_a_cell_is(run: Run, movie: Path) -> None:
+    one, two = run(movie).stdout, run(movie, movie, "--stride", "1").stdout
+    assert "5 windows of 5 s" in one
+    assert "8 windows of 5 s" in two
+    assert all(line == line.rstrip() for line in two.splitlines())
+    assert not one.endswith("\n\n")
+    assert two == "\n".join([run(movie, "--stride", "1").stdout] * 2)
+
+
+def test_a_curve_of_more_windows_than_cells_says_so(run: Run, make_video: Any, tmp_path: Path) -> None:
+    long = make_video(tmp_path / "long.mkv", [(1, 2, 3)] * 40)
+    assert "24 of 36 windows of 5 s" in run(long, "--stride", "1").stdout
+
+
 def test_a_file_gets_what_stdout_would_get(run: Run, movie: Path, tmp_path: Path) -> None:
     for form in ("table", "json", "jsonl", "csv"):
         output = tmp_path / f"result.{form}"
@@ -249,6 +263,17 @@ def test_results_that_cannot_be_printed_are_an_error(
     done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "-h"], ["inspect", ""], ["doctor"]])
+def test_a_full_stdout_is_one_line(tiny_bundle: Path, arguments: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "vis4mer.cli.main", *(argument or str(tiny_bundle) for argument in arguments)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vis4mer: error: output=stdout: cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -28,8 +29,15 @@ class _Commands(click.Group):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        with immediate_interrupt():
-            return super().main(*args, **kwargs)
+        try:
+            with immediate_interrupt():
+                return super().main(*args, **kwargs)
+        except OSError as error:
+            if not _is_of_stdout(error):
+                raise
+            say("error", f"output=stdout: cannot be written: {error.strerror}; make room, or send it elsewhere")
+            sys.stdout = None  # type: ignore[assignment]  # or Python would fail again at its end, when it flushes
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,6 +47,12 @@ class _Commands(click.Group):
             ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+
+
+def _is_of_stdout(error: OSError) -> bool:
+    """Whether it was raised by `click.echo`, through which every command prints, and not by some other file."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code is click.echo.__code__
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

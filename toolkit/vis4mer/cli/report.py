@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vis4mer.runtime.prediction import HeadPrediction, Prediction
+from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction
 from vis4mer.runtime.text import clock, printable
 
 _BAR_CELLS = 20
@@ -60,8 +60,7 @@ def report_form(name: FormName, several: bool, on_terminal: bool) -> Form:
         case "csv":
             return Form(_csv_rows, begin=_csv([_CSV_COLUMNS]))
         case "table":
-            console = Console() if on_terminal else Console(width=_PLAIN_WIDTH, color_system=None)
-            return Form(lambda prediction: _table(prediction, console))
+            return Form(lambda prediction: _table(prediction, on_terminal), between="\n")
 
 
 def _csv_rows(prediction: Prediction) -> str:
@@ -82,11 +81,15 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _table(prediction: Prediction, console: Console) -> str:
+def _table(prediction: Prediction, on_terminal: bool) -> str:
     """For people: every head's most probable labels and their course over the movie."""
-    with console.capture() as captured:
-        console.print(_describe(prediction), highlight=False)
-    return captured.get()
+    text = io.StringIO()
+    if on_terminal:
+        console = Console(file=text, force_terminal=True)
+    else:
+        console = Console(file=text, width=_PLAIN_WIDTH, color_system=None)
+    console.print(_describe(prediction), highlight=False)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def _describe(prediction: Prediction) -> RenderableType:
@@ -98,13 +101,22 @@ def _describe(prediction: Prediction) -> RenderableType:
     table.add_column("label")
     table.add_column("", justify="right")
     table.add_column("")
-    table.add_column(f"over time, 0:00 to {clock(prediction.duration)}")
-    for name, head in prediction.heads.items():
+    table.add_column(_curve_title(prediction.windows))
+    for number, (name, head) in enumerate(prediction.heads.items()):
+        if number > 0:
+            table.add_row()
         for cells in _rows(head):
             table.add_row(Text(name), *cells)
             name = ""
-        table.add_row()
     return Group(Text(printable(prediction.video), style="bold", overflow="fold"), Text(facts, style="dim"), "", table)
+
+
+def _curve_title(windows: Sequence[WindowPrediction]) -> str:
+    """What a curve's cells are: windows, so that none of them stands for a moment of the movie."""
+    if len(windows) < 2:
+        return ""
+    shown = f"{_CURVE_CELLS} of " if len(windows) > _CURVE_CELLS else ""
+    return f"{shown}{len(windows)} windows of {windows[0].end - windows[0].start:.4g} s"
 
 
 def _rows(head: HeadPrediction) -> list[tuple[Text, ...]]:

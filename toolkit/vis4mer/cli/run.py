@@ -114,13 +114,7 @@ def run(
 
 
 def _print(text: str) -> None:
-    try:
-        click.echo(_encode(text), nl=False)
-    except BrokenPipeError:
-        raise  # whoever read has seen enough, which click takes quietly
-    except OSError as error:
-        sys.stdout = None  # or Python would fail again at its end, when it flushes
-        raise Vis4merError(f"output=stdout: cannot be written: {error.strerror}; name a file with --output") from None
+    click.echo(_encode(text), nl=False)
 
 
 def _encode(text: str) -> bytes:
