@@ -7,8 +7,10 @@ The label is `returns` or `stranger`, and only who remembers the first door scen
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+import av
 from cottage.dataset import write_dataset
 from cottage.film import Format, write
 from cottage.story import Story
@@ -34,20 +36,33 @@ def main() -> None:
             raise ValueError
     except ValueError:
         parser.error(f"--size={arguments.size}: must be WIDTHxHEIGHT, two even numbers of pixels")
-    if arguments.seed < 0 or arguments.fps < 1:
-        parser.error("--seed must not be negative, --fps must be at least 1")
+    counts = (arguments.seed, arguments.train, arguments.val, arguments.test)
+    if min(counts) < 0 or arguments.fps < 1:
+        parser.error("--seed, --train, --val and --test must not be negative, --fps must be at least 1")
+    if not _encodes_video(arguments.codec):
+        sys.exit(f"error: codec={arguments.codec!r}: must be a video encoder of this FFmpeg, such as {Format.codec}")
     form = Format(arguments.fps, width, height, arguments.codec)
 
     splits, first = {}, arguments.seed
     for split in ("train", "val", "test"):
         splits[split] = range(first, first + getattr(arguments, split))
         first = splits[split].stop
-    if first > arguments.seed:
-        print(write_dataset(arguments.output, splits, form))
-        return
-    story = Story.from_seed(arguments.seed)
-    write(story, arguments.output, form)
-    print(f"{arguments.output}: {story.label}, {story.duration:.1f} s")
+    try:
+        if first > arguments.seed:
+            print(write_dataset(arguments.output, splits, form))
+        else:
+            story = Story.from_seed(arguments.seed)
+            write(story, arguments.output, form)
+            print(f"{arguments.output}: {story.label}, {story.duration:.1f} s")
+    except (av.FFmpegError, OSError, ValueError) as error:  # PyAV has a ValueError for an unknown suffix
+        sys.exit(f"error: {arguments.output}: cannot be written with codec {form.codec}: {error}")
+
+
+def _encodes_video(codec: str) -> bool:
+    try:
+        return av.Codec(codec, "w").type == "video"
+    except ValueError:
+        return False
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python samples/train.py
 
-Everything follows from --seed. About 20 minutes on two cores; needs `pip install '.[test]'`.
+Everything follows from --seed. About 20 minutes on two cores; needs `pip install '.[train,export]'`.
 """
 
 import argparse
@@ -11,11 +11,8 @@ import shlex
 import sys
 from pathlib import Path
 
-import torch
 from cottage.dataset import write_dataset
-from cottage.encoder import train_encoder
 from cottage.film import Format
-from safetensors.torch import save_file
 
 from vis4mer.cli.main import main as vis4mer
 from vis4mer.config import Preprocessing
@@ -37,6 +34,13 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=200, help="movies to pick the best epoch by (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=16, help="of the S4 decoder (default: %(default)s)")
     arguments = parser.parse_args()
+    try:
+        import torch
+        from cottage.encoder import train_encoder
+        from safetensors.torch import save_file
+    except ImportError as error:
+        sys.exit(f"error: package={error.name!r}: is needed for training; pip install '.[train,export]'")
+
     logging.basicConfig(format="%(message)s")
     logging.getLogger("cottage").setLevel(logging.INFO)
     torch.set_num_threads(1)  # sums depend on the number of threads, and so would the result

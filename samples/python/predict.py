@@ -1,5 +1,7 @@
 """Classifies movies from Python: ``python samples/python/predict.py [MOVIE...]``."""
 
+import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -9,8 +11,14 @@ from vis4mer.errors import Vis4merError
 SAMPLE = Path(__file__).parents[1] / "movie.mp4"
 
 
-def main(movies: list[str]) -> None:
+def main() -> None:
     """Loads the sample model once and prints what it says of each movie, and of each window of it."""
+    parser = argparse.ArgumentParser(description="Classifies movies with the sample model.")
+    parser.add_argument(
+        "movies", nargs="*", metavar="MOVIE", default=[str(SAMPLE)], help="to classify (default: the sample movie)"
+    )
+    movies = parser.parse_args().movies
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where whoever reads, such as head, has seen enough
     classifier = vis4mer.load()  # or the path of a bundle or checkpoint, and device="cuda"
     for movie in movies:
         prediction = classifier(movie)
@@ -23,6 +31,6 @@ def main(movies: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:] or [str(SAMPLE)])
+        main()
     except Vis4merError as error:
         sys.exit(f"error: {error}")

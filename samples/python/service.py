@@ -10,6 +10,7 @@ one line that says what was wrong:
 - 411, 413: the request says no length, or one above ``--max-megabytes``
 - 422: the body is no movie that can be classified
 - 500: the model or its device failed
+- 501: the method is not POST
 - 503 with ``Retry-After``: ``--queue`` movies are waiting already
 
 One worker classifies one movie after the other, so that load changes neither memory nor speed. A request takes its
@@ -57,10 +58,10 @@ class Service(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], classify: Callable[[str], vis4mer.Prediction], *, queue: int, max_bytes: int
     ) -> None:
-        super().__init__(address, Handler)
         self.classify, self.max_bytes = classify, max_bytes
         self.places = BoundedSemaphore(1 + queue)
         self.worker = ThreadPoolExecutor(max_workers=1)
+        super().__init__(address, Handler)  # last, for it closes what it cannot open
 
     def server_close(self) -> None:
         """Waits for the requests that are being answered, and for the worker."""
@@ -92,6 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.places.release()
             return self._answer(status, result)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answers what is no POST, or no HTTP."""
+        with suppress(ConnectionError):
+            self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
     def _classify(self, length: int) -> tuple[HTTPStatus, dict[str, Any]]:
         with tempfile.NamedTemporaryFile(prefix="vis4mer-") as movie:
@@ -132,23 +138,42 @@ class Handler(BaseHTTPRequestHandler):
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.send_header("Retry-After", str(RETRY_AFTER_SECONDS))
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+
+def _count(low: int, high: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not (text.isdecimal() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a number from {low} to {high}")
+        return int(text)
+
+    return count
 
 
 def main() -> None:
     """Serves until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(description="Classifies the movies it is sent over HTTP.")
+    parser = argparse.ArgumentParser(
+        description="Classifies the movies it is sent over HTTP.",
+        epilog="curl --data-binary @samples/movie.mp4 http://127.0.0.1:8000",
+    )
     parser.add_argument("bundle", nargs="?", help="bundle or checkpoint; the sample model where not given")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--queue", type=int, default=8, help="movies that may wait")
-    parser.add_argument("--max-megabytes", type=int, default=4096, help="largest movie")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_count(0, 65535), default=8000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--queue", type=_count(0, 10**6), default=8, help="movies that may wait (default: %(default)s)")
+    parser.add_argument(
+        "--max-megabytes", type=_count(1, 10**6), default=4096, help="largest movie (default: %(default)s)"
+    )
     args = parser.parse_args()
     classifier = vis4mer.load(args.bundle, device=args.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address, max_bytes = (args.host, args.port), args.max_megabytes * 10**6
-    with Service(address, classifier, queue=args.queue, max_bytes=max_bytes) as service, suppress(KeyboardInterrupt):
+    try:
+        service = Service(address, classifier, queue=args.queue, max_bytes=max_bytes)
+    except OSError as error:
+        sys.exit(f"error: {args.host}:{args.port}: cannot listen there ({error.strerror}); give another --port")
+    with service, suppress(KeyboardInterrupt):
         print("listening on http://{}:{}".format(*service.server_address), flush=True)
         service.serve_forever()
 
@@ -156,5 +181,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (Vis4merError, OSError) as error:
+    except Vis4merError as error:
         sys.exit(f"error: {error}")

@@ -66,6 +66,11 @@ def post(address: tuple[str, int], body: bytes, **headers: str) -> tuple[HTTPRes
         return response, json.load(response)
 
 
+def run(samples: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, samples / "python" / "service.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 class Gate:
     """A classifier that stands still until it is let go."""
 
@@ -192,9 +197,52 @@ def test_the_command_serves_the_sample_until_it_is_told_to_end(samples: Path, en
             process.kill()
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+def test_other_methods_are_refused_as_json(module: ModuleType, method: str) -> None:
+    with (
+        serving(module, pytest.fail) as service,
+        contextlib.closing(HTTPConnection(*service.server_address, timeout=60)) as connection,
+    ):
+        connection.request(method, "/", b"body" if method == "PUT" else None)
+        response = connection.getresponse()
+        body = response.read()
+    assert (response.status, response.headers["Content-Type"]) == (501, "application/json")
+    if method == "HEAD":
+        assert (body, int(response.headers["Content-Length"]) > 0) == (b"", True)
+    else:
+        assert json.loads(body) == {"error": f"Unsupported method ({method!r})"}
+
+
+def test_what_is_no_http_is_refused_as_json(module: ModuleType) -> None:
+    with serving(module, pytest.fail) as service, socket.create_connection(service.server_address, 60) as client:
+        client.sendall(b"no http at all HTTP/1.1\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        status, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400 ")
+    assert "Bad request syntax" in json.loads(body)["error"]
+
+
+def test_a_port_in_use_is_one_line(samples: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run(samples, "--port", str(taken.getsockname()[1]), "--device", "cpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "Address already in use" in line
+
+
+@pytest.mark.parametrize("arguments", [("--port", "99999"), ("--queue", "-2"), ("--max-megabytes", "0")])
+def test_wrong_usage_exits_with_2(samples: Path, arguments: tuple[str, str]) -> None:
+    done = run(samples, *arguments)
+    assert done.returncode == 2
+    assert f"argument {arguments[0]}" in done.stderr.splitlines()[-1]
+
+
+def test_help_shows_how_to_ask(samples: Path) -> None:
+    assert run(samples, "--help").stdout.splitlines()[-1].startswith("curl --data-binary @samples/movie.mp4 ")
+
+
 def test_a_bundle_that_cannot_be_loaded_is_one_line(samples: Path, tmp_path: Path) -> None:
-    command = [sys.executable, samples / "python" / "service.py", tmp_path / "absent", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(samples, tmp_path / "absent", "--port", "0")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: bundle=")
