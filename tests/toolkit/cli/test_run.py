@@ -1,6 +1,7 @@
 import csv
 import errno
 import io
+import itertools
 import json
 import os
 import pty
@@ -20,6 +21,7 @@ from onnx import TensorProto, helper
 
 from vis4mer.cli.main import main
 from vis4mer.runtime.bundle import BundleWriter
+from vis4mer.runtime.classifier import Classifier
 
 Run = Callable[..., Result]
 
@@ -364,12 +366,76 @@ def test_ctrl_c_ends_at_once_even_in_native_code(
     assert [path.name for path in tmp_path.iterdir()] == ["endless"]
 
 
-def test_an_interrupt_between_native_calls_exits_with_130(
-    run: Run, movie: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
+    """Does `act` when the movie of that number, from 1 on, is about to be classified."""
+    classify, calls = Classifier.__call__, itertools.count(1)
 
-    monkeypatch.setattr("vis4mer.runtime.classifier.Classifier.__call__", interrupted)
-    result = run(movie)
-    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+    def classify_or_act(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == number:
+            act()
+        return classify(*arguments, **options)
+
+    monkeypatch.setattr(Classifier, "__call__", classify_or_act)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_between_native_calls_exits_with_130(
+    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(monkeypatch, 1, interrupted)
+    result = run(movie, "-o", tmp_path / "result")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "vis4mer: interrupted: 0 of 1 videos done\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_does_not_lose_what_is_done(
+    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(monkeypatch, 3, interrupted)
+    result = run(*[movie] * 4, "--output-format", "json", "-o", tmp_path / "result.json")
+    assert result.exit_code == 130
+    assert result.stderr == "vis4mer: interrupted: 2 of 4 videos done\n"
+    assert [values["video"] for values in json.loads((tmp_path / "result.json").read_text())] == [str(movie)] * 2
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_interrupt_in_native_code_does_not_lose_what_is_done(
+    vis4mer_command: list[str], movie: Path, tmp_path: Path
+) -> None:
+    program = """
+import ctypes
+from vis4mer.cli.main import main
+from vis4mer.runtime.classifier import Classifier
+classify, calls = Classifier.__call__, []
+
+def stuck(*arguments, **options):
+    calls.append(None)
+    if len(calls) == 2:
+        mutex = ctypes.create_string_buffer(64)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        print("stuck", flush=True)
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)  # does not return, not for a signal either
+    return classify(*arguments, **options)
+
+Classifier.__call__ = stuck
+main()
+"""
+    output = tmp_path / "result.json"
+    arguments = [*vis4mer_command[3:], *[str(movie)] * 3, "--output-format", "json", "-o", str(output)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert stderr == "vis4mer: interrupted: 1 of 3 videos done\n"
+    assert [values["video"] for values in json.loads(output.read_text())] == [str(movie)]

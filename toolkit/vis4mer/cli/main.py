@@ -36,7 +36,7 @@ class _Commands(click.Group):
             if not _is_of_stdout(error):
                 raise
             say("error", f"output=stdout: cannot be written: {error.strerror}; make room, or send it elsewhere")
-            sys.stdout = None  # type: ignore[assignment]  # or Python would fail again at its end, when it flushes
+            sys.stdout = None  # or Python would fail again at its end, when it flushes
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import click
 
 from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.errors import Vis4merError
 from vis4mer.runtime.text import printable
 
@@ -76,6 +77,7 @@ def run(
     show_log_messages(quiet)
 
     from vis4mer.cli.report import report_form
+    from vis4mer.cli.results import Results
     from vis4mer.runtime.classifier import load
     from vis4mer.runtime.files import check_writable
     from vis4mer.runtime.timeline import save_timeline
@@ -86,55 +88,36 @@ def run(
         if path is not None:
             check_writable(path)
     classifier = load(bundle, device=device)
-    lines: list[str] = []
-    write = _print if output is None else lines.append
     form = report_form(output_format, len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout))
-    write(form.begin)
-    between, failed = "", False
-    for number, video in enumerate(videos, start=1):
-        title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
-        try:
-            with _progress(title, shown=not quiet and _is_terminal(sys.stderr)) as progress:
-                prediction = classifier(
-                    video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress
-                )
-            write(between + form.item(prediction))
-            between = form.between
-            if timeline is not None:
-                save_timeline(prediction, timeline)
-            if prediction.damage and not quiet:
-                say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
-        except Vis4merError as error:
-            say("error", str(error))
-            failed = True
-    write(form.end)
-    if output is not None:
-        _save(output, "".join(lines))
+    results, failed = Results(form, output), False
+
+    def interrupted() -> None:
+        say("interrupted", f"{len(results)} of {len(videos)} videos done")
+        if len(results) > 0:
+            results.save()
+
+    with at_interrupt(interrupted):
+        for number, video in enumerate(videos, start=1):
+            title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
+            try:
+                with _progress(title, shown=not quiet and _is_terminal(sys.stderr)) as progress:
+                    prediction = classifier(
+                        video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress
+                    )
+                results.add(prediction)
+                if timeline is not None:
+                    save_timeline(prediction, timeline)
+                if prediction.damage and not quiet:
+                    say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
+            except Vis4merError as error:
+                say("error", str(error))
+                failed = True
+        results.close()
     ctx.exit(1 if failed else 0)
-
-
-def _print(text: str) -> None:
-    click.echo(_encode(text), nl=False)
-
-
-def _encode(text: str) -> bytes:
-    """UTF-8 whatever the locale says; a file name that is not UTF-8 comes out as it went in."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-def _save(output: str, text: str) -> None:
-    """Writes the results to their file; if that fails after all, to stdout, so that the work is not lost."""
-    from vis4mer.runtime.files import write_atomically
-
-    try:
-        write_atomically(output, _encode(text))
-    except Vis4merError:
-        _print(text)
-        raise
 
 
 @contextmanager
