@@ -190,6 +190,10 @@ def test_a_timeline_is_drawn_beside_the_result(run: Run, movie: Path, tmp_path: 
         (("a.mp4", "b.mp4", "--timeline", "t.png"), "draws one video"),
         (("a.mp4", "--batch-size", "0"), "--batch-size"),
         (("a.mp4", "--stride", "fast"), "--stride"),
+        (("a.mp4", "--stride", "0"), "must be positive seconds"),
+        (("a.mp4", "--stride", "nan"), "must be positive seconds"),
+        (("a.mp4", "--stride", "inf"), "must be positive seconds"),
+        (("a.mp4", "--device", "abacus"), "must be auto, cpu, cuda or cuda:N"),
         (("a.mp4", "--output-format", "xml"), "--output-format"),
         (("a.mp4", "--video-decoder", "vlc"), "--video-decoder"),
         (("a.mp4", "--frobnicate"), "--frobnicate"),
@@ -206,10 +210,7 @@ def test_usage_errors_exit_with_2(run: Run, arguments: Sequence[str], message: s
     ("arguments", "message"),
     [
         (("--bundle", "/nowhere"), "does not exist"),
-        (("--device", "abacus"), "must be auto, cpu, cuda or cuda:N"),
         (("--device", "cuda:99"), "device='cuda:99'"),
-        (("--stride", "0"), "stride=0.0"),
-        (("--stride", "nan"), "stride=nan"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exits_with_1(
@@ -220,6 +221,31 @@ def test_a_users_mistake_is_one_line_and_exits_with_1(
     assert result.stderr.startswith("vis4mer: error: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["-o", "--timeline"])
+@pytest.mark.parametrize("way", ["itself", "symbolic", "hard", "missing"])
+def test_a_result_never_overwrites_its_movie(run: Run, movie: Path, tmp_path: Path, option: str, way: str) -> None:
+    video = tmp_path / "movie.png"
+    target = video if way in ("itself", "missing") else tmp_path / "link.png"
+    if way != "missing":
+        video.write_bytes(movie.read_bytes())
+    if way == "symbolic":
+        target.symlink_to(video)
+    elif way == "hard":
+        target.hardlink_to(video)
+    result = run(video, option, target)
+    assert result.exit_code == 2
+    assert "is one of the videos" in result.stderr
+    assert not video.exists() if way == "missing" else video.read_bytes() == movie.read_bytes()
+
+
+def test_the_results_and_the_timeline_are_two_files(run: Run, movie: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").symlink_to(tmp_path)
+    result = run(movie, "-o", tmp_path / "a.html", "--timeline", tmp_path / "folder" / "a.html")
+    assert result.exit_code == 2
+    assert "name two files" in result.stderr
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_hostile_names_cannot_act_on_the_terminal(run: Run, make_video: Any, tmp_path: Path) -> None:

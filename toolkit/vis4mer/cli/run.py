@@ -1,7 +1,8 @@
 """`vis4mer run`: movies in, predictions out."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -10,6 +11,7 @@ import click
 
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
+from vis4mer.cli.options import check_device, check_seconds
 from vis4mer.errors import Vis4merError
 from vis4mer.runtime.text import printable
 
@@ -30,7 +32,12 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("--bundle", metavar="DIR", help="Bundle or checkpoint; the installed sample bundle where not given.")
 @click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run the model."
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=check_device,
+    help="Where to run the model.",
 )
 @click.option(
     "--video-decoder",
@@ -39,7 +46,13 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
     show_default=True,
     help="What reads the video; auto goes by the machine and the codec.",
 )
-@click.option("--stride", type=float, metavar="S", help="Seconds between windows; the model's own where not given.")
+@click.option(
+    "--stride",
+    type=float,
+    metavar="S",
+    callback=check_seconds,
+    help="Seconds between windows; the model's own where not given.",
+)
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Frames at once."
 )
@@ -74,6 +87,7 @@ def run(
     """
     if timeline is not None and len(videos) > 1:
         raise click.UsageError("--timeline draws one video; run vis4mer once for each")
+    _refuse_to_overwrite(videos, output, timeline)
     show_log_messages(quiet)
 
     from vis4mer.cli.report import report_form
@@ -114,6 +128,21 @@ def run(
                 failed = True
         results.close()
     ctx.exit(1 if failed else 0)
+
+
+def _refuse_to_overwrite(videos: Sequence[str], output: str | None, timeline: str | None) -> None:
+    for option, path in (("--output", output), ("--timeline", timeline)):
+        if path is not None and any(_same_file(path, video) for video in videos):
+            raise click.UsageError(f"{option} {path!r} is one of the videos; name another file")
+    if output is not None and timeline is not None and _same_file(output, timeline):
+        raise click.UsageError(f"--output and --timeline are both {output!r}; name two files")
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - the paths are plain strings
+    except OSError:  # where one of them is not there yet
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

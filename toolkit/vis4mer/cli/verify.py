@@ -6,10 +6,20 @@ from pathlib import Path
 
 import click
 
+from vis4mer.cli.options import check_device
+from vis4mer.errors import BundleError
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to run it.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=check_device,
+    help="Where to run it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 def verify(bundle: Path, device: str, as_json: bool) -> None:
     """Check every file of BUNDLE against its manifest, and every graph against the outputs stored with it.
@@ -18,9 +28,12 @@ def verify(bundle: Path, device: str, as_json: bool) -> None:
     """
     from vis4mer.cli.parity_table import print_parity
     from vis4mer.runtime.bundle import Bundle
+    from vis4mer.runtime.classifier import is_bundle
     from vis4mer.runtime.device import on_device
     from vis4mer.runtime.parity import check_bundle
 
+    if not is_bundle(bundle):
+        raise BundleError(f"bundle={str(bundle)!r}: is a checkpoint, and only bundles are verified; export it first")
     opened = Bundle.open(bundle)
     results, used, reason = on_device(device, lambda candidate: check_bundle(opened, candidate))
     if as_json:
