@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import ConfigError
 from vis4mer.files import atomic_file
+from vis4mer.models import card
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.weights import fill, read_state_dict
@@ -27,6 +28,7 @@ class Vis4mer(
     tags=["video-classification", "state-space-model"],
     license="apache-2.0",
     pipeline_tag="video-classification",
+    model_card_template=card.TEMPLATE,
 ):
     """Frames in, logits of every head out; saved as a folder with `config.json` and `model.safetensors`.
 
@@ -86,6 +88,11 @@ class Vis4mer(
         if name is None or name not in self.heads:
             raise ConfigError(f"head={name!r}: must be one of {', '.join(self.heads)}")
         return cast(S4Decoder, self.heads[name])
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Describes this model for the README.md that `save_pretrained` writes."""
+        facts, has_encoder = card.facts(self.config), self.encoder is not None
+        return super().generate_model_card(*args, facts=facts, has_encoder=has_encoder, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's saving step, with files that a reader never meets half written."""

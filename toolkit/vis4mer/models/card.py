@@ -1,0 +1,84 @@
+"""The model card, which is the README.md of a saved model's folder."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from vis4mer.config import HeadConfig, ModelConfig
+
+TEMPLATE = """\
+---
+{{ card_data }}
+---
+
+# ViS4mer for long videos
+
+A Vision Transformer turns the frames of a video into tokens, and S4 decoders predict from the tokens of a window.
+
+{% for fact in facts %}- {{ fact }}
+{% endfor %}
+Everything above is replayed from `config.json` when the model serves.
+
+## Use it
+
+`FOLDER` is the folder of this file.
+
+```bash
+{% if has_encoder %}vis4mer run movie.mp4 --bundle FOLDER
+{% endif %}vis4mer export --checkpoint FOLDER --format onnx --output BUNDLE
+```
+
+```python
+from vis4mer.models.vis4mer import Vis4mer
+
+model = Vis4mer.from_pretrained("FOLDER")
+```
+
+## Citation
+
+```bibtex
+@inproceedings{islam2022long,
+  title = {Long Movie Clip Classification with State-Space Video Models},
+  author = {Islam, Md Mohaiminul and Bertasius, Gedas},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2022},
+  url = {https://arxiv.org/abs/2204.01692}
+}
+```
+"""
+"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts`` and ``has_encoder``."""
+
+_MOST_LABELS = 20
+
+
+def facts(config: ModelConfig) -> Iterator[str]:
+    """Says what a model is, each fact on one line of Markdown that no name or label can break out of."""
+    frames, windows, encoder = config.preprocessing, config.windows, config.encoder
+    size = f"{frames.height} x {frames.width} pixels (height x width)"
+    fitted = {"stretch": "stretched", "crop": "scaled and cropped"}[frames.resize]
+    yield f"Frames: {frames.fps:g} a second, {fitted} to {size} with {frames.interpolation} interpolation"
+    yield f"Pixels: RGB in [0, 1], less the mean {frames.mean}, divided by {frames.std}"
+    if encoder is None:
+        yield "Frame encoder: none; this checkpoint holds decoders only, which take features"
+    else:
+        tokens = f"{encoder.tokens} tokens of {encoder.features} features a frame"
+        yield f"Frame encoder: timm's {_code(encoder.name)}, {tokens}"
+    yield f"Windows: {windows.seconds:g} s of video, every {windows.stride:g} s"
+    for name, head in config.heads.items():
+        yield f"Head {_code(name)}: {_task(head)}"
+
+
+def _task(head: HeadConfig) -> str:
+    if head.task == "regression":
+        return "regression of one value"
+    labels = ", ".join(_code(json.dumps(label, ensure_ascii=False)) for label in head.labels[:_MOST_LABELS])
+    more = ", ..." if len(head.labels) > _MOST_LABELS else ""
+    return f"classification among {len(head.labels)}: {labels}{more}"
+
+
+def _code(text: str) -> str:
+    """A Markdown code span, whose fence is longer than any run of backticks within."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    padding = " " if "`" in text else ""  # or a backtick at an end would lengthen the fence; it is not shown
+    return f"{fence}{padding}{text}{padding}{fence}"
