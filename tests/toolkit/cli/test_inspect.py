@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def test_a_checkpoint_of_the_published_code_is_described() -> None:
         assert decoder[name] == expected[name]
     assert values["parameters"]["decoder"] > 0
     assert "decoders only" in inspect(ORIGINAL).stdout
+
+
+def test_a_checkpoint_needs_pytorch_to_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vis4mer.models.checkpoint", None)
+    result = inspect(ORIGINAL)
+    assert result.exit_code == 1
+    assert "is needed to load a checkpoint; pip install 'vis4mer[torch]'" in result.stderr
 
 
 def test_what_is_neither_is_an_error(tmp_path: Path) -> None:

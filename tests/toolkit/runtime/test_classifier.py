@@ -1,5 +1,7 @@
 import math
+import re
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import vis4mer
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
 from vis4mer.runtime.bundle import BundleWriter
+from vis4mer.runtime.classifier import is_bundle
 from vis4mer.runtime.device import Driver
 
 
@@ -198,6 +201,32 @@ def test_paths_that_are_no_model_are_one_line_errors(tmp_path: Path) -> None:
         vis4mer.load(tmp_path / "empty")
     with pytest.raises(BundleError, match="cannot be read"):
         vis4mer.load(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("content", [b"# a text", b"", bytes(100), b"\x00\x00\x00\x20ftypisom"])
+def test_a_file_that_is_no_model_is_told_without_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    file = tmp_path / "README.md"
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match="is neither a bundle nor a checkpoint; give a bundle directory"):
+        is_bundle(file)
+
+
+def test_a_file_of_a_bundle_names_the_bundle(tiny_bundle: Path) -> None:
+    for name in ("encoder.onnx", "manifest.json"):
+        with pytest.raises(BundleError, match=re.escape(f"give its directory, {str(tiny_bundle)!r}")):
+            is_bundle(tiny_bundle / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.pt", b""), ("A.CKPT", b""), ("a.safetensors", b""), ("epoch=3", b"PK\x03\x04..."), ("old", b"\x80\x02\x8a")],
+)
+def test_weights_are_known_by_suffix_or_beginning(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert not is_bundle(tmp_path / name)
 
 
 def test_a_checkpoint_of_decoders_only_says_what_is_missing() -> None:

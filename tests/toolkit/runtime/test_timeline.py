@@ -175,6 +175,17 @@ def test_a_single_window_is_one_level_line(movie: Path, tmp_path: Path) -> None:
             assert (x0, x1, y0) == (data["x"], data["x"] + data["width"], y1)
 
 
+def test_the_sample_bundle_has_one_name_wherever_it_lies(
+    movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr("vis4mer.runtime.timeline.sample_bundle", lambda: tmp_path / "there")
+    for bundle, name in ((tmp_path / "there", "the sample bundle"), (tmp_path / "other", "other")):
+        save_timeline(predict(movie, 2, SPANS, bundle=str(bundle)), tmp_path / "timeline.html")
+        texts = Page((tmp_path / "timeline.html").read_text()).texts["text"]
+        assert f"Model: {name}, on cpu; video read by pyav." in texts
+
+
 def test_the_png_is_sharp_and_shows_curves_and_thumbnails(movie: Path, tmp_path: Path) -> None:
     save_timeline(predict(movie, 2, SPANS), tmp_path / "timeline.png")
     image = Image.open(tmp_path / "timeline.png")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,10 @@ __all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "lo
 Progress = Callable[[int, int], None]
 
 _CHECKPOINT_CONFIG = "config.json"
+_WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+_WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # what torch.save writes, now and formerly
 _SAMPLE_BUNDLE = "vis4mer_sample_bundle"
+_GIVE_A_MODEL = "give a bundle directory, a checkpoint directory or a checkpoint file"
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +88,27 @@ def is_bundle(path: Path) -> bool:
     try:
         if (path / MANIFEST).exists():
             return True
-        if path.is_file() or (path / _CHECKPOINT_CONFIG).exists():
+        if (path / _CHECKPOINT_CONFIG).exists():
             return False
+        if path.is_file():
+            return _require_checkpoint(path)
         missing = f"holds neither {MANIFEST} nor {_CHECKPOINT_CONFIG}" if path.exists() else "does not exist"
     except OSError as error:
         missing = f"cannot be read: {error.strerror}"
-    rule = "give a bundle directory, a checkpoint directory or a checkpoint file"
-    raise BundleError(f"bundle={str(path)!r}: {missing}; {rule}")
+    raise BundleError(f"bundle={str(path)!r}: {missing}; {_GIVE_A_MODEL}")
+
+
+def _require_checkpoint(file: Path) -> Literal[False]:
+    """Raises BundleError if `file` does not look like weights, which is told without PyTorch."""
+    if (file.parent / MANIFEST).exists():
+        folder = str(file.parent)
+        raise BundleError(f"bundle={str(file)!r}: is one file of a bundle; give its directory, {folder!r}")
+    if file.suffix.lower() in _WEIGHTS_SUFFIXES:
+        return False
+    with file.open("rb") as opened:
+        if opened.read(4).startswith(_WEIGHTS_MAGIC):
+            return False
+    raise BundleError(f"bundle={str(file)!r}: is neither a bundle nor a checkpoint; {_GIVE_A_MODEL}")
 
 
 def _open_bundle(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:

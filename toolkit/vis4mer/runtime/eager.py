@@ -53,7 +53,7 @@ def load_model(path: "Path") -> "Vis4mer":
     try:
         from vis4mer.models.checkpoint import load_checkpoint
     except ImportError as error:
-        rule = "is needed to run a checkpoint; pip install 'vis4mer[torch]', or run a bundle exported to ONNX"
+        rule = "is needed to load a checkpoint; pip install 'vis4mer[torch]', or give a bundle exported to ONNX"
         raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
     return load_checkpoint(path)
 

@@ -1,5 +1,6 @@
 """Draws a prediction over the movie's time, with thumbnails, as a PNG or as one self-contained HTML page."""
 
+import contextlib
 import math
 import os
 import unicodedata
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
-from vis4mer.errors import ConfigError
+from vis4mer.errors import BundleError, ConfigError
+from vis4mer.runtime.classifier import sample_bundle
 from vis4mer.runtime.drawing import Area, Dot, Drawing, Label, Line, Picture, Shape, to_png
 from vis4mer.runtime.files import write_atomically
 from vis4mer.runtime.prediction import HeadPrediction, Prediction
@@ -192,8 +194,14 @@ def _caption(prediction: Prediction) -> Iterator[str]:
             "Dashed: the first and last window stand in where no centre lies."
         )
         yield "The figures beside the plot are for the whole movie: the mean over its windows."
-    model = printable(Path(prediction.bundle).name)
-    yield f"Model {model} on {prediction.device}, video read by {prediction.video_decoder}."
+    yield f"Model: {_model_name(prediction.bundle)}, on {prediction.device}; video read by {prediction.video_decoder}."
+
+
+def _model_name(bundle: str) -> str:
+    with contextlib.suppress(BundleError, OSError):  # neither of the two need be there any more
+        if sample_bundle().samefile(bundle):
+            return "the sample bundle"
+    return printable(Path(bundle).resolve().name)
 
 
 def _readout(prediction: Prediction, plots: Sequence[_Plot], duration: float) -> Readout:
