@@ -9,6 +9,8 @@ in one process; medians of 5. "drift" is the relative L2 error of the logits aga
 results/head.json.
 """
 
+import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,8 +19,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+try:
+    import torch
+except ImportError:
+    sys.exit("error: package='torch': is needed; pip install '.[export]'")
+
 import numpy as np
-import torch
 from measure import machine, medians, save
 from torch import Tensor, nn
 
@@ -36,6 +42,7 @@ _CONFIG = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_
 
 def main() -> None:
     """Exports, measures and prints the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     decoder = S4Decoder(_CONFIG).eval().requires_grad_(False)
     features = torch.randn(2, _CONFIG.l_max, _CONFIG.d_input)

@@ -8,12 +8,18 @@ operator. Lowerings of a row run in turn; the medians of 5 are in milliseconds, 
 double-precision convolution. `vis4mer export --lowering auto` prefers by this table. Writes results/longconv.json.
 """
 
+import argparse
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
+try:
+    import torch
+except ImportError:
+    sys.exit("error: package='torch': is needed; pip install '.[export]'")
+
 from measure import machine, medians, save
 from torch import Tensor, nn
 
@@ -46,6 +52,7 @@ def _runner(module: nn.Module, target: str, u: Tensor, folder: Path) -> Callable
 
 def main() -> None:
     """Measures and prints the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     for channels, length in _SHAPES:
         torch.manual_seed(0)

@@ -11,12 +11,17 @@ Prints and records file sizes, seconds and parity in results/paper_model.json. T
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
+try:
+    import torch
+except ImportError:
+    sys.exit("error: package='torch': is needed; pip install '.[export]'")
+
 from measure import RESULTS, machine, save
 
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig
