@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.options import check_device
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
-from vis4mer.errors import ConfigError, DeviceError, MissingDependencyError
-from vis4mer.runtime.device import Device, on_device, parse_device
+from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.runtime.device import Device, on_device
 from vis4mer.training.config import Schedule, TrainConfig
 from vis4mer.training.listing import Listing
 
@@ -32,20 +33,12 @@ def _option(name: str, default: Any, description: str, **settings: Any) -> Calla
     return click.option(name, default=default, show_default=True, help=description, **settings)
 
 
-def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        parse_device(value)
-    except ConfigError as error:
-        raise click.BadParameter(str(error)) from None
-    return value
-
-
 @click.command()
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="MOVIES.csv")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in OUTPUT, if there is one.")
-@_option("--device", "auto", "auto, cpu, cuda or cuda:N.", callback=_device)
+@_option("--device", "auto", "auto, cpu, cuda or cuda:N.", callback=check_device)
 @_option(
     "--val-ratio",
     0.2,
