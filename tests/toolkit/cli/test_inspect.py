@@ -27,6 +27,24 @@ def test_a_bundle_is_described_in_words_and_as_json(tiny_bundle: Path, tiny_conf
     assert set(values["files"]) == {"encoder.onnx", "colour.onnx", "light.onnx"}
 
 
+def test_what_is_empty_is_left_out_and_each_block_has_its_row(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    block = {"lowering": "fft", "relative_l2": 1e-7, "reason": "asked for"}
+    manifest["tools"] = {"engine": {"gpus": [], "precision": "fp16"}, "note": None}
+    manifest["parity"] = {"encoder": {"max_abs": 0.5, "same_label": None}}
+    manifest["lowering"] = {"colour": {"length": 10, "blocks": [block, block]}}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rows = [line.split("  ", 1) for line in inspect(bundle).stdout.splitlines()]
+    words = {name: value.strip() for name, value in rows}
+    assert words["tools engine"] == "precision fp16"
+    assert "tools note" not in words
+    assert words["parity encoder"] == "max_abs 0.5"
+    assert words["lowering colour"] == "length 10"
+    for number in range(2):
+        assert words[f"lowering colour blocks {number}"] == "lowering fft, relative_l2 1e-07, reason asked for"
+
+
 def test_an_altered_bundle_is_an_error(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     with (bundle / "light.onnx").open("ab") as file:

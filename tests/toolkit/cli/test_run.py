@@ -66,6 +66,15 @@ def test_if_every_video_fails_the_results_are_empty_and_parse(run: Run) -> None:
     assert (result.exit_code, json.loads(result.stdout)) == (1, [])
 
 
+def test_a_url_is_told_to_be_downloaded(run: Run, movie: Path) -> None:
+    result = run("https://example.org/a.mp4", movie)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "vis4mer: error: video='https://example.org/a.mp4': URLs are not opened; download it first\n"
+    )
+    assert str(movie) in result.stdout
+
+
 def test_jsonl_is_one_object_a_line(run: Run, movie: Path) -> None:
     lines = run(movie, movie, "--output-format", "jsonl").stdout.splitlines()
     assert [json.loads(line)["video"] for line in lines] == [str(movie)] * 2
@@ -118,6 +127,15 @@ def test_a_file_gets_what_stdout_would_get(run: Run, movie: Path, tmp_path: Path
         assert output.read_text() == run(movie, "--output-format", form).stdout
         assert stat.S_IMODE(output.stat().st_mode) == 0o666 & ~_umask()
     assert len(list(tmp_path.iterdir())) == 4, "no temporary file is left"
+
+
+@pytest.mark.parametrize("name", ["result.json", "result.JSONL", "result.csv", "result.txt", "result"])
+def test_the_form_goes_by_the_files_suffix_unless_asked_for(run: Run, movie: Path, tmp_path: Path, name: str) -> None:
+    form = name.lower().partition(".")[2] if "." in name and "txt" not in name else "table"
+    run(movie, "-o", tmp_path / name)
+    assert (tmp_path / name).read_text() == run(movie, "--output-format", form).stdout
+    run(movie, "-o", tmp_path / name, "--output-format", "table")
+    assert (tmp_path / name).read_text() == run(movie).stdout
 
 
 def _umask() -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_LABELS = 12
 
 
-@click.command()
+@click.command(short_help="Say what a checkpoint or a bundle is.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as a JSON object.")
 def inspect(path: Path, as_json: bool) -> None:
@@ -69,17 +69,37 @@ def _spell_out(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         entries = value if isinstance(value, dict) else {"": value}
         for key, entry in entries.items():
-            yield f"{name} {key}".strip(), _in_words(entry)
+            for part, words in _parts(entry):
+                if words:
+                    yield f"{name} {key} {part}".strip(), words
+
+
+def _parts(entry: Any) -> Iterator[tuple[str, str]]:
+    """An entry in words; the objects of a list within it, such as a head's blocks, each apart and under its number."""
+    objects = {}
+    if isinstance(entry, dict):
+        objects = {key: items for key, items in entry.items() if items and _are_objects(items)}
+        entry = {key: item for key, item in entry.items() if key not in objects}
+    yield "", _in_words(entry)
+    for key, items in objects.items():
+        for number, item in enumerate(items):
+            yield f"{key} {number}", _in_words(item)
+
+
+def _are_objects(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def _in_words(value: Any) -> str:
-    """A value on one line: of nested objects the leaves, and of a digest its beginning."""
+    """A value on one line: of nested objects the leaves that are not empty, and of a digest its beginning."""
     match value:
         case dict():
-            return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
+            return ", ".join(f"{key} {words}" for key, item in value.items() if (words := _in_words(item)))
         case list() | tuple():
             return " ".join(map(_in_words, value))
-        case bool() | None:
+        case None:
+            return ""
+        case bool():
             return str(value)
         case int():
             return f"{value:,}"

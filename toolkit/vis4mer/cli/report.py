@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console, Group, RenderableType
@@ -23,6 +24,8 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _CSV_COLUMNS = ("video", "duration", "head", "label", "probability", "value", "device", "video_decoder")
 
 FormName = Literal["table", "json", "jsonl", "csv"]
+
+_FORM_OF_SUFFIX: dict[str, FormName] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ def report_form(name: FormName, several: bool, on_terminal: bool) -> Form:
             return Form(_csv_rows, begin=_csv([_CSV_COLUMNS]))
         case "table":
             return Form(lambda prediction: _table(prediction, on_terminal), between="\n")
+
+
+def form_of_file(path: str | None) -> FormName:
+    """The form that a file's suffix names; table for any other, and for stdout, which is None."""
+    return _FORM_OF_SUFFIX.get(Path(path or "").suffix.lower(), "table")
 
 
 def _csv_rows(prediction: Prediction) -> str:

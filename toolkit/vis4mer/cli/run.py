@@ -12,7 +12,7 @@ import click
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_device, check_seconds
-from vis4mer.errors import Vis4merError
+from vis4mer.errors import VideoError, Vis4merError
 from vis4mer.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the results there instead of to stdout.")
 @click.option(
-    "--output-format", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", show_default=True
+    "--output-format",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    help="By the suffix of --output where not given; else table.",
 )
 @click.option(
     "--timeline",
@@ -77,7 +79,7 @@ def run(
     stride: float | None,
     batch_size: int,
     output: str | None,
-    output_format: "FormName",
+    output_format: "FormName | None",
     timeline: str | None,
     quiet: bool,
 ) -> None:
@@ -90,7 +92,7 @@ def run(
     _refuse_to_overwrite(videos, output, timeline)
     show_log_messages(quiet)
 
-    from vis4mer.cli.report import report_form
+    from vis4mer.cli.report import form_of_file, report_form
     from vis4mer.cli.results import Results
     from vis4mer.runtime.classifier import load
     from vis4mer.runtime.files import check_writable
@@ -102,7 +104,9 @@ def run(
         if path is not None:
             check_writable(path)
     classifier = load(bundle, device=device)
-    form = report_form(output_format, len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout))
+    form = report_form(
+        output_format or form_of_file(output), len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout)
+    )
     results, failed = Results(form, output), False
 
     def interrupted() -> None:
@@ -114,6 +118,8 @@ def run(
         for number, video in enumerate(videos, start=1):
             title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
             try:
+                if "://" in video and not Path(video).exists():
+                    raise VideoError(f"video={video!r}: URLs are not opened; download it first")
                 with _progress(title, shown=not quiet and _is_terminal(sys.stderr)) as progress:
                     prediction = classifier(
                         video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress

@@ -10,7 +10,7 @@ from vis4mer.cli.options import check_device
 from vis4mer.errors import BundleError
 
 
-@click.command()
+@click.command(short_help="Check a bundle's files and graphs.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--device",
