@@ -28,7 +28,7 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     return heads
 
 
-@click.command()
+@click.command(short_help="Export a checkpoint to a bundle, proved equal to it.")
 @click.option(
     "--checkpoint", required=True, type=_PATH, help="Checkpoint folder, or .pt state dict of the published ViS4mer."
 )

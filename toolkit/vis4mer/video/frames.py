@@ -78,12 +78,9 @@ class Damage:
         """One sentence for each kind of damage found, for people to read."""
         found = (
             (self.truncated, "the file ends before the duration that its header declares"),
-            (self.corrupt_packets, f"{self.corrupt_packets} packets could not be decoded"),
-            (self.corrupt_frames, f"{self.corrupt_frames} sampled frames were decoded with errors"),
-            (
-                self.missing_frames,
-                f"{self.missing_frames} sampled frames were missing; others stand in for them",
-            ),
+            (self.corrupt_packets, f"packets that could not be decoded: {self.corrupt_packets}"),
+            (self.corrupt_frames, f"sampled frames decoded with errors: {self.corrupt_frames}"),
+            (self.missing_frames, f"sampled frames missing, for which others stand in: {self.missing_frames}"),
         )
         return tuple(text for present, text in found if present)
 
