@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vis4mer import __version__
-from vis4mer.errors import DeviceError, ExportError
+from vis4mer.errors import BundleError, DeviceError, ExportError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter, Format, Precision
 from vis4mer.runtime.device import CPU, Device
-from vis4mer.runtime.graphs import graph_runner
 from vis4mer.runtime.parity import (
     CASES_FILE,
     TOLERANCES,
@@ -29,7 +28,9 @@ from vis4mer.runtime.parity import (
     check_graph,
     is_classifier,
 )
+from vis4mer.runtime.pt2 import pt2_runner
 from vis4mer.runtime.runner import Runner
+from vis4mer.runtime.torchscript import torchscript_runner
 from vis4mer_export import onnx, pt2, torchscript
 from vis4mer_export.cases import exported_length, make_cases, with_window
 from vis4mer_export.drift import first_drift
@@ -88,42 +89,29 @@ def export_model(
     Raises:
         ExportError: a graph cannot be exported.
         ParityError: a graph's outputs are not the model's; the message names the stage that drifted.
-        BundleError: `output` is not to be written.
+        BundleError: `output` is not to be written, or cannot be.
         MissingDependencyError, DeviceError, ConfigError: the target cannot be built here, or not so.
     """
     if options.format in ("trt", "trt-rtx"):
         check_target(options.format, options.gpus)
     length = exported_length(model.config, options.length)
-    with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as scratch:
+    with BundleWriter(output) as writer:
         cases = make_cases(model, length, movie)
         parity: dict[str, Any] = {}
         lowering: dict[str, Any] = {}
-        for graph in _graphs(model, length, options):
-            path = writer.path(f"{graph.name}.{SUFFIXES[options.format]}")
-            example = torch.from_numpy(cases.of(graph.name).inputs[:2])
-            if options.format in ("trt", "trt-rtx"):
-                source = Path(scratch) / f"{graph.name}.onnx"
-                onnx.export_graph(graph.module, example, source, *graph.interface)
-                result = _prove(graph, onnx.cpu_runner(source, graph.name), cases, options)
-                engine = build_engine(
-                    source,
-                    path,
-                    product=options.format,
-                    precision=options.precision,
-                    profile=options.batch,
-                    gpus=options.gpus,
-                )
-                engines = {"ran": "the ONNX graph the engine was built from", "engine": dataclasses.asdict(engine)}
-            else:
-                _WRITERS[options.format](graph, example, path, options)
-                result = _prove(graph, _open_written(graph, path, options), cases, options)
-                engines = {}
-            parity[graph.name] = dataclasses.asdict(result) | engines
-            if graph.blocks:
-                lowering[graph.name] = {"length": length, "blocks": [_describe(block) for block in graph.blocks]}
-            if report:
-                report(graph.name, result)
-        writer.path(CASES_FILE).write_bytes(cases.to_bytes())
+        try:
+            for graph in _graphs(model, length, options):
+                path = writer.path(f"{graph.name}.{SUFFIXES[options.format]}")
+                result, notes = _write_and_prove(graph, path, cases, options)
+                parity[graph.name] = dataclasses.asdict(result) | notes
+                if graph.blocks:
+                    lowering[graph.name] = {"length": length, "blocks": [_describe(block) for block in graph.blocks]}
+                if report:
+                    report(graph.name, result)
+            writer.path(CASES_FILE).write_bytes(cases.to_bytes())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BundleError(f"output={str(output)!r}: cannot be written ({reason}); make room") from None
         return writer.commit(
             format=options.format,
             precision=options.precision,
@@ -171,11 +159,44 @@ def _require_typed(typed: nn.Module, model: Vis4mer, options: ExportOptions) -> 
         ) from None
 
 
-def _open_written(graph: _Graph, path: Path, options: ExportOptions) -> Runner:
-    if options.format == "onnx":
-        return onnx.cpu_runner(path, graph.name)
-    device = Device(options.device) if options.format == "pt2" else CPU
-    return graph_runner(options.format, path.read_bytes(), graph.name, device)
+def _write_and_prove(
+    graph: _Graph, path: Path, cases: Cases, options: ExportOptions
+) -> tuple[GraphParity, dict[str, Any]]:
+    """Writes one graph and compares it, or what an engine is built from, with the model; the latter with notes."""
+    example = torch.from_numpy(cases.of(graph.name).inputs[:2])
+    match options.format:
+        case "onnx":
+            onnx.export_graph(graph.module, example, path, *graph.interface)
+            return _prove(graph, onnx.cpu_runner(path, graph.name), cases, options), {}
+        case "torchscript":
+            torchscript.export_graph(graph.module, example, path)
+            return _prove(graph, torchscript_runner(path.read_bytes(), graph.name, CPU), cases, options), {}
+        case "pt2":
+            pt2.export_graph(_on_device(graph.module, options.device), example.to(options.device), path)
+            run = pt2_runner(path.read_bytes(), graph.name, Device(options.device))
+            return _prove(graph, run, cases, options), {}
+        case "trt" | "trt-rtx":
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+                source = Path(scratch) / f"{graph.name}.onnx"
+                onnx.export_graph(graph.module, example, source, *graph.interface)
+                result = _prove(graph, onnx.cpu_runner(source, graph.name), cases, options)
+                report = build_engine(
+                    source,
+                    path,
+                    product=options.format,
+                    precision=options.precision,
+                    profile=options.batch,
+                    gpus=options.gpus,
+                )
+            return result, {"ran": "the ONNX graph the engine was built from", "engine": dataclasses.asdict(report)}
+
+
+def _on_device(module: nn.Module, device: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module).to(device)
+    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"device={device!r}: PyTorch cannot use it ({reason}); use --device cpu") from None
 
 
 def _prove(graph: _Graph, run: Runner, cases: Cases, options: ExportOptions) -> GraphParity:
@@ -187,30 +208,6 @@ def _prove(graph: _Graph, run: Runner, cases: Cases, options: ExportOptions) -> 
         inputs = torch.from_numpy(known.inputs)
         drift = first_drift(graph.eager, graph.module, inputs, TOLERANCES[options.precision])
         raise ParityError(f"{error}; {drift}; nothing was written") from None
-
-
-def _write_onnx(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
-    onnx.export_graph(graph.module, example, path, *graph.interface)
-
-
-def _write_torchscript(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
-    torchscript.export_graph(graph.module, example, path)
-
-
-def _write_pt2(graph: _Graph, example: Tensor, path: Path, options: ExportOptions) -> None:
-    try:
-        module, example = copy.deepcopy(graph.module).to(options.device), example.to(options.device)
-    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device={options.device!r}: PyTorch cannot use it ({reason}); use --device cpu") from None
-    pt2.export_graph(module, example, path)
-
-
-_WRITERS: dict[Format, Callable[[_Graph, Tensor, Path, ExportOptions], None]] = {
-    "onnx": _write_onnx,
-    "torchscript": _write_torchscript,
-    "pt2": _write_pt2,
-}
 
 
 def _describe(block: Lowered) -> dict[str, Any]:

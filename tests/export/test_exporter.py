@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from vis4mer.runtime.graphs import open_graph
 from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
 from vis4mer_export import exporter
 from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.freeze import Frozen
 
 ORIGINAL = Path(__file__).parents[1] / "resources" / "original" / "lvu-small"
 TORCH_FORMATS: tuple[Format, ...] = ("torchscript", "pt2")
@@ -194,15 +196,14 @@ def test_movies_run_on_every_target(
 def test_a_graph_that_differs_names_the_stage_and_leaves_no_bundle(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = exporter.in_precision
+    original = exporter.freeze
 
-    def damaged(module: torch.nn.Module, precision: Precision) -> torch.nn.Module:
-        typed = original(module, precision)
-        if hasattr(typed, "blocks"):
-            typed.blocks[1].reduce.weight.data *= 1.1  # type: ignore[union-attr,index]
-        return typed
+    def damaged(*arguments: Any) -> Frozen:
+        frozen = original(*arguments)
+        frozen.module.blocks[1].reduce.weight.data *= 1.1  # type: ignore[union-attr,index]
+        return frozen
 
-    monkeypatch.setattr(exporter, "in_precision", damaged)
+    monkeypatch.setattr(exporter, "freeze", damaged)
     message = r"graph='scene': relative error .* exceeds 1e-04 on a random input.*stage blocks\.1 drifted to .*nothing"
     with pytest.raises(ParityError, match=message):
         export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
