@@ -60,6 +60,12 @@ def test_kept_kernel_follows_its_parameters() -> None:
     assert conv.kernel().requires_grad
 
 
+def test_layers_made_in_inference_mode_run() -> None:
+    with torch.inference_mode():
+        conv = SSMConv(channels=2, d_state=8, length=20)
+        assert torch.isfinite(conv(torch.randn(1, 2, 20))).all()
+
+
 def test_shorter_inputs_see_the_same_kernel() -> None:
     torch.manual_seed(0)
     conv = SSMConv(channels=3, d_state=16, length=50).double()

@@ -91,7 +91,8 @@ class SSMConv(nn.Module):
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._generate()
         tensors = self.state_dict(keep_vars=True).values()
-        version = [(tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors]
+        # Tensors made in inference mode have no version: they are never trained.
+        version = [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors]
         if self._kept is None or self._kept[0] != version:
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = version, self._generate()
