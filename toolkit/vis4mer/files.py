@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Yields:
         The temporary file, seekable, in binary mode.
     """
-    prefix = f".{path.name}.{socket.gethostname()}."
-    _remove_leftovers(path.parent, prefix)
-    temporary = path.with_name(f"{prefix}{os.getpid()}")
+    temporary = staging_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -41,9 +41,17 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Removes the temporary files of this host's processes that are no more."""
-    for file in folder.iterdir():
-        process = file.name.removeprefix(prefix)
-        if file.name.startswith(prefix) and process.isdecimal() and not Path("/proc", process).exists():
-            file.unlink(missing_ok=True)
+def staging_path(path: Path) -> Path:
+    """A name beside `path` for what will take its place: hidden, and of this process alone.
+
+    What killed processes of this host left under such names for the same `path`, files or folders, is removed.
+    """
+    prefix = f".{path.name}.{socket.gethostname()}."
+    for leftover in path.parent.iterdir():
+        process = leftover.name.removeprefix(prefix).partition(".")[0]
+        if leftover.name.startswith(prefix) and process.isdecimal() and not Path("/proc", process).exists():
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+    return path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}")

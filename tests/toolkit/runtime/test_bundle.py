@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,15 @@ def test_a_directory_without_manifest_is_a_one_line_error(tmp_path: Path) -> Non
     with pytest.raises(BundleError, match="lacks 'format'"):
         (tmp_path / "manifest.json").write_text('{"schema_version": 1}')
         Bundle.open(tmp_path)
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = "import os, sys; from vis4mer.runtime.bundle import BundleWriter\n"
+    code += "with BundleWriter(sys.argv[1]) as w: w.path('a.onnx').write_bytes(b'half'); os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "bundle")], check=False)
+    assert killed.returncode == -9
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name.startswith(".bundle.")
+    with BundleWriter(tmp_path / "bundle"):
+        assert not leftover.exists()
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Literal, Self, get_args
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, ConfigError
+from vis4mer.files import staging_path
 
 Format = Literal["torchscript", "pt2", "onnx", "trt", "trt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -168,11 +168,12 @@ class BundleWriter:
     def __init__(self, output: str | os.PathLike[str]) -> None:
         self._target = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would replace a link's target
         self._refuse_foreign_target()
-        self._staging = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}")
 
     def __enter__(self) -> Self:
         try:
-            self._staging.mkdir(parents=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._staging = staging_path(self._target)
+            self._staging.mkdir()
         except OSError as error:
             raise BundleError(f"output={str(self._target)!r}: cannot be written: {error.strerror}") from None
         return self
@@ -236,7 +237,8 @@ class BundleWriter:
         if not self._target.exists():
             self._staging.rename(self._target)
         else:
-            old = self._staging.with_name(f"{self._staging.name}.old")
+            # Not a staging name, which the next export would sweep: between the two renames it is the only copy.
+            old = self._target.with_name(f".{self._target.name}.replaced-{self._staging.suffix[1:]}")
             self._target.rename(old)
             try:
                 self._staging.rename(self._target)
