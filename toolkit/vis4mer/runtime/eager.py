@@ -43,6 +43,19 @@ class EagerRunner:
             raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
 
 
+def require_torch(kind: str) -> None:
+    """Says what to install where a bundle of this kind meets a machine without PyTorch.
+
+    Raises:
+        MissingDependencyError: PyTorch is not installed.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        rule = f"is needed to run a {kind} bundle; pip install 'vis4mer[torch]', or export to ONNX"
+        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+
+
 def load_model(path: "Path") -> "Vis4mer":
     """Loads a checkpoint on the CPU, in evaluation mode.
 

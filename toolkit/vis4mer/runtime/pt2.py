@@ -2,9 +2,9 @@
 
 import io
 
-from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.errors import BundleError, DeviceError
 from vis4mer.runtime.device import Device
-from vis4mer.runtime.eager import EagerRunner
+from vis4mer.runtime.eager import EagerRunner, require_torch
 
 
 def pt2_runner(graph: bytes, name: str, device: Device) -> EagerRunner:
@@ -20,11 +20,9 @@ def pt2_runner(graph: bytes, name: str, device: Device) -> EagerRunner:
         DeviceError: the package was compiled for another kind of device.
         MissingDependencyError: PyTorch is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        rule = "is needed to run a pt2 bundle; pip install 'vis4mer[torch]', or export to ONNX"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+    require_torch("pt2")
+    import torch
+
     try:
         model = torch._inductor.aoti_load_package(
             io.BytesIO(graph), device_index=device.index if device.kind == "cuda" else -1

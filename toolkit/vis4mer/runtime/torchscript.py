@@ -3,9 +3,9 @@
 import io
 import warnings
 
-from vis4mer.errors import BundleError, MissingDependencyError
+from vis4mer.errors import BundleError
 from vis4mer.runtime.device import Device
-from vis4mer.runtime.eager import EagerRunner
+from vis4mer.runtime.eager import EagerRunner, require_torch
 
 
 def torchscript_runner(graph: bytes, name: str, device: Device) -> EagerRunner:
@@ -21,11 +21,9 @@ def torchscript_runner(graph: bytes, name: str, device: Device) -> EagerRunner:
         DeviceError: PyTorch cannot use the device.
         MissingDependencyError: PyTorch is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        rule = "is needed to run a TorchScript bundle; pip install 'vis4mer[torch]', or export to ONNX"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+    require_torch("TorchScript")
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, which is the bundle's choice, not the user's
