@@ -76,11 +76,12 @@ def _plain(value: Any) -> Any:
 class Preprocessing(_Config):
     """How frames are taken from a video and what is done to them before the encoder.
 
-    The defaults are those of the published LVU protocol, which also takes a movie's very last frame: one frame a
-    second, stretched to 224 x 224 with area interpolation, scaled to [0, 1] and not normalised further.
+    The defaults are those of the published LVU protocol but for its `last_frame`: one frame a second, stretched to
+    224 x 224 with area interpolation, scaled to [0, 1] and not normalised further.
 
     Attributes:
-        fps: frames taken per second of video; frame i is the one shown at ``start + i / fps``.
+        fps: frames taken per second of video; frame i is the one shown at ``start + i / fps``. Not used with
+            `segments`.
         height: of the resized frame, in pixels.
         width: of the resized frame, in pixels.
         resize: ``stretch`` ignores the aspect ratio; ``crop`` scales until the frame covers height x width and cuts
@@ -89,6 +90,9 @@ class Preprocessing(_Config):
             with the downscaling factor (antialiased).
         mean: per RGB channel, subtracted after scaling to [0, 1].
         std: per RGB channel, divided by afterwards; positive.
+        last_frame: takes a movie's very last frame too, after those of the regular grid.
+        segments: for an encoder of segments, how many are taken: each of consecutive frames at the video's own rate,
+            their starts spread evenly over the movie, overlapping where it is short. None for an encoder of frames.
     """
 
     fps: float = 1.0
@@ -98,6 +102,8 @@ class Preprocessing(_Config):
     interpolation: Interpolation = "area"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    last_frame: bool = False
+    segments: int | None = None
 
     def __post_init__(self) -> None:
         _require(_is_number(self.fps) and 0 < self.fps <= 1000, "fps", self.fps, "must be in (0, 1000] frames a second")
@@ -113,6 +119,10 @@ class Preprocessing(_Config):
         for name, triple in (("mean", self.mean), ("std", self.std)):
             _require(len(triple) == 3 and all(map(_is_number, triple)), name, triple, "must be three finite numbers")
         _require(min(self.std) > 0, "std", self.std, "must be positive")
+        _require(isinstance(self.last_frame, bool), "last_frame", self.last_frame, "must be true or false")
+        if self.segments is not None:
+            _require(_is_count(self.segments), "segments", self.segments, "must be a positive integer or null")
+            _require(not self.last_frame, "last_frame", True, "must be false with segments, which have no grid")
 
 
 @dataclass(frozen=True)
@@ -122,18 +132,23 @@ class WindowConfig(_Config):
     Attributes:
         seconds: length of a window, in seconds of video.
         stride: from one window's start to the next one's, in seconds of video.
+        samples: if given, a movie is one window, whatever its length: this many of its encoded frames or segments,
+            spread evenly over it (in training, drawn at random and put in order). `seconds` and `stride` are not used.
     """
 
     seconds: float = 60.0
     stride: float = 1.0
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         _require(_is_number(self.seconds) and self.seconds > 0, "seconds", self.seconds, "must be positive")
         _require(_is_number(self.stride) and self.stride > 0, "stride", self.stride, "must be positive seconds")
+        if self.samples is not None:
+            _require(_is_count(self.samples), "samples", self.samples, "must be a positive integer or null")
 
     def frames(self, fps: float) -> int:
-        """Frames in a window at `fps` frames a second: the nearest whole number, and at least one."""
-        return max(1, round(self.seconds * fps))
+        """Encoded frames or segments in a window; at `fps` a second, the nearest whole number, and at least one."""
+        return self.samples or max(1, round(self.seconds * fps))
 
     def stride_frames(self, fps: float) -> int:
         """The stride in whole frames: the nearest to its seconds, and at least one."""
@@ -142,22 +157,26 @@ class WindowConfig(_Config):
 
 @dataclass(frozen=True)
 class EncoderConfig(_Config):
-    """The frame encoder: a Vision Transformer of timm, all of whose output tokens are used.
+    """The frozen encoder: of frames, a Vision Transformer of timm; or of segments, a Video Swin of torchvision.
 
     Attributes:
-        name: timm's model name.
-        tokens: P, tokens per frame at the preprocessing's height and width, class token included.
+        name: timm's or torchvision's model name.
+        tokens: P, tokens per frame or segment at the preprocessing's height and width, class token included.
         features: D, features per token.
+        frames: in a segment; 1 for an encoder of frames.
     """
 
     name: str = "vit_large_patch16_224.augreg_in21k"
     tokens: int = 197
     features: int = 1024
+    frames: int = 1
 
     def __post_init__(self) -> None:
-        _require(bool(self.name) and isinstance(self.name, str), "name", self.name, "must be a timm model name")
+        rule = "must be a model name of timm or torchvision"
+        _require(bool(self.name) and isinstance(self.name, str), "name", self.name, rule)
         _require(_is_count(self.tokens), "tokens", self.tokens, "must be a positive integer")
         _require(_is_count(self.features), "features", self.features, "must be a positive integer")
+        _require(_is_count(self.frames), "frames", self.frames, "must be a positive integer")
 
 
 @dataclass(frozen=True)
@@ -249,6 +268,13 @@ class ModelConfig(_Config):
     def __post_init__(self) -> None:
         _require(bool(self.heads), "heads", dict(self.heads), "must name at least one head")
         object.__setattr__(self, "heads", dict(self.heads))
+        segments = self.preprocessing.segments
+        if self.encoder is not None:
+            rule = f"must be given for an encoder of segments, and for no other; {self.encoder.name} takes "
+            rule += f"{self.encoder.frames} frames at once"
+            _require((self.encoder.frames > 1) == (segments is not None), "segments", segments, rule)
+        samples = self.windows.samples
+        _require(segments is None or samples is not None, "samples", samples, "must be given with segments")
         for name, head in self.heads.items():
             rule = "a head's name must start with a letter and hold letters, digits, '_' and '-'"
             _require(bool(_HEAD_NAME.fullmatch(name)) and name != "encoder", "head", name, rule)

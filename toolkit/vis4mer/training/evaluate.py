@@ -5,12 +5,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from vis4mer.config import Task
-from vis4mer.training.data import AllWindows
+from vis4mer.training.data import AllWindows, EvenSamples
 from vis4mer.training.metrics import Evaluation
 
 
 @torch.inference_mode()
-def evaluate(head: nn.Module, windows: AllWindows, task: Task, *, batch_size: int, device: torch.device) -> Evaluation:
+def evaluate(
+    head: nn.Module, windows: AllWindows | EvenSamples, task: Task, *, batch_size: int, device: torch.device
+) -> Evaluation:
     """Predicts every window and aggregates the windows of each movie.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which movies to learn from: a CSV with a path, a label or a value, and optionally a split, per row."""
+"""Which movies to learn from; read from a CSV with a path, a label or a value, and optionally a split, per row."""
 
 import csv
 import itertools
@@ -22,11 +22,13 @@ class Example:
         video: the movie's file.
         target: index of the label for classification, the value for regression.
         split: the part of the data it belongs to.
+        clip: seconds of the movie's start and end, where only what lies between them counts.
     """
 
     video: Path
     target: float
     split: Split
+    clip: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Listing:
         task: ``classification`` or ``regression``.
         labels: names of the classes, in the order of their indices; empty for regression.
         examples: every movie, in the order of the file.
+        missing: movies of a published data set that are not there, with the paths they were looked for at.
     """
 
     task: Task
     labels: tuple[str, ...]
     examples: tuple[Example, ...]
+    missing: tuple[Example, ...] = ()
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """Returns the movies of one split, which may be none."""
@@ -79,7 +83,7 @@ class Listing:
         splits = (
             _named_splits(path, [row["split"] for row in rows])
             if "split" in columns
-            else _drawn_splits(values or texts, task, val_ratio, seed)
+            else draw_splits(values or texts, task, val_ratio, seed)
         )
         for needed in ("train", "val"):
             if needed not in splits:
@@ -140,7 +144,19 @@ def _named_splits(path: Path, names: Sequence[str]) -> list[Split]:
     return [split for name in names for split in known if split == name]
 
 
-def _drawn_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: float, seed: int) -> list[Split]:
+def draw_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: float, seed: int) -> list[Split]:
+    """Draws a validation split, evenly over the labels or over the range of the values.
+
+    Args:
+        targets: of every movie, its label or its value.
+        task: decides between the two.
+        ratio: share that becomes ``val``, in (0, 1); the others are ``train``. At least one movie is held out, and of
+            every label at least one is left to train on.
+        seed: of the draw.
+
+    Raises:
+        DataError: `ratio` is outside its range.
+    """
     if not 0 < ratio < 1:
         raise DataError(f"val_ratio={ratio!r}: must be in (0, 1)")
     order = list(range(len(targets)))

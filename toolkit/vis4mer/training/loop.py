@@ -20,7 +20,7 @@ from vis4mer.errors import ConfigError, DataError
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import AllWindows, Movie, RandomWindows
+from vis4mer.training.data import Movie, evaluation_windows, training_windows
 from vis4mer.training.evaluate import evaluate
 from vis4mer.training.metrics import metric_name, window_loss
 from vis4mer.training.optim import build_optimizer, build_scheduler
@@ -71,9 +71,8 @@ class Trainer:
         self._config = config
         self._device = torch.device(device)
         self._folder = folder
-        frames = model.config.window_frames
-        self._train = RandomWindows(train, frames, config.seed)
-        self._val = AllWindows(val, frames, model.config.windows.stride_frames(model.config.preprocessing.fps))
+        self._train = training_windows(train, model.config, config.seed)
+        self._val = evaluation_windows(val, model.config)
         self._optimizer = build_optimizer(self._head, config)
         self._steps = math.ceil(len(train) / config.batch_size)
         self._scheduler = build_scheduler(self._optimizer, config, self._task, self._steps)

@@ -7,7 +7,7 @@ the number of frames is known. Any safetensors reader opens the result.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -34,8 +34,8 @@ class TokenFile:
 
     Attributes:
         path: of the safetensors file.
-        frames: T, encoded frames.
-        tokens: P, tokens per frame.
+        frames: T, encoded frames or segments.
+        tokens: P, tokens per frame or segment.
         features: D, features per token.
     """
 
@@ -68,6 +68,16 @@ class TokenFile:
             window: Tensor = file.get_slice(_NAME)[start : start + length]
         missing = length - window.shape[0]
         return torch.nn.functional.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
+
+    def pick(self, indices: Sequence[int]) -> Tensor:
+        """Reads the frames or segments of the given numbers, in that order.
+
+        Returns:
+            Tokens [len(indices), P, D] in the file's dtype.
+        """
+        with safe_open(self.path, framework="pt") as file:
+            tokens = file.get_slice(_NAME)
+            return torch.cat([tokens[index : index + 1] for index in indices])
 
 
 def write_tokens(path: Path, batches: Iterable[Tensor], metadata: Mapping[str, str]) -> TokenFile:

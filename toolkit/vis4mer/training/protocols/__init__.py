@@ -1,0 +1,20 @@
+"""Published benchmarks, by name: ``lvu/relationship`` and its eight siblings, ``breakfast`` and ``coin``."""
+
+from vis4mer.errors import ConfigError
+from vis4mer.training.protocols import breakfast, coin, lvu
+from vis4mer.training.protocols.protocol import Protocol
+
+__all__ = ["PROTOCOLS", "Protocol", "find_protocol"]
+
+PROTOCOLS = {protocol.name: protocol for protocol in (*lvu.PROTOCOLS, *breakfast.PROTOCOLS, *coin.PROTOCOLS)}
+
+
+def find_protocol(name: str) -> Protocol:
+    """Returns the protocol called `name`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError(f"protocol={name!r}: must be one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
