@@ -153,5 +153,5 @@ def test_the_plan_saves_decoding(name, sent, tmp_path, video_tools):
         path, codec=codec, count=100, gop=gop, b_frames=b_frames, options=options, pixel_format=pixel_format
     )
     movie = scan(path)
-    todo = plan(movie.index, movie.index.order[movie.sample(1.0)])
+    todo = plan(movie.index, movie.index.order[movie.sample(Preprocessing(fps=1.0))])
     assert todo.send.sum() <= sent

@@ -1,16 +1,19 @@
 """A movie as it stands before decoding: its packets, its properties, and which frames the samples take."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vis4mer.config import Preprocessing
 from vis4mer.errors import VideoError
 from vis4mer.video.container import movie_stream, movie_streams, open_container
 from vis4mer.video.frames import VideoInfo
@@ -29,6 +32,7 @@ class Movie:
         info: its properties as shown.
         display: brings stored pictures upright.
         colour_matrix: FFmpeg's AVColorSpace of the stored pixels.
+        clip: start and end of what is sampled, in ticks; None for all of it.
     """
 
     path: str
@@ -36,23 +40,41 @@ class Movie:
     info: VideoInfo
     display: DisplayMatrix
     colour_matrix: int
+    clip: tuple[int, int] | None = None
 
-    def sample(self, fps: float, times: Sequence[float] | None = None) -> NDArray[np.intp]:
+    def cut(self, start: float, end: float) -> Self:
+        """Returns the movie with only what is shown from `start` to `end` to be sampled, in seconds after its start.
+
+        Raises:
+            VideoError: the movie is over before `start`.
+        """
+        first, over, base = self.index.start, self.index.end, self.index.time_base
+        begin = first + int(Fraction(start) / base)
+        if begin >= over:
+            rule = f"clip from {start:g} to {end:g} s: the video ends after {self.info.duration:.3g} s"
+            raise VideoError(f"video={self.path!r}: {rule}; give the whole video")
+        return dataclasses.replace(self, clip=(begin, max(begin + 1, min(over, first + int(Fraction(end) / base)))))
+
+    def sample(self, preprocessing: Preprocessing, times: Sequence[float] | None = None) -> NDArray[np.intp]:
         """Which frame each sample takes.
 
         Args:
-            fps: samples a second of the regular grid.
-            times: ascending seconds after the first frame, instead of the regular grid.
+            preprocessing: says which frames: those of a regular grid, with the last one or not; or, where segments
+                will be cut from them, all.
+            times: ascending seconds after the first frame, instead.
 
         Returns:
             intp [samples], ascending numbers of frames in presentation order.
         """
         index = self.index
-        if times is None:
-            ticks = grid(index.start, index.end, fps, index.time_base)
-        else:
-            ticks = at_seconds(index.start, times, index.time_base)
-        return shown_at(index.times[index.order], ticks)
+        shown, (start, end) = index.times[index.order], self.clip or (index.start, index.end)
+        first, last = shown_at(shown, np.array([start, end - 1], np.int64))
+        if times is not None:
+            return shown_at(shown, at_seconds(index.start, times, index.time_base))
+        if preprocessing.segments is not None:
+            return np.arange(first, last + 1)
+        numbers = shown_at(shown, grid(start, end, preprocessing.fps, index.time_base))
+        return np.append(numbers, last) if preprocessing.last_frame else numbers
 
 
 def scan(path: str | os.PathLike[str]) -> Movie:

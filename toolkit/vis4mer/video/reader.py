@@ -33,6 +33,7 @@ def open_video(
     device: str = "cpu",
     batch_size: int = 32,
     times: Sequence[float] | None = None,
+    clip: tuple[float, float] | None = None,
 ) -> VideoReader:
     """Opens a movie for reading sampled frames.
 
@@ -43,7 +44,8 @@ def open_video(
             can read the video, else PyAV; the reader's `reason` says which and why.
         device: ``cpu``, ``cuda`` or ``cuda:N``: where DALI decodes.
         batch_size: frames per batch, at most.
-        times: ascending seconds after the first frame to take instead of every ``1 / fps``.
+        times: ascending seconds after the first frame to take instead of what `preprocessing` says.
+        clip: start and end, in seconds after the first frame, of all that is taken from; the whole movie by default.
 
     Raises:
         VideoError: the file is not a movie of which at least one frame can be decoded.
@@ -59,7 +61,9 @@ def open_video(
         raise ConfigError(f"device={device!r}: must be cpu, cuda or cuda:N")
     if decoder not in get_args(VideoDecoder):
         raise ConfigError(f"decoder={decoder!r}: must be one of {get_args(VideoDecoder)}")
-    movie = scan(path)
+    if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
+        raise ConfigError(f"clip={clip!r}: must be a start and a later end, in seconds")
+    movie = scan(path) if clip is None else scan(path).cut(*clip)
     reason = f"decoder={decoder} was asked for"
     if decoder == "dali":
         if problem := dali.installed() and dali.obstacle(movie, device):

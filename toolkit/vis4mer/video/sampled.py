@@ -48,7 +48,7 @@ class SampledReader(ABC):
         self._movie = movie
         self._preprocessing = preprocessing
         self._batch_size = batch_size
-        self._numbers = movie.sample(preprocessing.fps, times)
+        self._numbers = movie.sample(preprocessing, times)
         self._plan = plan(movie.index, movie.index.order[np.unique(self._numbers)])
         self.n_frames = len(self._numbers)
         self.damage = Damage()
