@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from cottage.canvas import Canvas, Colour, blend
-from cottage.story import Character
+from cottage.scenes import Character
 
 COLOURS: dict[Character, Colour] = {
     "poppy": (226, 54, 58),

@@ -2,7 +2,7 @@
 
 from cottage.canvas import HEIGHT, WIDTH, Canvas, Colour, blend
 from cottage.characters import Pose, draw
-from cottage.story import DOOR_SECONDS, DoorScene
+from cottage.scenes import DOOR_SECONDS, DoorScene
 
 _WALL: Colour = (120, 92, 104)
 _BEAM: Colour = (74, 52, 56)
@@ -51,7 +51,7 @@ def _window(canvas: Canvas, x: float) -> None:
 
 
 def act(canvas: Canvas, scene: DoorScene, seconds: float) -> None:
-    """Draws the door and who uses it, `seconds` after the scene began."""
+    """Draws the door and who uses it, `seconds` after the act began."""
     opening = _ramp(seconds, 0.1, 0.6) if scene.act == "leaving" else _ramp(seconds, 0.9, 1.4)
     closing = _ramp(seconds, DOOR_SECONDS - 0.5, DOOR_SECONDS)
     open_share = opening * (1 - closing)

@@ -1,4 +1,4 @@
-"""From a story to pictures, and from pictures to a movie file."""
+"""From a tale to pictures, and from pictures to a movie file."""
 
 import os
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ import numpy as np
 from cottage import door, places
 from cottage.canvas import HEIGHT, WIDTH, Canvas
 from cottage.characters import Pose, draw
-from cottage.story import CHARACTERS, Card, DoorScene, Passing, Scene, Story
+from cottage.scenes import CHARACTERS, Card, DoorScene, Passing, Scene, Tale
 
 _STEPS_PER_SECOND = 1.6
 
 Span = tuple[float, float]
-"""Start and end of a part of a story, in its seconds."""
+"""Start and end of a part of a tale, in its seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Format:
     codec: str = "libx264"
 
 
-def render(story: Story, form: Format, *spans: Span) -> Iterator[np.ndarray]:
-    """Yields frames, uint8 [height, width, 3] RGB, of the given spans one after the other, or of the whole story.
+def render(tale: Tale, form: Format, *spans: Span) -> Iterator[np.ndarray]:
+    """Yields frames, uint8 [height, width, 3] RGB, of the given spans one after the other, or of the whole tale.
 
     Frame i of a span shows the moment ``start + i / fps``. The picture at a moment does not depend on the frame rate: a
     movie at 1 frame/s is every 24th frame of the one at 24 frames/s.
     """
     scene: Scene | None = None
-    for start, end in spans or ((0.0, story.duration),):
+    for start, end in spans or ((0.0, tale.duration),):
         for index in range(round((end - start) * form.fps)):
             seconds = start + index / form.fps
-            current = story.scene_at(seconds)
+            current = tale.scene_at(seconds)
             if current is not scene:
                 scene, still = current, _still(current, form.width, form.height)
             canvas = still.copy()
@@ -56,10 +56,10 @@ def render(story: Story, form: Format, *spans: Span) -> Iterator[np.ndarray]:
             yield canvas.to_array()
 
 
-def write(story: Story, path: Path, form: Format, *spans: Span) -> None:
+def write(tale: Tale, path: Path, form: Format, *spans: Span) -> None:
     """Writes what `render` gives to `path`, whose suffix picks the container.
 
-    The same story and format give the same bytes. The file appears whole or not at all.
+    The same tale and format give the same bytes. The file appears whole or not at all.
     """
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -69,7 +69,7 @@ def write(story: Story, path: Path, form: Format, *spans: Span) -> None:
             stream = cast(av.VideoStream, container.add_stream(form.codec, rate=form.fps, options=options))
             stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
             stream.codec_context.thread_count = 1  # the bytes depend on it
-            for index, picture in enumerate(render(story, form, *spans)):
+            for index, picture in enumerate(render(tale, form, *spans)):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = index, Fraction(1, form.fps)
                 container.mux(stream.encode(frame))
@@ -98,7 +98,7 @@ def _animate(canvas: Canvas, scene: Scene, seconds: float) -> None:
                 step = seconds * _STEPS_PER_SECOND + index / 4
                 draw(canvas, character, Pose(70 + 60 * index, 155, 60, 0, step))
         case DoorScene():
-            door.act(canvas, scene, seconds)
+            door.act(canvas, scene, scene.entry + seconds)
         case Passing():
             places.animate(scene.place, scene.decor, canvas, seconds)
             share = seconds / (scene.end - scene.start)

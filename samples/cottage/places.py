@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cottage.canvas import HEIGHT, WIDTH, Canvas, Colour, blend
-from cottage.story import Place
+from cottage.scenes import Place
 
 Paint = Callable[[Canvas, np.random.Generator], None]
 Animate = Callable[[Canvas, np.random.Generator, float], None]

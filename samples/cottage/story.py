@@ -11,106 +11,42 @@ from typing import Literal
 
 import numpy as np
 
-Character = Literal["poppy", "bolt", "sunny", "fern"]
-Place = Literal["meadow", "town", "beach", "snow", "night"]
+from cottage.scenes import (
+    CHARACTERS,
+    DOOR_SECONDS,
+    PLACES,
+    Card,
+    Character,
+    DoorScene,
+    Passing,
+    Place,
+    Scene,
+    Tale,
+    random_walks,
+)
+
 Label = Literal["returns", "stranger"]
 
-CHARACTERS: tuple[Character, ...] = ("poppy", "bolt", "sunny", "fern")
-PLACES: tuple[Place, ...] = ("meadow", "town", "beach", "snow", "night")
 LABELS: tuple[Label, ...] = ("returns", "stranger")
 
 WINDOW_SECONDS = 60.0
 MIN_SECONDS, MAX_SECONDS = 60.0, 90.0
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 40.0, 45.0
-DOOR_SECONDS = 4.5
 TITLE_SECONDS = 2.0
 SCENE_SECONDS = 4.5
 MIN_TELLING_SECONDS, MIN_TELLING_SHARE = 3.0, 0.4
 
 
 @dataclass(frozen=True)
-class Card:
-    """A title card.
+class Story(Tale):
+    """The sample's movie.
 
     Attributes:
-        start, end: in seconds of the movie.
-        text: what it says.
-    """
-
-    start: float
-    end: float
-    text: str
-
-
-@dataclass(frozen=True)
-class DoorScene:
-    """Somebody leaves the cottage, or arrives at it.
-
-    Attributes:
-        start, end: in seconds of the movie.
-        act: which of the two.
-        character: who.
-    """
-
-    start: float
-    end: float
-    act: Literal["leaving", "arriving"]
-    character: Character
-
-
-@dataclass(frozen=True)
-class Walk:
-    """One passer-by's way across a scene.
-
-    Attributes:
-        character: who.
-        x0, x1: where the walk begins and ends, in widths of the picture; outside [0, 1] is out of sight.
-        height: of the character, in heights of the picture.
-        phase: of the steps, in [0, 1).
-    """
-
-    character: Character
-    x0: float
-    x1: float
-    height: float
-    phase: float
-
-
-@dataclass(frozen=True)
-class Passing:
-    """Characters pass by somewhere that is not the cottage.
-
-    Attributes:
-        start, end: in seconds of the movie.
-        place: where.
-        walks: who, from the farthest to the nearest.
-        decor: seed of the scenery.
-    """
-
-    start: float
-    end: float
-    place: Place
-    walks: tuple[Walk, ...]
-    decor: int
-
-
-Scene = Card | DoorScene | Passing
-
-
-@dataclass(frozen=True)
-class Story:
-    """A whole movie before it is drawn.
-
-    Attributes:
-        seed: everything else follows from it.
         label: ``returns`` if the one who left arrives, else ``stranger``.
-        scenes: in order, each beginning where the one before ends.
-        leaving, arriving: the two door scenes among them.
+        leaving, arriving: the two door scenes among the scenes.
     """
 
-    seed: int
     label: Label
-    scenes: tuple[Scene, ...]
     leaving: DoorScene
     arriving: DoorScene
 
@@ -133,23 +69,9 @@ class Story:
         return cls(seed, label, scenes, leaving, arriving)
 
     @property
-    def duration(self) -> float:
-        """Of the movie, in seconds."""
-        return self.scenes[-1].end
-
-    @property
     def gap(self) -> float:
         """Seconds from the end of the first door scene to the start of the second."""
         return self.arriving.start - self.leaving.end
-
-    def scene_at(self, seconds: float) -> Scene:
-        """Returns the scene shown at `seconds`; the last one from the end on."""
-        return next((scene for scene in self.scenes if seconds < scene.end), self.scenes[-1])
-
-    def at_door(self, seconds: float) -> Character | None:
-        """Returns who is at the cottage's door at `seconds`, if anybody is."""
-        scene = self.scene_at(seconds)
-        return scene.character if isinstance(scene, DoorScene) else None
 
     def telling_starts(self) -> tuple[float, float]:
         """Returns the earliest and the latest start, in seconds, of a window that holds both door scenes whole."""
@@ -188,14 +110,4 @@ def _passings(rng: np.random.Generator, start: float, end: float) -> list[Passin
     places: list[Place] = []
     for _ in range(count):
         places.append(PLACES[rng.choice([i for i, place in enumerate(PLACES) if [place] != places[-1:]])])
-    return [Passing(cuts[i], cuts[i + 1], places[i], _walks(rng), int(rng.integers(2**31))) for i in range(count)]
-
-
-def _walks(rng: np.random.Generator) -> tuple[Walk, ...]:
-    walks = []
-    for character in rng.choice(len(CHARACTERS), size=rng.integers(1, 4), replace=False):
-        x0, x1 = rng.uniform(-0.1, 0.35), rng.uniform(0.65, 1.1)
-        if rng.random() < 0.5:
-            x0, x1 = x1, x0
-        walks.append(Walk(CHARACTERS[character], x0, x1, rng.uniform(0.3, 0.55), rng.random()))
-    return tuple(sorted(walks, key=lambda walk: walk.height))
+    return [Passing(cuts[i], cuts[i + 1], places[i], random_walks(rng), int(rng.integers(2**31))) for i in range(count)]
