@@ -1,0 +1,1 @@
+"""What the benchmarks compare with: the same models, written the straightforward way or with self-attention."""

@@ -1,0 +1,57 @@
+"""The time that the matrix products of a model take alone, run as torch.mm in the process that measures the model."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Product(NamedTuple):
+    """[rows, inner] times [inner, columns]: a linear layer on `rows` tokens."""
+
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def flop(self) -> int:
+        """A multiplication and an addition for each of rows x inner x columns."""
+        return 2 * self.rows * self.inner * self.columns
+
+
+def decoder_products(length: int, width: int, blocks: int) -> list[Product]:
+    """The linear layers of the published decoder: in each block, L x H x H of S4 and L/2 x H x H/2 after it."""
+    sizes = [(length >> i, width >> i) for i in range(blocks)]
+    return [p for L, H in sizes for p in (Product(L, H, H), Product(L // 2, H, H // 2))]
+
+
+def run_products(
+    products: Iterable[Product], dtype: torch.dtype, device: str = "cpu", *, backward: bool = False
+) -> Callable[[], None]:
+    """Returns a call that computes the products, into memory that it holds already.
+
+    Args:
+        products: to compute.
+        dtype: of all operands.
+        device: of all operands.
+        backward: computes the two products of the same size for the gradients of both operands, too.
+    """
+    operands = [(_random(p, dtype, device), _random(p, dtype, device)) for p in products]
+
+    def run() -> None:
+        for (x, w, y), (dx, dw, dy) in operands:
+            torch.mm(x, w.t(), out=y)
+            if backward:
+                torch.mm(dy, w, out=dx)
+                torch.mm(dy.t(), x, out=dw)
+
+    return run
+
+
+def _random(product: Product, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, weights, stored as those of a linear layer, and output."""
+    rows, inner, columns = product
+    shapes = ((rows, inner), (columns, inner), (rows, columns))
+    x, w, y = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
+    return x, w, y

@@ -1,0 +1,60 @@
+"""The decoder's baseline computes the product's function, and the table has a row for each way with its limit."""
+
+import pytest
+import torch
+from baselines.straightforward import StraightforwardDecoder
+from decoder import Run, gradients, growth, measure
+
+from vis4mer.config import DecoderConfig
+from vis4mer.models.decoder import S4Decoder
+
+
+def _config(length: int, width: int = 16) -> DecoderConfig:
+    return DecoderConfig(d_input=width, l_max=length, d_output=5, d_model=width, d_state=8, n_layers=2)
+
+
+@pytest.fixture
+def tiny() -> DecoderConfig:
+    return _config(97)
+
+
+@pytest.mark.parametrize("length", [4, 96, 197, 1000])
+def test_baseline_gives_the_products_logits_and_gradients(length: int) -> None:
+    torch.manual_seed(0)
+    decoder, baseline = S4Decoder(_config(length)).eval(), StraightforwardDecoder(_config(length)).eval()
+    baseline.load_state_dict(decoder.state_dict())
+    features = torch.randn(2, length, 16)
+    assert torch.allclose(baseline(features), decoder(features), atol=1e-4)
+    ours, theirs = gradients(decoder, features), gradients(baseline, features)
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_baselines_logits_depend_on_its_kernel(tiny: DecoderConfig) -> None:
+    """Else the agreement above would show nothing."""
+    decoder, baseline = S4Decoder(tiny).eval(), StraightforwardDecoder(tiny).eval()
+    baseline.load_state_dict(decoder.state_dict())
+    features = torch.randn(2, tiny.l_max, 16)
+    before = baseline(features)
+    with torch.no_grad():
+        baseline.blocks[0].s4.conv.C.mul_(3)
+    assert not torch.allclose(baseline(features), before, atol=1e-4)
+
+
+def test_every_way_has_a_row_with_its_limit(tiny: DecoderConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decoder.peak_bytes", lambda *arguments: 1)  # measured in tests of its own
+    rows = measure(tiny, repeats=1)
+    runs = {Run(row["call"], row["way"], row["dtype"]): row for row in rows}
+    for run, row in runs.items():
+        limit = runs[run._replace(way="limit")]
+        assert row["times_limit"] == row["seconds"] / limit["seconds"]
+        assert (row["drift"] is not None) == (run.way not in ("limit", "straightforward"))
+        assert ("peak_bytes" in row) == (run.call == "step" and run.way != "limit")
+        if row["drift"] is not None:
+            assert row["drift"] < (3e-2 if run.dtype == "bf16" else 1e-4)
+    assert {(run.call, run.way) for run in runs} >= {("forward", "torchscript"), ("forward", "onnx")}
+
+
+def test_growth_is_per_token() -> None:
+    rows = growth((40, 80), width=8, repeats=1)
+    assert [row["L"] for row in rows] == [40, 80]
+    assert all(0 < row["forward_seconds_per_token"] < 1 for row in rows)

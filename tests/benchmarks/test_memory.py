@@ -1,0 +1,23 @@
+"""Peak memory counts what a call held at its worst, and nothing that was there before."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from memory import peak_bytes
+
+MEGABYTE = 1 << 20
+
+
+def prepare_fill(held: int, taken: int) -> Callable[[], None]:
+    return partial(fill, torch.ones(held, dtype=torch.uint8), taken)
+
+
+def fill(held: torch.Tensor, taken: int) -> None:
+    for _ in range(3):  # one after another, never two at once
+        torch.ones(taken, dtype=torch.uint8)
+
+
+def test_peak_of_one_call() -> None:
+    peak = peak_bytes(prepare_fill, 300 * MEGABYTE, 200 * MEGABYTE)
+    assert 199 * MEGABYTE <= peak <= 220 * MEGABYTE
