@@ -1,4 +1,4 @@
-"""The frame encoder: a Vision Transformer of timm whose every output token is kept."""
+"""The frozen encoder: a Vision Transformer of timm for frames, or a Video Swin for segments; every token is kept."""
 
 import logging
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from vis4mer.config import EncoderConfig, Preprocessing
 from vis4mer.errors import CheckpointError, ConfigError
+from vis4mer.models import video_swin
+from vis4mer.models.video_swin import VideoSwin
 from vis4mer.models.weights import fill, first_line, read_state_dict
 
 _LOG = logging.getLogger(__name__)
@@ -21,11 +23,11 @@ class FrameEncoder(nn.Module):
     """Raw frames in, tokens out; scaling and normalisation happen inside, so that they travel with an export.
 
     Args:
-        config: the timm model, and the tokens and features it must give.
+        config: the model, the frames it takes at once, and the tokens and features it must give.
         preprocessing: frame size and normalisation.
 
     Raises:
-        ConfigError: the name is unknown to timm, is no Vision Transformer, or gives other tokens than `config` says.
+        ConfigError: the name is unknown, is no Vision Transformer, or gives other tokens than `config` says.
 
     Reference: ViS4mer paper, section 3.1: all tokens, class token included, without pooling.
     """
@@ -37,7 +39,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         self.vit = _create_vit(config.name, preprocessing)
         self.config = config
-        actual = _token_shape(config.name, preprocessing)
+        actual = _token_shape(config.name, preprocessing, config.frames)
         if actual != (config.tokens, config.features):
             size = f"{preprocessing.height} x {preprocessing.width}"
             raise ConfigError(
@@ -55,20 +57,21 @@ class FrameEncoder(nn.Module):
         """Creates an encoder by timm name and fills it.
 
         Args:
-            name: timm's model name.
+            name: timm's model name, or one of `vis4mer.models.video_swin.NAMES`.
             preprocessing: frame size and normalisation.
-            weights: a local checkpoint file of timm's (.safetensors, .pt, .pth, .bin), ``"hub"`` to download the ones
-                timm names, or ``"random"`` for none.
+            weights: a local checkpoint file of timm's, torchvision's or the published Video Swin's (.safetensors, .pt,
+                .pth, .bin), ``"hub"`` to download the ones timm or torchvision names, or ``"random"`` for none.
             seed: of the random weights.
 
         Raises:
             ConfigError: as the constructor.
             CheckpointError: the weights cannot be had, or are another model's.
         """
-        tokens, features = _token_shape(name, preprocessing)
+        frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
+        tokens, features = _token_shape(name, preprocessing, frames)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = cls(EncoderConfig(name, tokens, features), preprocessing)
+            encoder = cls(EncoderConfig(name, tokens, features, frames), preprocessing)
         if weights == "hub":
             encoder.vit.load_state_dict(_hub_weights(name, preprocessing))
         elif weights != "random":
@@ -84,21 +87,23 @@ class FrameEncoder(nn.Module):
         return self
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Encodes frames.
+        """Encodes frames or segments.
 
         Args:
-            frames: [N, H, W, 3], uint8 RGB, already resized.
+            frames: [N, H, W, 3], uint8 RGB, already resized; [N, F, H, W, 3] for an encoder of segments.
 
         Returns:
             tokens [N, P, D], float32 whatever the encoder's own precision.
         """
         dtype = next(self.vit.parameters()).dtype
-        images = ((frames.to(torch.float32) - self.mean) / self.std).permute(0, 3, 1, 2)
+        images = ((frames.to(torch.float32) - self.mean) / self.std).movedim(-1, -3)
         tokens: Tensor = self.vit.forward_features(images.to(dtype))
         return tokens.to(torch.float32)
 
 
-def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = False) -> VisionTransformer:
+def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = False) -> VisionTransformer | VideoSwin:
+    if name in video_swin.NAMES:
+        return video_swin.create(name, pretrained=pretrained)
     size = (preprocessing.height, preprocessing.width)
     try:
         # num_classes=0: the classifier of the pre-training task is not used, and need not be stored.
@@ -106,32 +111,42 @@ def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = Fals
     except (RuntimeError, ValueError, TypeError, AssertionError, KeyError) as error:
         raise ConfigError(
             f"encoder={name!r} at {size[0]} x {size[1]} pixels: timm cannot create it ({first_line(error)}); "
-            "timm.list_models('vit*') names those it knows"
+            f"timm.list_models('vit*') names those it knows, and {', '.join(video_swin.NAMES)} take segments"
         ) from None
     return cast(VisionTransformer, vit)  # or another of timm's families with the same methods
 
 
-def _token_shape(name: str, preprocessing: Preprocessing) -> tuple[int, int]:
-    """(P, D), found by running a frame of no memory through a model of no weights."""
+def _token_shape(name: str, preprocessing: Preprocessing, frames: int) -> tuple[int, int]:
+    """(P, D), found by running a frame or segment of no memory through a model of no weights."""
     with torch.device("meta"), torch.inference_mode():
         vit = _create_vit(name, preprocessing).eval()
-        tokens = vit.forward_features(torch.empty(1, 3, preprocessing.height, preprocessing.width))
+        if isinstance(vit, VideoSwin) != (frames > 1):
+            takes = "several frames" if isinstance(vit, VideoSwin) else "1 frame"
+            raise ConfigError(f"frames={frames}: the encoder {name} takes {takes} at once; correct the configuration")
+        lead = (1, frames) if isinstance(vit, VideoSwin) else (1,)
+        tokens = vit.forward_features(torch.empty(*lead, 3, preprocessing.height, preprocessing.width))
     if tokens.dim() != 3:
         raise ConfigError(f"encoder={name!r}: gives shape {tuple(tokens.shape)}, not tokens [N, P, D]; choose a ViT")
     return int(tokens.shape[1]), int(tokens.shape[2])
 
 
 def _hub_weights(name: str, preprocessing: Preprocessing) -> dict[str, Tensor]:
-    _LOG.info("downloading the weights of %s from the Hugging Face hub", name)
+    source = "torchvision" if name in video_swin.NAMES else "the Hugging Face hub"
+    _LOG.info("downloading the weights of %s from %s", name, source)
     try:
         return _create_vit(name, preprocessing, pretrained=True).state_dict()
     except OSError as error:
         raise CheckpointError(
-            f"encoder weights of {name!r}: the hub did not give them ({first_line(error)}); give a local file instead"
+            f"encoder weights of {name!r}: {source} did not give them ({first_line(error)}); give a local file instead"
         ) from None
 
 
-def _load_file(vit: VisionTransformer, path: Path) -> None:
-    state = {key: value for key, value in read_state_dict(path).items() if not key.startswith(("head.", "fc_norm."))}
+def _load_file(vit: VisionTransformer | VideoSwin, path: Path) -> None:
+    state = read_state_dict(path)
+    if isinstance(vit, VideoSwin):
+        converted, names = video_swin.convert(state)
+        fill(vit, converted, path, names)
+        return
+    state = {key: value for key, value in state.items() if not key.startswith(("head.", "fc_norm."))}
     # timm's own conversion: other libraries' names, position embeddings resampled to this frame size.
     fill(vit, checkpoint_filter_fn(state, vit), path)
