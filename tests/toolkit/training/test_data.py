@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.runtime.windows import cut_windows
-from vis4mer.training.data import AllWindows, Movie, RandomWindows, window_starts
+from vis4mer.training.data import (
+    AllWindows,
+    Movie,
+    RandomWindows,
+    Window,
+    evaluation_windows,
+    training_windows,
+    window_starts,
+)
 from vis4mer.training.tokens import write_tokens
 
 
@@ -53,3 +62,37 @@ def test_the_seed_changes_the_windows(tmp_path: Path) -> None:
     movies = [numbered_movie(tmp_path, 500)]
     starts = {RandomWindows(movies, 5, seed)[0].features[0, 0].item() for seed in range(8)}
     assert len(starts) > 1
+
+
+def numbers(window: Window) -> list[int]:
+    return window.features[::2, 0].int().tolist()
+
+
+def test_scattered_windows_are_random_frames_of_the_whole_movie_in_order(tmp_path: Path) -> None:
+    movies = [numbered_movie(tmp_path, 40, 1), numbered_movie(tmp_path, 5), numbered_movie(tmp_path, 3)]
+    windows = training_windows(movies, sampling_config(5), seed=3)
+    seen, draws = set(), set()
+    for epoch in range(60):
+        windows.epoch = epoch
+        drawn = numbers(windows[0])
+        assert drawn == sorted(set(drawn)) == numbers(windows[0])
+        assert len(drawn) == 5
+        seen |= set(drawn)
+        draws.add(tuple(drawn))
+        assert numbers(windows[1]) == [1, 2, 3, 4, 5]
+        assert numbers(windows[2]) == [1, 1, 2, 2, 3]
+    assert seen == set(range(1, 41))
+    assert len(draws) > 50
+    assert windows[0].features.shape == (5 * 2, 3)
+
+
+def test_evaluation_takes_even_samples_of_each_movie(tmp_path: Path) -> None:
+    movies = [numbered_movie(tmp_path, 23, 1), numbered_movie(tmp_path, 5), numbered_movie(tmp_path, 3)]
+    windows = evaluation_windows(movies, sampling_config(5))
+    assert [numbers(windows[i]) for i in range(len(windows))] == [[1, 5, 10, 14, 19], [1, 2, 3, 4, 5], [1, 1, 2, 2, 3]]
+    assert [(windows[i].movie, windows[i].target.item()) for i in range(3)] == [(0, 1), (1, 0), (2, 0)]
+
+
+def sampling_config(samples: int) -> ModelConfig:
+    decoder = DecoderConfig(3, samples * 2, 2, d_model=4, n_layers=1)
+    return ModelConfig({"decoder": HeadConfig(decoder)}, encoder=None, windows=WindowConfig(samples=samples))

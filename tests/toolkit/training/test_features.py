@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vis4mer.config import Preprocessing
-from vis4mer.errors import DataError, VideoError
+from vis4mer.config import EncoderConfig, Preprocessing
+from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.training import features as features_module
 from vis4mer.training.features import FeatureCache, weights_digest
+from vis4mer.training.tokens import TokenFile
 from vis4mer.video.reader import open_video
 
 PREPROCESSING = Preprocessing(fps=2, height=32, width=32)
@@ -179,3 +180,79 @@ def test_a_full_disk(tmp_path: Path, encoder: FrameEncoder, video: Path, monkeyp
     monkeypatch.setattr(features_module, "write_tokens", full)
     with pytest.raises(DataError, match=r"cannot be written.*No space left"):
         cache.tokens(video)
+
+
+class _Brightness(FrameEncoder):
+    """One token per segment: the mean of each of its frames, which tells which frames it was given."""
+
+    def __init__(self, frames: int) -> None:
+        torch.nn.Module.__init__(self)
+        self.config = EncoderConfig("brightness", tokens=1, features=frames, frames=frames)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.scale * frames.float().mean((2, 3, 4))[:, None]
+
+
+def write_ramp(path: Path, frames: int) -> Path:
+    """A lossless movie, 10 frames a second, in which frame i has the brightness 2 i."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10, width=32, height=32, pix_fmt="bgr0")
+        for i in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 2 * i, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 100])
+def test_segments_are_spread_over_the_movie_or_a_clip_of_it(tmp_path: Path, batch_size: int) -> None:
+    preprocessing = Preprocessing(height=32, width=32, segments=6)
+    ramp = write_ramp(tmp_path / "ramp.mkv", frames=100)
+    cache = FeatureCache(tmp_path / "cache", _Brightness(4), preprocessing, dtype="fp32", batch_size=batch_size)
+
+    def numbers(tokens: TokenFile) -> list[list[int]]:
+        assert (tokens.tokens, tokens.features) == (1, 4)
+        return (tokens.read(0, tokens.frames)[:, 0] / 2).int().tolist()
+
+    assert numbers(cache.tokens(ramp)) == [list(range(i * 16, i * 16 + 4)) for i in range(6)]
+    clip = cache.tokens(ramp, (3.0, 4.0))
+    assert numbers(clip) == [list(range(30 + i, 34 + i)) for i in range(6)]
+    assert numbers(cache.tokens(ramp, (3.0, 3.6))) == [[30, 31, 32, 33], [31, 32, 33, 34]]
+    assert numbers(cache.tokens(ramp, (3.0, 3.2))) == [[30, 31, 31, 31]]
+    assert cache.tokens(ramp, (3.0, 4.0)) == clip
+
+
+def test_progress_counts_the_frames_that_were_read(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, batch_size=4)
+    cache.tokens(video, progress=lambda done, expected: seen.append((done, expected)))
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_the_index_tells_what_each_file_holds_in_whatever_order_they_came(
+    tmp_path: Path, encoder: FrameEncoder, video: Path
+) -> None:
+    other = write_video(tmp_path / "z\u00f6.mp4", seconds=3, seed=1)
+    first = FeatureCache(tmp_path / "first", encoder, PREPROCESSING)
+    whole, part, last = first.tokens(video), first.tokens(video, (0.5, 2.5)), first.tokens(other)
+    index = first.write_index()
+    shape = {"tokens": 5, "features": 192}
+    assert json.loads(index.read_text()) == {
+        whole.path.name: {"video": "movie.mp4", "frames": 10, **shape},
+        part.path.name: {"video": "movie.mp4", "clip": [0.5, 2.5], "frames": 4, **shape},
+        last.path.name: {"video": "z\u00f6.mp4", "frames": 6, **shape},
+    }
+    second = FeatureCache(tmp_path / "second", encoder, PREPROCESSING)
+    second.tokens(other), second.tokens(video), second.write_index(), second.tokens(video, (0.5, 2.5))
+    assert second.write_index().read_bytes() == index.read_bytes()
+
+
+def test_a_device_without_memory_is_one_line(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
+    def exhausted(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameEncoder, "forward", exhausted)
+        with pytest.raises(DeviceError, match=r"batch_size=7: .* lower it"):
+            FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, batch_size=7).tokens(video)

@@ -36,6 +36,12 @@ def test_a_window_is_read_and_padded_with_zeros(tmp_path: Path, start: int, leng
     assert torch.equal(window, expected)
 
 
+def test_single_frames_are_picked_in_any_order(tmp_path: Path) -> None:
+    tokens = torch.randn(9, 2, 4).bfloat16()
+    file = write_tokens(tmp_path / "movie", [tokens], {})
+    assert torch.equal(file.pick([8, 0, 3, 3]), tokens[[8, 0, 3, 3]])
+
+
 def test_no_frame_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no frame"):
         write_tokens(tmp_path / "movie", [], {})

@@ -58,6 +58,11 @@ class TokenFile:
             raise DataError(f"tokens={str(path)!r}: not a token file ({error}); delete it to encode it anew") from None
         return cls(path, *shape)
 
+    def metadata(self) -> dict[str, str]:
+        """Reads the text that was stored with the tokens."""
+        with safe_open(self.path, framework="pt") as file:
+            return dict(file.metadata())
+
     def read(self, start: int, length: int) -> Tensor:
         """Reads frames ``start`` to ``start + length``.
 
