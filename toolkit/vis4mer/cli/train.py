@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -13,14 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.options import check_device
+from vis4mer.cli.pytorch import place, require_torch
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
-from vis4mer.errors import DeviceError, MissingDependencyError
-from vis4mer.runtime.device import Device, on_device
+from vis4mer.runtime.device import on_device
 from vis4mer.training.config import Schedule, TrainConfig
 from vis4mer.training.listing import Listing
-
-if TYPE_CHECKING:
-    from vis4mer.models.vis4mer import Vis4mer
 
 _COUNT = click.IntRange(min=1)
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -99,7 +96,7 @@ def train(
     windows = WindowConfig(options["window_seconds"], options["stride"])
     listing = Listing.read(movies, val_ratio=val_ratio, seed=config.seed)
 
-    _require_torch()
+    require_torch("training")
     show_log_messages(quiet=False)
     logging.getLogger("vis4mer").setLevel(logging.INFO)
     from vis4mer.models.encoder import FrameEncoder
@@ -113,7 +110,7 @@ def train(
     encoder = FrameEncoder.build(options["encoder"], preprocessing, options["encoder_weights"], config.seed)
     sizes = {name: options[name] for name in ("head", "d_model", "n_layers", "d_state", "dropout", "seed")}
     model = build_model(listing, encoder, preprocessing, windows, **sizes)
-    _, processor, reason = on_device(device, lambda processor: _place(model, processor))
+    _, processor, reason = on_device(device, lambda processor: place(model, processor))
     say("info", f"training on {processor} ({reason})")
 
     try:
@@ -121,7 +118,7 @@ def train(
             features = FeatureCache(cache or output / "features", encoder, preprocessing, dtype=options["cache_dtype"])
             splits = {
                 split: [
-                    Movie(features.tokens(example.video), example.target)
+                    Movie(features.tokens(example.video, example.clip), example.target)
                     for example in progress.track(listing.split(split), description=f"encoding {split} movies")
                 ]
                 for split in ("train", "val")
@@ -138,23 +135,6 @@ def train(
         say("info", f"interrupted; --resume goes on after the last whole epoch in {output}")
         raise
     click.echo(f"{folder.best}: {_line(trainer.best)}")
-
-
-def _require_torch() -> None:
-    try:
-        import timm  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        rule = "is needed for training; pip install 'vis4mer[train]'"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
-
-
-def _place(model: "Vis4mer", processor: Device) -> None:
-    try:
-        model.to(str(processor))
-    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device={str(processor)!r}: PyTorch cannot use it ({reason}); use --device cpu") from None
 
 
 def _line(record: Mapping[str, float]) -> str:
