@@ -1,3 +1,4 @@
+import ctypes
 import math
 import re
 import shutil
@@ -12,9 +13,13 @@ import pytest
 
 import vis4mer
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
+from vis4mer.runtime.arrays import DeviceArray
 from vis4mer.runtime.bundle import BundleWriter
 from vis4mer.runtime.classifier import is_bundle
-from vis4mer.runtime.device import Driver
+from vis4mer.runtime.device import Device, Driver
+from vis4mer.video.reader import open_video
+
+SAMPLES = Path(__file__).parents[3] / "samples"
 
 
 def naive(model: Any, colours: Sequence[tuple[int, int, int]], starts: Sequence[int]) -> dict[str, Any]:
@@ -79,6 +84,97 @@ def test_every_frame_is_encoded_once_however_windows_overlap(tiny_bundle: Path, 
     assert max(sizes) <= 5
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == [0, *np.cumsum(sizes).tolist()]
+
+
+def sequential(classifier: Any, video: Path, batch_size: int) -> dict[str, np.ndarray]:
+    """What a classifier's runners make of a movie one after the other, in this thread."""
+    model, runners = classifier.model, classifier._runners
+    with open_video(video, model.preprocessing, batch_size=batch_size) as reader:
+        tokens = np.concatenate([runners["encoder"](batch.frames) for batch in reader])
+    length, step = model.window_frames, model.windows.stride_frames(model.preprocessing.fps)
+    starts = [*range(0, len(tokens) - length, step), len(tokens) - length]
+    at_once = max(1, batch_size // length)
+    groups = [starts[i : i + at_once] for i in range(0, len(starts), at_once)]
+    features = [np.stack([tokens[s : s + length].reshape(-1, tokens.shape[-1]) for s in group]) for group in groups]
+    return {name: np.concatenate([runners[name](batch) for batch in features]) for name in model.heads}
+
+
+def test_overlapping_stages_change_no_bit() -> None:
+    classifier, batch_size = vis4mer.load(SAMPLES / "bundle", device="cpu"), 7
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in classifier.model.heads}
+
+    def recording(name: str) -> Any:
+        run = classifier._runners[name]
+        return lambda batch: logits[name].append(output := run(batch)) or output
+
+    expected = sequential(classifier, SAMPLES / "movie.mp4", batch_size)
+    recorders = {name: recording(name) for name in logits}
+    classifier._runners = {**classifier._runners, **recorders}
+    classifier(SAMPLES / "movie.mp4", batch_size=batch_size)
+    for name, outputs in logits.items():
+        np.testing.assert_array_equal(np.concatenate(outputs), expected[name])
+
+
+@pytest.mark.parametrize("stage", ["encoder", "colour"])
+@pytest.mark.parametrize("error", [DeviceError("out of memory"), KeyboardInterrupt()])
+def test_a_stage_that_fails_ends_the_others(
+    tiny_bundle: Path, make_video: Any, tmp_path: Path, stage: str, error: BaseException
+) -> None:
+    video = make_video(tmp_path / "movie.mkv", [(20, 40, 60)] * 300)
+    classifier = vis4mer.load(tiny_bundle, device="cpu")
+    run, calls, encoded = classifier._runners[stage], [], []
+
+    def fail(batch: Any) -> Any:
+        calls.append(len(batch))
+        if len(calls) == 3:
+            raise error
+        return run(batch)
+
+    def counting(frames: Any, encode: Any = classifier._runners["encoder"]) -> Any:
+        encoded.append(len(frames))
+        return encode(frames)
+
+    classifier._runners = {**classifier._runners, "encoder": counting, stage: fail}
+    before = set(threading.enumerate())
+    with pytest.raises(type(error)) as raised:
+        classifier(video, batch_size=2)
+    assert raised.value is error
+    assert set(threading.enumerate()) <= before
+    assert len(calls) == 3
+    assert sum(encoded) < 30, "the movie was read on"
+
+
+def test_tokens_stay_on_the_device(tiny_bundle: Path, make_video: Any, tmp_path: Path, driver: Any) -> None:
+    """The device is a stand-in, whose memory is the host's, so that ONNX Runtime's CPU kernels can work in it."""
+    gpu, video = Device("cuda"), make_video(tmp_path / "movie.mkv", colours(12))
+    cpu = vis4mer.load(tiny_bundle, device="cpu")
+    expected = cpu(video, stride=1.0, batch_size=10)
+
+    def on_device(name: str) -> Any:
+        run, row = cpu._runners[name], {"encoder": (2, 4), "colour": (3,), "light": (1,)}[name]
+
+        def call(batch: Any) -> DeviceArray:
+            if name != "encoder":
+                assert isinstance(batch, DeviceArray), "tokens came to the host"
+            batch = np.asarray(batch) if isinstance(batch, np.ndarray) else host_view(batch)
+            result = DeviceArray.empty((len(batch), *row), np.dtype(np.float32), gpu)
+            host_view(result)[:] = run(batch)
+            return result
+
+        return call
+
+    runners = {name: on_device(name) for name in cpu._runners}
+    classifier = vis4mer.Classifier(cpu.model, runners, source=cpu.source, device=cpu.device, device_reason="a test")
+    got = classifier(video, stride=1.0, batch_size=10)
+    assert got.heads == expected.heads
+    assert set(driver.copies) == {"DtoD", "DtoH"}
+    downloads = driver.copies.count("DtoH")
+    assert downloads == 2 * 4, "logits of two heads, of four groups of two windows, and nothing else"
+
+
+def host_view(array: DeviceArray) -> np.ndarray:
+    memory = (ctypes.c_ubyte * array.nbytes).from_address(array.address)
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
 
 
 def test_the_dictionary_is_the_json_contract(tiny_bundle: Path, movie: Path) -> None:

@@ -1,3 +1,5 @@
+import ctypes
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from vis4mer.errors import BundleError, DeviceError
+from vis4mer.runtime.arrays import DeviceArray
 from vis4mer.runtime.device import Device, Driver, on_device
 from vis4mer.runtime.onnx import OnnxRunner, import_onnxruntime
 
@@ -31,6 +34,24 @@ def test_a_graph_runs_at_any_batch_size_and_from_views() -> None:
     runner = OnnxRunner(graph_with([WEIGHTS]), "head", CPU)
     for batch in (np.zeros((1, 2), np.float32), np.ones((7, 2), np.float32), np.ones((2, 8), np.float32).T[::2]):
         np.testing.assert_array_equal(runner(batch), batch + np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_bound_memory_is_read_and_written_in_place(driver: Any, where: str) -> None:
+    """What runs on a GPU, with ONNX Runtime's CPU provider in the memory of a stand-in."""
+    runner = OnnxRunner(graph_with([WEIGHTS]), "head", CPU)
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    batch: Any = values
+    if where == "device":
+        batch = DeviceArray.empty((3, 2), np.dtype(np.float32), Device("cuda"))
+        ctypes.memmove(batch.address, values.ctypes.data, batch.nbytes)
+    result = runner._run_on_device(batch)
+    assert driver.copies == []
+    del runner, batch
+    gc.collect()
+    assert (result.shape, result.dtype, result.device) == ((3, 2), np.float32, CPU)
+    got = np.frombuffer((ctypes.c_ubyte * result.nbytes).from_address(result.address), np.float32)
+    np.testing.assert_array_equal(got.reshape(3, 2), values + np.array([1, 2], np.float32))
 
 
 @pytest.mark.parametrize("form", ["beside", "above", "absolute"])

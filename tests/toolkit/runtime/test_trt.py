@@ -14,67 +14,11 @@ import pytest
 
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
 from vis4mer.runtime import cuda
+from vis4mer.runtime.arrays import DeviceArray
 from vis4mer.runtime.device import Device, Driver
 from vis4mer.runtime.trt import TensorRTRunner
 
 GPU = Device("cuda")
-
-
-class FakeDriver:
-    """The driver's calls that the runner makes; `fail` names one that fails."""
-
-    CUresult = SimpleNamespace(CUDA_SUCCESS=SimpleNamespace(name="CUDA_SUCCESS"))
-
-    def __init__(self) -> None:
-        self.memory: dict[int, Any] = {}
-        self.fail = ""
-
-    def _result(self, function: str, *values: Any) -> tuple[Any, ...]:
-        if function == self.fail:
-            return (SimpleNamespace(name="CUDA_ERROR_OUT_OF_MEMORY"), *values)
-        return (self.CUresult.CUDA_SUCCESS, *values)
-
-    def cuInit(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuInit")
-
-    def cuDeviceGet(self, index: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuDeviceGet", index)
-
-    def cuDevicePrimaryCtxRetain(self, device: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuDevicePrimaryCtxRetain", f"context of {device}")
-
-    def cuCtxSetCurrent(self, context: str) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuCtxSetCurrent")
-
-    def cuStreamCreate(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuStreamCreate", 7)
-
-    def cuStreamDestroy(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuStreamDestroy")
-
-    def cuStreamSynchronize(self, stream: int) -> tuple[Any, ...]:  # noqa: N802
-        return self._result("cuStreamSynchronize")
-
-    def cuMemAlloc(self, size: int) -> tuple[Any, ...]:  # noqa: N802
-        buffer = ctypes.create_string_buffer(b"\xff" * size, size)
-        self.memory[ctypes.addressof(buffer)] = buffer
-        return self._result("cuMemAlloc", ctypes.addressof(buffer))
-
-    def cuMemFree(self, address: int) -> tuple[Any, ...]:  # noqa: N802
-        del self.memory[address]
-        return self._result("cuMemFree")
-
-    def _copy(self, target: int, source: int, size: int, device: int) -> None:
-        assert size <= len(self.memory[device]), "beyond the allocation"
-        ctypes.memmove(target, source, size)
-
-    def cuMemcpyHtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple[Any, ...]:  # noqa: N802
-        self._copy(target, source, size, target)
-        return self._result("cuMemcpyHtoDAsync")
-
-    def cuMemcpyDtoHAsync(self, target: int, source: int, size: int, stream: int) -> tuple[Any, ...]:  # noqa: N802
-        self._copy(target, source, size, source)
-        return self._result("cuMemcpyDtoHAsync")
 
 
 class FakeTensorRT:
@@ -155,15 +99,7 @@ class FakeEngine:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    fake = FakeDriver()
-    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(cuda, "probe_driver", lambda: Driver("13.0", ("a GPU",), ""))
-    return fake
-
-
-@pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> FakeTensorRT:
+def trt(monkeypatch: pytest.MonkeyPatch, driver: Any) -> FakeTensorRT:
     fake = FakeTensorRT()
     monkeypatch.setitem(sys.modules, "tensorrt", fake)  # type: ignore[arg-type]
     return fake
@@ -184,14 +120,23 @@ def test_batches_are_split_and_padded_to_the_profile(trt: FakeTensorRT, n: int, 
     runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
     result = runner(frames(n))
     assert result.dtype == np.float32
-    np.testing.assert_array_equal(result, expected(frames(n)))
+    np.testing.assert_array_equal(result.numpy(), expected(frames(n)))
     assert trt.batches == batches
+
+
+def test_a_batch_on_the_device_stays_there(trt: FakeTensorRT, driver: Any) -> None:
+    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    batch = DeviceArray.empty((6, 3), np.dtype(np.uint8), GPU)
+    ctypes.memmove(batch.address, frames(6).ctypes.data, batch.nbytes)
+    result = runner(batch)
+    assert set(driver.copies) == {"DtoD"}
+    np.testing.assert_array_equal(result.numpy(), expected(frames(6)))
 
 
 def test_views_that_are_not_contiguous(trt: FakeTensorRT) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (3, 14), dtype=np.uint8).T[::2]
     runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
-    np.testing.assert_array_equal(runner(batch), expected(batch))
+    np.testing.assert_array_equal(runner(batch).numpy(), expected(batch))
 
 
 def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
@@ -199,7 +144,7 @@ def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
     batches = [frames(n) for n in range(1, 41)]
     with ThreadPoolExecutor(8) as pool:
         for batch, result in zip(batches, pool.map(runner, batches), strict=True):
-            np.testing.assert_array_equal(result, expected(batch))
+            np.testing.assert_array_equal(result.numpy(), expected(batch))
 
 
 @pytest.mark.parametrize("batch", [np.zeros((2, 3), np.float32), np.zeros((2, 4), np.uint8), np.zeros(2, np.uint8)])
@@ -210,7 +155,7 @@ def test_a_batch_of_another_form_never_reaches_the_device(trt: FakeTensorRT, bat
     assert trt.batches == []
 
 
-def test_memory_is_freed_with_the_runner(trt: FakeTensorRT, driver: FakeDriver) -> None:
+def test_memory_is_freed_with_the_runner(trt: FakeTensorRT, driver: Any) -> None:
     runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
     assert sorted(len(buffer) for buffer in driver.memory.values()) == [4 * 3, 4 * 2 * 4]
     del runner
@@ -242,8 +187,8 @@ def test_a_failing_execution(trt: FakeTensorRT) -> None:
         runner(frames(3))
 
 
-@pytest.mark.parametrize("function", ["cuInit", "cuStreamCreate", "cuMemAlloc"])
-def test_a_failing_driver(trt: FakeTensorRT, driver: FakeDriver, function: str) -> None:
+@pytest.mark.parametrize("function", ["cuInit", "cuStreamCreate", "cuMemAlloc_v2"])
+def test_a_failing_driver(trt: FakeTensorRT, driver: Any, function: str) -> None:
     driver.fail = function
     with pytest.raises(DeviceError, match=f"device='cuda:0': {function} failed: CUDA_ERROR_OUT_OF_MEMORY"):
         TensorRTRunner(b"engine", "encoder", GPU, "trt")
@@ -269,22 +214,6 @@ def test_a_missing_product(monkeypatch: pytest.MonkeyPatch, product: Any, module
         TensorRTRunner(b"engine", "encoder", GPU, product)
 
 
-def test_a_missing_binding(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
-    with pytest.raises(MissingDependencyError, match=r"^cuda\.bindings=.* pip install cuda-bindings$"):
-        TensorRTRunner(b"engine", "encoder", GPU, "trt")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("cuda.bindings") is None, reason="cuda-bindings is not installed")
-def test_the_driver_has_every_call_that_the_stand_in_has() -> None:
-    from cuda.bindings import driver
-
-    calls = [name for name in vars(FakeDriver) if name.startswith("cu")]
-    assert len(calls) == 11
-    assert [name for name in calls if not callable(getattr(driver, name, None))] == []
-    assert driver.CUresult.CUDA_SUCCESS.name == "CUDA_SUCCESS"
-
-
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 def test_the_api_has_every_call_that_the_stand_in_has() -> None:
     import tensorrt_rtx as trt
@@ -301,12 +230,10 @@ def test_the_api_has_every_call_that_the_stand_in_has() -> None:
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path, tiny_model: Any) -> None:
     trt = pytest.importorskip(module)
-    from cuda.bindings import driver
-
+    from vis4mer.runtime.device import compute_capability
     from vis4mer_export.trt import BatchProfile, build_engine
 
-    driver.cuInit(0)
-    _, major, minor = driver.cuDeviceComputeCapability(0)
+    major, minor = compute_capability(GPU)
     if module == "tensorrt_rtx" and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:
         pytest.skip(f"TensorRT for RTX does not run on sm{major}{minor}")
     product: Any = "trt" if module == "tensorrt" else "trt-rtx"
@@ -316,4 +243,4 @@ def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path
     runner = TensorRTRunner(engine.read_bytes(), "encoder", GPU, product)
     for n in (1, 4, 9):
         batch = np.random.default_rng(n).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
-        np.testing.assert_allclose(runner(batch), tiny_model.encode(batch), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(runner(batch).numpy(), tiny_model.encode(batch), rtol=1e-4, atol=1e-5)

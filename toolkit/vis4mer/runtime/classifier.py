@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, CheckpointError, ConfigError
+from vis4mer.runtime.arrays import Array, join, on_host
 from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
 from vis4mer.runtime.device import Device, on_device
 from vis4mer.runtime.eager import eager_runners, load_model
 from vis4mer.runtime.graphs import open_graph
+from vis4mer.runtime.overlap import Overlap
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
 from vis4mer.runtime.runner import Runner
 from vis4mer.runtime.windows import Window, cut_windows
-from vis4mer.video.reader import VideoDecoder, VideoReader, open_video
+from vis4mer.video.reader import FrameBatch, VideoDecoder, open_video
 
 __all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "load"]
 
@@ -132,8 +134,9 @@ def _open_checkpoint(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[s
 class Classifier:
     """A loaded model; call it with a movie.
 
-    Calls share nothing but the graphs, so one classifier may be called from several threads. Memory does not grow with
-    the movie's length: a few windows of tokens and one batch of frames are held.
+    Calls share nothing but the graphs, so one classifier may be called from several threads. Within a call, the video
+    decoder, the encoder and the S4 decoders work at the same time. Memory does not grow with the movie's length: a few
+    windows of tokens and a few batches of frames are held.
 
     Attributes:
         model: what the model is.
@@ -184,11 +187,14 @@ class Classifier:
         if stride is not None and not math.isclose(step / fps, stride, rel_tol=0.01):
             _report_rounded_stride(stride, step, fps)
         device = str(self.device)
-        with open_video(
-            video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
-        ) as reader:
-            tokens = self._encode(reader, progress)
-            cut = cut_windows(tokens, length, step)
+        with (
+            Overlap() as overlap,
+            open_video(
+                video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
+            ) as reader,
+        ):
+            tokens = overlap.ahead(self._encode(overlap.ahead(reader)))
+            cut = cut_windows(_counted(tokens, progress, reader.n_frames), length, step)
             seen, logits = self._run_heads(cut, max(1, batch_size // length))
             info = reader.info
             if padded := seen[0][1] < length:
@@ -211,17 +217,14 @@ class Classifier:
                 heads={name: aggregate(name, head, spans, logits[name]) for name, head in self.model.heads.items()},
             )
 
-    def _encode(self, reader: VideoReader, progress: Progress | None) -> Iterator[NDArray[np.float32]]:
+    def _encode(self, batches: Iterable[FrameBatch]) -> Iterator[Array]:
         """Yields tokens ``[n, P, D]`` batch by batch."""
         encoder = self.model.encoder
         assert encoder is not None, "load() refuses models without encoder"
-        report = progress or (lambda done, expected: None)
-        report(done := 0, reader.n_frames)
-        for batch in reader:
+        for batch in batches:
             tokens = self._runners[ENCODER](batch.frames)
             _require_shape(ENCODER, tokens, (len(batch.frames), encoder.tokens, encoder.features))
             yield tokens
-            report(done := done + len(tokens), reader.n_frames)
 
     def _run_heads(
         self, windows: Iterable[Window], at_once: int
@@ -235,13 +238,32 @@ class Classifier:
         logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.model.heads}
         for group in _batched(windows, at_once):
             seen += [(window.start, window.n_frames) for window in group]
-            features = np.stack([window.tokens for window in group])
-            features = features.reshape(len(group), -1, features.shape[-1])
+            features = self._features(group)
             for name, head in self.model.heads.items():
                 output = self._runners[name](features)
                 _require_shape(name, output, (len(group), head.decoder.d_output))
-                logits[name].append(output)
+                logits[name].append(on_host(output))
         return seen, {name: np.concatenate(outputs) for name, outputs in logits.items()}
+
+    def _features(self, windows: Sequence[Window]) -> Array:
+        """The windows' tokens as the heads take them, ``[B, L, D]``; zeros stand for frames that a short movie lacks.
+
+        Reference: the zero padding is the published LVU protocol's (Islam & Bertasius, ViS4mer, ECCV 2022, section
+        4.2).
+        """
+        frames = self.model.window_frames
+        tokens = join([piece for window in windows for piece in window.pieces], len(windows) * frames)
+        _, per_frame, features = tokens.shape
+        return tokens.reshape((len(windows), frames * per_frame, features))
+
+
+def _counted(tokens: Iterable[Array], progress: Progress | None, expected: int) -> Iterator[Array]:
+    """Passes tokens on, telling `progress` of their frames."""
+    report = progress or (lambda done, expected: None)
+    report(done := 0, expected)
+    for batch in tokens:
+        yield batch
+        report(done := done + len(batch), expected)
 
 
 def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
@@ -262,7 +284,7 @@ def _end(frame: int, fps: float, duration: float) -> float:
     return min(frame / fps, duration) if duration > (frame - 1) / fps else frame / fps
 
 
-def _require_shape(graph: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+def _require_shape(graph: str, output: Array, shape: tuple[int, ...]) -> None:
     if output.shape != shape:
         rule = f"gave shape {output.shape} where its configuration says {shape}; export it again"
         raise BundleError(f"graph={graph!r}: {rule}")

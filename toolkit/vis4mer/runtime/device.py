@@ -6,9 +6,14 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from vis4mer.errors import ConfigError, DeviceError
+
+_COMPUTE_CAPABILITY = (75, 76)  # CUdevice_attribute: major and minor
+_BF16_CAPABILITY = (8, 0)
+_BF16_CPU_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # Intel, Intel and AMD, Arm
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -116,3 +121,33 @@ def probe_driver() -> Driver:
         library.cuDeviceGetName(name, len(name), index)  # device handles are the indices
         gpus.append(name.value.decode(errors="replace"))
     return Driver(version, tuple(gpus), "" if gpus else "the NVIDIA driver offers no GPU")
+
+
+@functools.cache
+def compute_capability(device: Device) -> tuple[int, int]:
+    """Major and minor of a GPU that `probe_driver` has found."""
+    library, number = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    found = []
+    for attribute in _COMPUTE_CAPABILITY:
+        library.cuDeviceGetAttribute(ctypes.byref(number), attribute, device.index)
+        found.append(number.value)
+    return found[0], found[1]
+
+
+def bf16_units(device: Device) -> str | None:
+    """What multiplies matrices faster in bfloat16 than in float32 on a device; None where nothing does."""
+    if device.kind == "cuda":
+        capability = compute_capability(device)
+        return "compute capability {}.{}".format(*capability) if capability >= _BF16_CAPABILITY else None
+    flags = _cpu_flags()
+    return next((flag for flag in _BF16_CPU_FLAGS if flag in flags), None)
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    named = {name.strip(): flags for name, _, flags in (line.partition(":") for line in lines)}
+    return frozenset((named.get("flags") or named.get("Features") or "").split())

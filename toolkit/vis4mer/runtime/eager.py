@@ -1,11 +1,11 @@
 """Runs a checkpoint's modules as they are, with PyTorch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.runtime.arrays import Array, DeviceArray
 from vis4mer.runtime.device import Device
 from vis4mer.runtime.text import one_line
 
@@ -30,14 +30,18 @@ class EagerRunner:
     def __init__(self, module: "Callable[[torch.Tensor], torch.Tensor]", name: str, device: Device) -> None:
         self._module, self._name, self._device = module, name, device
 
-    def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:
+    def __call__(self, batch: Array, /) -> Array:
         """Runs the module; see `Runner`."""
         import torch
 
+        data = np.ascontiguousarray(batch) if isinstance(batch, np.ndarray) else batch
         try:
             with torch.inference_mode():
-                result = self._module(torch.from_numpy(np.ascontiguousarray(batch)).to(str(self._device)))
-                return np.asarray(result.float().cpu().numpy())
+                result = self._module(torch.as_tensor(data, device=str(self._device))).float().contiguous()
+                if self._device.kind == "cpu":
+                    return np.asarray(result.numpy())
+                torch.cuda.synchronize(self._device.index)
+                return DeviceArray.from_interface(result, self._device)
         except RuntimeError as error:  # out of memory, on a GPU or not, is one of these
             rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
             raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None

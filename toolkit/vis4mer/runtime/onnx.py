@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.runtime.arrays import Array, DeviceArray
 from vis4mer.runtime.device import Device
 from vis4mer.runtime.text import one_line
 
@@ -69,16 +69,34 @@ class OnnxRunner:
         if len(inputs) != 1 or len(outputs) != 1:
             rule = f"must have one input and one output, not {len(inputs)} and {len(outputs)}; export it again"
             raise BundleError(f"graph={name!r}: {rule}")
-        self._name, self._device, self._input = name, device, inputs[0].name
+        self._name, self._device = name, device
+        self._input, self._output = inputs[0].name, outputs[0].name
 
-    def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:
+    def __call__(self, batch: Array, /) -> Array:
         """Runs the graph; see `Runner`."""
         try:
-            result: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+            if self._device.kind == "cpu":
+                result: Array = self._session.run(None, {self._input: batch})[0]
+                return result
+            return self._run_on_device(batch)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
             raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
-        return result
+
+    def _run_on_device(self, batch: Array) -> DeviceArray:
+        binding = self._session.io_binding()
+        place = (self._device.kind, self._device.index)
+        if isinstance(batch, DeviceArray):
+            binding.bind_input(self._input, *place, batch.dtype, batch.shape, batch.address)
+        else:
+            binding.bind_cpu_input(self._input, np.ascontiguousarray(batch))
+        binding.bind_output(self._output, *place)
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        (value,) = binding.get_outputs()
+        # The memory is the session's, which therefore must live as long.
+        owner = (value, self._session)
+        return DeviceArray(value.data_ptr(), tuple(value.shape()), np.dtype(np.float32), self._device, owner)
 
 
 def import_onnxruntime() -> ModuleType:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, Vis4merError
+from vis4mer.runtime.arrays import on_host
 from vis4mer.runtime.bundle import ENCODER, Bundle, Precision
 from vis4mer.runtime.device import Device
 from vis4mer.runtime.graphs import open_graph
@@ -89,7 +90,7 @@ def check_graph(name: str, run: Runner, cases: GraphCases, precision: Precision,
     sizes = (1, len(cases.inputs))
     worst, largest, same_label = 0.0, 0.0, True
     for size in sizes:
-        batches = [run(cases.inputs[i : i + size]) for i in range(0, len(cases.inputs), size)]
+        batches = [on_host(run(cases.inputs[i : i + size])) for i in range(0, len(cases.inputs), size)]
         actual = np.concatenate(batches)
         if actual.shape != expected.shape or actual.dtype != np.float32:
             given, wanted = f"{actual.dtype}{list(actual.shape)}", f"float32{list(expected.shape)}"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.runtime.arrays import Array, DeviceArray
 from vis4mer.runtime.cuda import CudaStream
 from vis4mer.runtime.device import Device
 from vis4mer.runtime.text import one_line
@@ -42,7 +42,7 @@ class TensorRTRunner:
     Raises:
         BundleError: the engine has other inputs and outputs than an exported graph.
         DeviceError: the device is no GPU, is out of memory, or is not one that the engine was built for.
-        MissingDependencyError: the product or cuda-bindings is not installed.
+        MissingDependencyError: the product is not installed.
     """
 
     def __init__(self, engine: bytes, name: str, device: Device, product: Product) -> None:
@@ -69,10 +69,10 @@ class TensorRTRunner:
             raise DeviceError(f"device={str(device)!r}: {name} cannot be prepared: {self._log.reason()}")
         self._source = self._stream.allocate(self._largest * self._input.row_bytes)
         self._result = self._stream.allocate(self._largest * self._output.row_bytes)
-        self._context.set_tensor_address(self._input.name, self._source)
-        self._context.set_tensor_address(self._output.name, self._result)
+        self._context.set_tensor_address(self._input.name, self._source.address)
+        self._context.set_tensor_address(self._output.name, self._result.address)
 
-    def __call__(self, batch: NDArray[Any], /) -> NDArray[np.float32]:
+    def __call__(self, batch: Array, /) -> DeviceArray:
         """Runs the graph; see `Runner`.
 
         Raises:
@@ -82,23 +82,26 @@ class TensorRTRunner:
         if batch.dtype != self._input.dtype or batch.shape[1:] != self._input.row:
             given, taken = f"{batch.dtype}{list(batch.shape)}", f"{self._input.dtype}{['N', *self._input.row]}"
             raise BundleError(f"graph={self._name!r}: takes {taken}, not {given}; export it again")
-        output = np.empty((len(batch), *self._output.row), np.float32)
+        output = DeviceArray.empty((len(batch), *self._output.row), self._output.dtype, self._device)
         with self._lock:
             self._stream.activate()
             for part in _parts(len(batch), self._largest):
-                self._run(np.ascontiguousarray(batch[part]), output[part])
+                self._run(batch[part], output[part])
         return output
 
-    def _run(self, rows: NDArray[Any], output: NDArray[np.float32]) -> None:
+    def _run(self, rows: Array, output: DeviceArray) -> None:
         """Runs at most as many rows as the profile's largest batch."""
+        if isinstance(rows, DeviceArray):
+            self._stream.copy(rows.address, self._source.address, rows.nbytes)
+        else:
+            self._stream.upload(rows := np.ascontiguousarray(rows), self._source.address)
         # Rows up to the smallest batch hold whatever the memory held; rows are independent, and theirs are not read.
         shape = (max(len(rows), self._smallest), *self._input.row)
-        self._stream.upload(rows, self._source)
         accepted = self._context.set_input_shape(self._input.name, shape)
         if not (accepted and self._context.execute_async_v3(self._stream.handle)):
             rule = f"{self._name} failed on a batch of shape {shape}: {self._log.reason()}"
             raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size")
-        self._stream.download(self._result, output)
+        self._stream.copy(self._result.address, output.address, output.nbytes)
         self._stream.synchronize()
 
 

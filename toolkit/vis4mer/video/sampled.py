@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -53,6 +54,7 @@ class SampledReader(ABC):
         self.n_frames = len(self._numbers)
         self.damage = Damage()
         self._running: Generator[FrameBatch, None, None] | None = None
+        self._closed = False
 
     @abstractmethod
     def _decode(self) -> Iterator[Decoded]:
@@ -61,13 +63,15 @@ class SampledReader(ABC):
     def __iter__(self) -> Iterator[FrameBatch]:
         self.close()
         self.damage = Damage(corrupt_packets=self._movie.index.corrupt, truncated=self._movie.index.truncated)
-        self._running = self._batches()
+        self._running, self._closed = self._batches(), False
         return self._running
 
     def close(self) -> None:
-        """Releases the file; an iteration under way ends."""
+        """Releases the file; an iteration under way ends, in another thread when that has decoded its next frame."""
+        self._closed = True
         if self._running is not None:
-            self._running.close()
+            with suppress(ValueError):  # it is running, in another thread
+                self._running.close()
             self._running = None
 
     def __enter__(self) -> Self:
@@ -92,6 +96,8 @@ class SampledReader(ABC):
         """For each sample the number of the frame used and its resized picture."""
         position, last = 0, None
         for frame in self._decode():
+            if self._closed:
+                return
             if last is not None and frame.number <= last.number:
                 continue  # shown already: a damaged stream repeats or reorders frames
             late = int(np.searchsorted(self._numbers, frame.number))
