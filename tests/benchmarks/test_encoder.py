@@ -1,0 +1,33 @@
+"""The encoder's limit counts its operations, and every way through it gives its tokens."""
+
+import pytest
+import torch
+from encoder import WAYS, block_products, flop_per_frame, measure
+
+from vis4mer.config import EncoderConfig, Preprocessing
+from vis4mer.models.encoder import FrameEncoder
+
+
+def test_vit_large_has_123_gigaflop_a_frame() -> None:
+    with torch.device("meta"):
+        encoder = FrameEncoder(EncoderConfig(), Preprocessing())
+    linear, attention, patches = 2 * 197 * 12 * 1024**2, 4 * 197**2 * 1024, 2 * 196 * 768 * 1024
+    assert flop_per_frame(encoder) == 24 * (linear + attention) + patches
+    assert sum(p.flop for p in block_products(encoder, 3)) == 3 * linear
+
+
+def test_every_way_gives_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WAYS, "fp32", ("torchscript", "onnx"))
+    monkeypatch.setitem(WAYS, "bf16", ("torchscript",))  # pt2 compiles for half a minute
+    preprocessing = Preprocessing(height=32, width=32)
+    encoder = FrameEncoder.build("test_vit", preprocessing, "random").eval().requires_grad_(False)
+    rows = measure(encoder, batches=(1, 3), repeats=1)
+    assert [(row["dtype"], row["batch"], row["way"]) for row in rows] == [
+        (dtype, batch, way)
+        for dtype, ways in (("fp32", ("eager", "torchscript", "onnx")), ("bf16", ("eager", "torchscript")))
+        for batch in (1, 3)
+        for way in ways
+    ]
+    for row in rows:
+        assert row["drift"] < (2e-2 if row["dtype"] == "bf16" else 1e-5)
+        assert row["share_of_limit"] == pytest.approx(row["frames_per_second"] / row["limit_frames_per_second"])
