@@ -34,10 +34,10 @@ def make_movies(tmp_path: Path) -> MakeMovies:
 
 @pytest.fixture
 def make_model() -> Callable[..., Vis4mer]:
-    def make(*, regression: bool = False, stride: float = 1.0) -> Vis4mer:
+    def make(*, regression: bool = False, stride: float = 1.0, dropout: float = 0.1) -> Vis4mer:
         torch.manual_seed(0)
         outputs = 1 if regression else 2
-        decoder = DecoderConfig(FEATURES, WINDOW * TOKENS, outputs, d_model=16, n_layers=2, d_state=8, dropout=0.1)
+        decoder = DecoderConfig(FEATURES, WINDOW * TOKENS, outputs, d_model=16, n_layers=2, d_state=8, dropout=dropout)
         head = HeadConfig(decoder, "regression" if regression else "classification")
         return Vis4mer(ModelConfig({"decoder": head}, encoder=None, windows=WindowConfig(WINDOW, stride)))
 

@@ -18,8 +18,15 @@ from vis4mer.training.config import TrainConfig
         ("warmup", 1),
         ("clip_norm", 0),
         ("seed", -1),
+        ("precision", "fp16"),
     ],
 )
 def test_a_value_outside_its_range_is_named(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{name}={value}|{name}='{value}'"):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_published_fault_is_that_of_its_schedule() -> None:
+    assert TrainConfig(schedule="plateau", as_published=True).as_published
+    with pytest.raises(ConfigError, match="schedule='cosine': must be 'plateau'"):
+        TrainConfig(as_published=True)

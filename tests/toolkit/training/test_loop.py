@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import vis4mer
 from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import AllWindows, Movie
 from vis4mer.training.evaluate import evaluate
 from vis4mer.training.loop import Trainer
+from vis4mer.training.provenance import Origin
 from vis4mer.training.state import RunFolder
 from vis4mer.training.tokens import write_tokens
 
@@ -230,9 +233,57 @@ def test_a_run_whose_save_was_killed_goes_on(
 def test_a_full_disk_is_one_line(
     tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Vis4mer, folder: Path) -> None:
+    def full(self: Vis4mer, folder: Path, **settings: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Vis4mer, "save_pretrained", full)
     with pytest.raises(DataError, match=r"output=.*No space left on device"):
         Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run")).run()
+
+
+def test_a_disk_without_room_is_one_line_before_the_first_step(
+    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10_000))  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"output=.*0 MB are free, but models and training state need"):
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
+
+
+def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+    origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": 3, "val": 0})
+    config = TrainConfig(epochs=2, batch_size=4, schedule="plateau", as_published=True)
+    history = Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "run"), origin=origin).run()
+    record = json.loads((tmp_path / "run" / "last" / "training.json").read_text())
+    assert record["command"] == "vis4mer train movies.csv"
+    assert (record["protocol"], record["chosen_on"]) == ("lvu/scene", "test")
+    assert (record["data"]["train"], record["data"]["test"]) == (10, 6)
+    assert record["settings"]["as_published"] is True
+    assert record["figures"] == history[-1]
+    assert record["code"]["vis4mer"] == vis4mer.__version__
+    assert json.loads((tmp_path / "run" / "best" / "training.json").read_text())["figures"] in history
+    lines = (tmp_path / "run" / "last" / "README.md").read_text().splitlines()
+    assert "- Movies: 10 to learn from, 6 (test) to choose the epoch by" in lines
+    assert "- Missing movies: 3 of train" in lines
+    assert any("chosen on the test split" in line for line in lines)
+    assert not any("movies.csv" in line for line in lines)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_computes_at_the_asked_precision(
+    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], precision: Any
+) -> None:
+    model, dtypes = make_model(), set()
+    model.heads["decoder"].output.register_forward_hook(lambda layer, inputs, output: dtypes.add(output.dtype))
+    config = TrainConfig(epochs=8, batch_size=4, lr=1e-2, precision=precision)
+    history = Trainer(model, "decoder", *data, config, RunFolder(tmp_path / "run")).run()
+    assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_workers_read_the_same_windows(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+    histories = [
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / str(workers)), workers=workers).run()
+        for workers in (0, 2)
+    ]
+    assert untimed(histories[0]) == untimed(histories[1])

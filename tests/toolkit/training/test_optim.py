@@ -74,3 +74,12 @@ def test_cosine_lasts_through_the_shortest_run(steps: int, warmup: float) -> Non
         optimizer.step()
         scheduler.step()
     assert 0 <= optimizer.param_groups[0]["lr"] <= config.lr
+
+
+def test_as_published_the_rate_decays_while_the_accuracy_rises(head: S4Decoder) -> None:
+    config = TrainConfig(lr=1.0, schedule="plateau", as_published=True)
+    optimizer = build_optimizer(head, config)
+    scheduler = build_scheduler(optimizer, config, "classification", steps_per_epoch=4)
+    for accuracy in (0.5, 0.6, 0.7):
+        scheduler.step(accuracy)  # type: ignore[arg-type]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)

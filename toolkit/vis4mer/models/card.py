@@ -19,7 +19,13 @@ A Vision Transformer turns the frames of a video into tokens, and S4 decoders pr
 {% endfor %}
 Everything above is replayed from `config.json` when the model serves.
 
-## Use it
+{% if training %}## Training
+
+{% for fact in training %}- {{ fact }}
+{% endfor %}
+`training.json` holds all settings.
+
+{% endif %}## Use it
 
 `FOLDER` is the folder of this file.
 
@@ -46,7 +52,7 @@ model = Vis4mer.from_pretrained("FOLDER")
 }
 ```
 """
-"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts`` and ``has_encoder``."""
+"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts``, ``has_encoder``, ``training``."""
 
 _MOST_LABELS = 20
 

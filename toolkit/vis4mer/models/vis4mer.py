@@ -90,7 +90,10 @@ class Vis4mer(
         return cast(S4Decoder, self.heads[name])
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Describes this model for the README.md that `save_pretrained` writes."""
+        """Describes this model for the README.md that `save_pretrained` writes.
+
+        Its ``model_card_kwargs`` may hold ``training``: lines of Markdown about how the model was trained.
+        """
         facts, has_encoder = card.facts(self.config), self.encoder is not None
         return super().generate_model_card(*args, facts=facts, has_encoder=has_encoder, **kwargs)
 

@@ -2,16 +2,31 @@
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from vis4mer.config import Task
+from vis4mer.training.config import Precision
 from vis4mer.training.data import AllWindows, EvenSamples
+from vis4mer.training.distributed import ALONE, Processes
 from vis4mer.training.metrics import Evaluation
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a head computes at the given precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @torch.inference_mode()
 def evaluate(
-    head: nn.Module, windows: AllWindows | EvenSamples, task: Task, *, batch_size: int, device: torch.device
+    head: nn.Module,
+    windows: AllWindows | EvenSamples,
+    task: Task,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = "fp32",
+    workers: int = 0,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Predicts every window and aggregates the windows of each movie.
 
@@ -21,13 +36,19 @@ def evaluate(
         task: of the head.
         batch_size: windows per pass.
         device: to compute on.
+        precision: to compute in.
+        workers: processes that read tokens; 0 reads them in this one.
+        processes: that share the windows; each returns the whole evaluation.
     """
     training = head.training
     head.eval()
-    outputs, targets, movies = [], [], []
-    for batch in DataLoader(windows, batch_size):
-        outputs.append(head(batch.features.to(device).float()).float().cpu())
-        targets.append(batch.target)
-        movies.append(batch.movie)
+    part = Subset(windows, processes.part(len(windows)))
+    pieces = []
+    for batch in DataLoader(part, batch_size, num_workers=workers, pin_memory=device.type == "cuda"):
+        with autocast(device, precision):
+            outputs = head(batch.features.to(device, non_blocking=True).float())
+        pieces.append((outputs.float().cpu(), batch.target, batch.movie))
     head.train(training)
-    return Evaluation.from_windows(torch.cat(outputs), torch.cat(targets), torch.cat(movies), task)
+    columns = zip(*(piece for part in processes.gather(pieces) for piece in part), strict=True)
+    outputs, targets, movies = (torch.cat(column) for column in columns)
+    return Evaluation.from_windows(outputs, targets, movies, task)

@@ -48,10 +48,11 @@ def build_scheduler(
     """Builds the schedule of `config`; a `LambdaLR` steps once per batch, a `ReduceLROnPlateau` once per epoch.
 
     The published code steps its plateau schedule in ``min`` mode with the accuracy, so that it decays while the model
-    improves. Here the mode follows the metric.
+    improves. Here the mode follows the metric, unless ``as_published`` asks for that fault.
     """
     if config.schedule == "plateau":
-        return ReduceLROnPlateau(optimizer, mode="min" if task == "regression" else "max", factor=0.2, patience=1)
+        least = task == "regression" or config.as_published
+        return ReduceLROnPlateau(optimizer, mode="min" if least else "max", factor=0.2, patience=1)
     total = config.epochs * steps_per_epoch
     warmup = math.ceil(config.warmup * total)
 

@@ -1,6 +1,7 @@
 """What a run leaves on disk after each epoch, each file replaced atomically.
 
-``best/`` and ``last/`` are model folders as `vis4mer.models.vis4mer.Vis4mer.from_pretrained` reads them;
+``best/`` and ``last/`` are model folders as `vis4mer.models.vis4mer.Vis4mer.from_pretrained` reads them, with a record
+of their training;
 ``history.jsonl`` has a line of figures per epoch; ``last/trainer.pt`` is the state to resume from. The state is
 complete in itself and written last, so a run killed anywhere resumes from an epoch that was wholly written.
 """
@@ -17,6 +18,7 @@ import torch
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.training.provenance import RECORD_FILE, training_facts
 
 
 class RunFolder:
@@ -52,11 +54,18 @@ class RunFolder:
         """Whether there is a state to resume from."""
         return self._state.exists()
 
-    def save_model(self, model: Vis4mer, folder: Path) -> None:
-        """Replaces the model in `folder` (`best` or `last`), file by file: only the weights differ between epochs."""
+    def save_model(self, model: Vis4mer, folder: Path, record: Mapping[str, Any]) -> None:
+        """Replaces the model in `folder` (`best` or `last`), file by file: weights and record differ between epochs.
+
+        Args:
+            model: to save.
+            folder: for it.
+            record: of its training, as `vis4mer.training.provenance` describes it, with the epoch's ``figures``.
+        """
         staging = self.path / ".staging"
         shutil.rmtree(staging, ignore_errors=True)  # left over where a save was killed
-        model.save_pretrained(staging)
+        model.save_pretrained(staging, model_card_kwargs={"training": list(training_facts(record))})
+        (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for file in staging.iterdir():
             file.replace(folder / file.name)

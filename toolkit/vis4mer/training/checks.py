@@ -1,0 +1,102 @@
+"""What could not be trained, refused before the first step is spent on it."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from vis4mer.errors import ConfigError, DataError
+from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.training.config import TrainConfig
+from vis4mer.training.data import Movie
+from vis4mer.training.distributed import Processes
+from vis4mer.training.state import RunFolder
+
+_SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+def check_movies(model: Vis4mer, head: str, movies: Sequence[Movie], split: str) -> None:
+    """Checks that a head can take the movies' tokens and targets.
+
+    Args:
+        model: holds the head.
+        head: its name.
+        movies: of one split.
+        split: its name, for the message.
+
+    Raises:
+        DataError: the split is empty, or tokens or targets do not fit the model.
+    """
+    if not movies:
+        raise DataError(f"split={split!r}: holds no movie")
+    config = model.config.heads[head]
+    per_frame = model.config.encoder.tokens if model.config.encoder else movies[0].tokens.tokens
+    wanted = (per_frame, config.decoder.d_input)
+    for movie in movies:
+        name, found = str(movie.tokens.path), (movie.tokens.tokens, movie.tokens.features)
+        if found != wanted:
+            raise DataError(
+                f"tokens={name!r}: {found[0]} tokens of {found[1]} features a frame, but the model takes "
+                f"{wanted[0]} of {wanted[1]}; use the cache of the model's encoder"
+            )
+        if config.task == "classification" and movie.target not in range(config.decoder.d_output):
+            raise DataError(
+                f"target={movie.target!r} of {name!r}: must be a class index below d_output={config.decoder.d_output}"
+            )
+
+
+def check_same(processes: Processes, *splits: Sequence[Movie]) -> None:
+    """Checks that all processes were given the same movies, for each picks its share of them by number.
+
+    Raises:
+        DataError: they were not.
+    """
+    facts = [(len(movies), *((movie.tokens.frames, movie.target) for movie in movies)) for movies in splits]
+    all_facts = processes.gather(facts)
+    with processes.together():
+        if facts != all_facts[0]:
+            raise DataError(f"rank={processes.rank}: has other movies than the first process; give all the same")
+
+
+def check_space(folder: RunFolder, model: Vis4mer, head: nn.Module) -> None:
+    """Checks that a run's folder has room for what each epoch writes.
+
+    Args:
+        folder: of the run; while a file in it is replaced, the old and the new one are there.
+        model: the best and the last are kept.
+        head: the state to resume from holds it and the optimiser's two moments.
+
+    Raises:
+        DataError: it has not.
+    """
+    saved, state = _bytes(model), 3 * _bytes(head)
+    needed = saved + state if folder.holds_run else 3 * saved + 2 * state
+    free = shutil.disk_usage(folder.path).free
+    if free < needed:
+        raise DataError(
+            f"output={str(folder.path)!r}: {free / 1e6:.0f} MB are free, but models and training state need "
+            f"{needed / 1e6:.0f} MB; make room or give another folder"
+        )
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in module.state_dict().values())
+
+
+def check_resumed(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Checks that a run goes on with the settings and data it was begun with.
+
+    Args:
+        folder: of the run.
+        before: what identifies the run that it holds.
+        now: what identifies the one that is to go on with it.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    for name, value in now.items():
+        if before.get(name) != value:
+            detail = f"is {value!r} now, was {before.get(name)!r}" if name in _SETTINGS else "has changed"
+            raise ConfigError(f"{name}: {detail} in the run that {str(folder.path)!r} holds; start a new one")
