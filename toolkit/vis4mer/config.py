@@ -178,6 +178,17 @@ class EncoderConfig(_Config):
         _require(_is_count(self.features), "features", self.features, "must be a positive integer")
         _require(_is_count(self.frames), "frames", self.frames, "must be a positive integer")
 
+    def check(self, preprocessing: Preprocessing) -> None:
+        """Refuses a preprocessing that gives frames where this encoder takes segments, or the other way round.
+
+        Raises:
+            ConfigError: it does.
+        """
+        rule = "must be given for an encoder of segments, and for no other"
+        takes = f"{self.name} takes {self.frames} frame{'s' if self.frames > 1 else ''} at once"
+        fits = (self.frames > 1) == (preprocessing.segments is not None)
+        _require(fits, "segments", preprocessing.segments, f"{rule}; {takes}")
+
 
 @dataclass(frozen=True)
 class DecoderConfig(_Config):
@@ -268,13 +279,11 @@ class ModelConfig(_Config):
     def __post_init__(self) -> None:
         _require(bool(self.heads), "heads", dict(self.heads), "must name at least one head")
         object.__setattr__(self, "heads", dict(self.heads))
-        segments = self.preprocessing.segments
         if self.encoder is not None:
-            rule = f"must be given for an encoder of segments, and for no other; {self.encoder.name} takes "
-            rule += f"{self.encoder.frames} frames at once"
-            _require((self.encoder.frames > 1) == (segments is not None), "segments", segments, rule)
+            self.encoder.check(self.preprocessing)
         samples = self.windows.samples
-        _require(segments is None or samples is not None, "samples", samples, "must be given with segments")
+        spread = self.preprocessing.segments is None or samples is not None
+        _require(spread, "samples", samples, "must be given where the encoder takes segments, which have no rate")
         for name, head in self.heads.items():
             rule = "a head's name must start with a letter and hold letters, digits, '_' and '-'"
             _require(bool(_HEAD_NAME.fullmatch(name)) and name != "encoder", "head", name, rule)

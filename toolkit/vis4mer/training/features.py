@@ -15,6 +15,7 @@ from vis4mer.config import Preprocessing
 from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.files import atomic_file
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.training.listing import Clip
 from vis4mer.training.tokens import TORCH_DTYPES, TokenDtype, TokenFile, write_tokens
 from vis4mer.video.reader import VideoReader, open_video
 from vis4mer.video.segments import cut_segments, segment_starts
@@ -22,7 +23,6 @@ from vis4mer.video.segments import cut_segments, segment_starts
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1  # raise it whenever the same movie and encoder would give other bytes
 
-Clip = tuple[float, float]  # start and end, in seconds after the movie's first frame
 Progress = Callable[[int, int], None]
 
 
@@ -42,9 +42,11 @@ class FeatureCache:
         batch_size: frames per pass through the encoder; for an encoder of segments at least one segment.
 
     Attributes:
+        encoder: in evaluation mode.
         folder: of this encoder's token files.
 
     Raises:
+        ConfigError: the encoder takes segments and the preprocessing gives frames, or the other way round.
         DataError: the folder cannot be written.
     """
 
@@ -57,7 +59,8 @@ class FeatureCache:
         dtype: TokenDtype = "bf16",
         batch_size: int = 32,
     ) -> None:
-        self._encoder = encoder.eval()
+        encoder.config.check(preprocessing)
+        self.encoder = encoder.eval()
         self._preprocessing = preprocessing
         self._dtype = TORCH_DTYPES[dtype]
         self._batch_size = batch_size
@@ -93,6 +96,13 @@ class FeatureCache:
             raise DataError(f"video={str(video)!r}: cannot be read ({error.strerror})") from None
         identity = json.dumps([str(video), status.st_size, status.st_mtime_ns, *(clip or ())])
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
+
+    def holds(self, video: Path, clip: Clip | None = None) -> bool:
+        """Whether the tokens of `video`, as it is now, are there."""
+        try:
+            return self.path(video, clip).exists()
+        except DataError:
+            return False
 
     def tokens(self, video: Path, clip: Clip | None = None, *, progress: Progress | None = None) -> TokenFile:
         """Returns the tokens of `video`, or of a clip of it, encoding it first where the cache has none.
@@ -143,12 +153,12 @@ class FeatureCache:
 
     @property
     def _device(self) -> torch.device:
-        return next(self._encoder.parameters()).device
+        return next(self.encoder.parameters()).device
 
     @torch.inference_mode()
     def _encode(self, reader: VideoReader, video: Path, progress: Progress | None) -> Iterator[Tensor]:
         for inputs in self._inputs(_counted(reader, progress), reader.n_frames):
-            tokens = self._encoder(torch.from_numpy(inputs).to(self._device))
+            tokens = self.encoder(torch.from_numpy(inputs).to(self._device))
             if not tokens.isfinite().all():
                 raise DataError(f"video={str(video)!r}: the encoder gives NaN or infinity; check its weights")
             yield tokens.to(self._dtype).cpu()
@@ -159,7 +169,7 @@ class FeatureCache:
         """What the encoder takes: the frames themselves, or segments of them."""
         if self._preprocessing.segments is None:
             return batches
-        length = self._encoder.config.frames
+        length = self.encoder.config.frames
         starts = segment_starts(n_frames, length, self._preprocessing.segments)
         return cut_segments(batches, starts, length, max(1, self._batch_size // length))
 

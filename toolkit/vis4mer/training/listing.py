@@ -12,6 +12,7 @@ from vis4mer.config import Task
 from vis4mer.errors import DataError
 
 Split = Literal["train", "val", "test"]
+Clip = tuple[float, float]  # start and end, in seconds after the movie's first frame
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Example:
         video: the movie's file.
         target: index of the label for classification, the value for regression.
         split: the part of the data it belongs to.
-        clip: seconds of the movie's start and end, where only what lies between them counts.
+        clip: the part of the movie that counts, where it is not all of it.
     """
 
     video: Path
     target: float
     split: Split
-    clip: tuple[float, float] | None = None
+    clip: Clip | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""Videos in folders: all of them, or those that a data set knows by an identifier."""
+"""Videos in folders and lists: all of them, or those that a data set knows by an identifier."""
 
-from collections.abc import Collection
+import csv
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from vis4mer.errors import DataError
+from vis4mer.training.listing import Clip
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -11,6 +14,13 @@ VIDEO_SUFFIXES = frozenset((
     ".mp4", ".mpeg", ".mpg", ".mts", ".ogm", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 ))
 # fmt: on
+
+
+class Job(NamedTuple):
+    """A video, or a clip of one, to encode."""
+
+    video: Path
+    clip: Clip | None = None
 
 
 def videos_in(folder: Path) -> list[Path]:
@@ -47,3 +57,40 @@ def find_videos(folder: Path, identifiers: Collection[str]) -> dict[str, Path]:
                 raise DataError(f"videos={str(folder)!r}: {str(found[name])!r} and {str(path)!r} are {name}; keep one")
             found[name] = path
     return found
+
+
+def gather_videos(sources: Iterable[Path]) -> list[Path]:
+    """Returns the videos that files, folders and lists stand for, each once, in their order.
+
+    Args:
+        sources: a folder stands for every video in it; a ``.csv`` file with a column 'path', or a ``.txt`` file with a
+            path per line, for the videos it names (relative paths start at its folder); any other file for itself.
+
+    Raises:
+        DataError: a list cannot be read, or there is no video at all.
+    """
+    videos = []
+    for source in sources:
+        if source.is_dir():
+            videos += videos_in(source)
+        elif source.suffix.lower() in (".csv", ".txt"):
+            videos += [source.parent / name for name in _listed(source)]
+        else:
+            videos.append(source)
+    if not videos:
+        raise DataError(f"videos={[str(source) for source in sources]}: hold no video; give files, folders or lists")
+    return list({video.resolve(): video for video in reversed(videos)}.values())[::-1]
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            if path.suffix.lower() == ".txt":
+                return [line.strip() for line in file if line.strip()]
+            reader = csv.DictReader(file, skipinitialspace=True, strict=True, restval="")
+            if "path" not in (reader.fieldnames or ()):
+                rule = "its header row must name a column 'path'"
+                raise DataError(f"list={str(path)!r}: {rule}; it names {list(reader.fieldnames or ())}")
+            return [name for row in reader if (name := row["path"].strip())]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"list={str(path)!r}: cannot be read ({error})") from None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vis4mer.config import EncoderConfig, Preprocessing, Task, WindowConfig
 from vis4mer.errors import DataError
-from vis4mer.training.listing import Example, Listing, Split
+from vis4mer.training.listing import Clip, Example, Listing, Split
 from vis4mer.training.videos import find_videos
 
 
@@ -20,7 +20,7 @@ class Row(NamedTuple):
         split: the part of the data it belongs to.
         target: index of the class, or the transformed value.
         label: name of the class; empty for a regression.
-        clip: seconds of the start and end of what counts, or None for all of it.
+        clip: the part of the video that counts, where it is not all of it.
         place: file and line, for error messages.
     """
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     target: float
     label: str
     place: str
-    clip: tuple[float, float] | None = None
+    clip: Clip | None = None
 
 
 @dataclass(frozen=True)
