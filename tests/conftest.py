@@ -5,6 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from vis4mer_kernels import build
+
+
+def pytest_sessionstart() -> None:
+    """Builds the native ops before anything loads them, where there is a compiler."""
+    if build.compiler() is not None:
+        build.build()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips tests marked `gpu` where there is no NVIDIA GPU; VIS4MER_REQUIRE_GPU=1 lets them fail instead."""

@@ -26,7 +26,7 @@ class Nodes(NamedTuple):
 
     Attributes:
         numerator: [L//2 + 1], complex.
-        beta: [L//2 + 1], real or complex.
+        beta: [L//2 + 1], real.
         factor: [L//2 + 1], complex.
         taps: how many kernel taps the inverse transform yields.
     """
@@ -79,15 +79,21 @@ def ssm_kernel(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Te
 
     Reference: S4 paper, algorithm 1 and lemma C.3 (in the conjugate-pair form of its published code).
     """
-    dt = log_dt.exp()
-    poles = torch.outer(dt, w)
-    # The four products of {B, P} with {C, Q} share their denominators.
-    C, Q = C.conj(), Q.conj()
-    residues = torch.stack([B * C, B * Q, P * C, P * Q])
+    dt, poles, residues = resolvent(log_dt, w, B, C, P, Q)
     spans = _spans(len(nodes.factor), max(1, _CAUCHY_CHUNK // (2 * poles.numel())))
     spectrum = torch.cat([_generating_function(dt, poles, residues, nodes, span) for span in spans], dim=-1)
     kernel: Tensor = torch.fft.irfft(spectrum, n=nodes.taps)
     return kernel
+
+
+def resolvent(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The steps dt [H], the poles dt w [H, N/2] and the residues of the resolvent, [4, H, N/2].
+
+    The residues are the four products of {B, P} with {C, Q}, which share their poles.
+    """
+    dt = log_dt.exp()
+    C, Q = C.conj(), Q.conj()
+    return dt, torch.outer(dt, w), torch.stack([B * C, B * Q, P * C, P * Q])
 
 
 def _pair(half: Tensor) -> Tensor:

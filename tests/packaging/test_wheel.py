@@ -33,6 +33,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {f"vis4mer_sample_bundle/{path.name}" for path in (ROOT / "samples" / "bundle").iterdir()}
+    csrc = ROOT / "kernels" / "csrc"
+    expected |= {f"vis4mer_kernels_csrc/{path.relative_to(csrc)}" for path in csrc.rglob("*.*")}
     for package, folder in SOURCES.items():
         root = ROOT / folder
         expected |= {str(path.relative_to(root)) for path in (root / package).rglob("*.py")}

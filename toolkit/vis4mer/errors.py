@@ -38,3 +38,7 @@ class MissingDependencyError(Vis4merError, ImportError):
 
 class DeviceError(Vis4merError, RuntimeError):
     """The asked device does not exist on this machine or cannot run what was asked."""
+
+
+class OpsError(Vis4merError, RuntimeError):
+    """The native ops cannot be built, cannot be loaded, or do not run where they were asked to."""

@@ -18,6 +18,19 @@ def test_halves_length_and_width_block_by_block() -> None:
     assert [block.s4.conv.length for block in decoder.blocks] == [100, 50, 25]
 
 
+@pytest.mark.parametrize("length", [99, 100])
+def test_block_equals_the_published_order_of_its_steps(length: int) -> None:
+    """Linear layer, residual, then pooling; here averaging comes first, which is the same but for rounding."""
+    torch.manual_seed(0)
+    block = S4Decoder(CONFIG).double().eval().blocks[0]
+    x = torch.randn(2, length, 16, dtype=torch.float64)
+    y = torch.nn.functional.gelu(block.s4.conv(block.norm(x).transpose(1, 2))).transpose(1, 2)
+    summed = (x + block.s4.output(y)).transpose(1, 2)
+    pooled = torch.nn.functional.avg_pool1d(summed, 2).transpose(1, 2)
+    expected = torch.nn.functional.gelu(block.reduce(pooled))
+    torch.testing.assert_close(block(x), expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("length", [8, 9, 63, 99, 100])
 def test_takes_any_length_up_to_l_max(length: int) -> None:
     assert torch.isfinite(S4Decoder(CONFIG).eval()(torch.randn(1, length, 12))).all()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vis4mer.config import DecoderConfig, Nodes
 from vis4mer.errors import ConfigError
-from vis4mer.models.s4 import S4, SSMConv
+from vis4mer.models.s4 import S4, SSMConv, halve
 
 
 class Block(nn.Module):
@@ -19,14 +19,12 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.s4 = S4(channels, d_state, length, dropout, nodes)
         self.dropout = nn.Dropout1d(dropout)
-        self.pool = nn.AvgPool1d(2)
         self.reduce = nn.Linear(channels, channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [B, L, D] to [B, floor(L / 2), D / 2]."""
-        y = self.s4(self.norm(x)).transpose(1, 2)
-        x = self.pool(x.transpose(1, 2) + self.dropout(y)).transpose(1, 2)
-        return nn.functional.gelu(self.reduce(x))
+        y = self.dropout(self.s4(self.norm(x)).transpose(1, 2)).transpose(1, 2)
+        return nn.functional.gelu(self.reduce(halve(x) + y))
 
 
 class S4Decoder(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vis4mer.config import Nodes
 from vis4mer.models.hippo import legs_nplr
-from vis4mer_kernels import reference
+from vis4mer_kernels import ops, reference
 
 # Range of the step dt at initialisation, log-uniform over the channels (S4 paper, section D.2).
 DT_MIN, DT_MAX = 1e-3, 1e-1
@@ -100,7 +100,7 @@ class SSMConv(nn.Module):
 
     def _generate(self) -> Tensor:
         with torch.autocast(self.log_dt.device.type, enabled=False):
-            return reference.ssm_kernel(*self._state_space(), self.nodes())
+            return ops.ssm_kernel(*self._state_space(), self.nodes())
 
     def recurrence(self) -> reference.Recurrence:
         """The same map as a recurrence, in double precision; exact for ``nodes="exact"`` only."""
@@ -110,11 +110,20 @@ class SSMConv(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Convolves u [B, H, L], L at most the trained length, causally along L and adds ``D u``."""
-        return reference.long_conv(u, self.kernel(), self.D)
+        return ops.long_conv(u, self.kernel(), self.D)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Averages neighbouring tokens: [B, L, H] to [B, floor(L / 2), H]; an odd last token is dropped."""
+    half = x.shape[1] // 2
+    return x[:, : 2 * half].unflatten(1, (half, 2)).mean(dim=2)
 
 
 class S4(nn.Module):
-    """Convolution, GELU, channel dropout and a position-wise linear layer: [B, L, H] to [B, L, H].
+    """Convolution, GELU, channel dropout, average pooling and a position-wise linear layer.
+
+    The published code pools after the linear layer and the residual. Averaging commutes with both, and with channel
+    dropout; coming first, it halves the linear layer's work.
 
     Attributes:
         conv: any causal [B, H, L] to [B, H, L] map; an export puts a fixed convolution in its place.
@@ -130,8 +139,8 @@ class S4(nn.Module):
         self.output = nn.Linear(channels, channels)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Maps u [B, L, H] to [B, L, H]."""
+        """Maps u [B, L, H] to [B, floor(L / 2), H]."""
         y = self.conv(u.transpose(1, 2))
         y = self.dropout(nn.functional.gelu(y))
-        mixed: Tensor = self.output(y.transpose(1, 2))
+        mixed: Tensor = self.output(halve(y.transpose(1, 2)))
         return mixed

@@ -1,0 +1,126 @@
+"""How the native ops are built, found, and reported missing or broken."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vis4mer.errors import OpsError
+from vis4mer.models.s4 import SSMConv
+from vis4mer_kernels import build, library, ops
+
+needs_compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
+
+_USE = """
+import logging, sys, torch
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from vis4mer.errors import OpsError
+from vis4mer_kernels import ops
+u, kernel, D = torch.ones(1, 1, 2), torch.ones(1, 2), torch.zeros(1)
+try:
+    for _ in range(2):
+        print(ops.long_conv(u, kernel, D, impl=sys.argv[1]).flatten().tolist())
+except OpsError as error:
+    print(error)
+"""
+
+
+def _use(cache: Path, impl: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs an op in a process of its own, with its own cache of libraries."""
+    return subprocess.run(
+        [sys.executable, "-c", _USE, impl],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(("impl", "environment"), [("auto", {}), ("native", {}), ("auto", {"VIS4MER_OPS": "native"})])
+def test_an_absent_library_falls_back_once_aloud_unless_it_was_asked_for(
+    tmp_path: Path, impl: str, environment: dict[str, str]
+) -> None:
+    done = _use(tmp_path, impl, **environment)
+    if "native" in (impl, *environment.values()):
+        assert "impl='native': there are no native ops for cpu: not built" in done.stdout
+        assert "python -m vis4mer_kernels.build" in done.stdout
+    else:
+        assert done.stdout.splitlines() == ["[1.0, 2.0]"] * 2
+        assert done.stderr.count("no native ops for cpu") == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", [b"", b"\x7fELF and nothing more"])
+def test_a_broken_library_is_an_error_that_names_causes(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "vis4mer" / build.library_path().name
+    path.parent.mkdir()
+    path.write_bytes(damage)
+    done = _use(tmp_path, "auto")
+    assert f"library={str(path)!r}: does not load" in done.stdout
+    assert "delete it and python -m vis4mer_kernels.build" in done.stdout
+
+
+@needs_compiler
+def test_a_found_library_is_used_and_not_built_again(tmp_path: Path) -> None:
+    (tmp_path / "vis4mer").mkdir()
+    built = build.build()
+    shutil.copy(built, tmp_path / "vis4mer" / built.name)
+    done = _use(tmp_path, "native")
+    assert done.stdout.splitlines() == ["[1.0, 2.0]"] * 2
+    assert not done.stderr
+
+
+def test_no_compiler_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vis4mer_kernels.build"],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CXX": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "vis4mer: error: compiler=None: the native ops need a C++20 compiler; install g++ or set CXX"
+    ]
+
+
+def test_a_failing_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "/bin/false")
+    with pytest.raises(OpsError, match="compiler='/bin/false': fails"):
+        build.build()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIS4MER_OPS", "fast")
+    with pytest.raises(OpsError, match="VIS4MER_OPS='fast': must be one of auto, reference, native"):
+        library.native("auto", "cpu")
+
+
+@needs_compiler
+def test_compiled_layers_equal_eager_ones() -> None:
+    torch.manual_seed(0)
+    conv = SSMConv(channels=4, d_state=8, length=60)
+    u = torch.randn(2, 4, 60, requires_grad=True)
+    expected = conv(u)
+    grads = torch.autograd.grad(expected.square().sum(), [u, *conv.parameters()])
+    compiled = torch.compile(conv, fullgraph=True)
+    actual = compiled(u)
+    torch.testing.assert_close(actual, expected)
+    for a, b in zip(torch.autograd.grad(actual.square().sum(), [u, *conv.parameters()]), grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_autocast_computes_in_the_activations_type() -> None:
+    torch.manual_seed(0)
+    u, kernel, D = torch.randn(2, 4, 60).bfloat16(), torch.randn(4, 60), torch.randn(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = ops.long_conv(u, kernel, D, impl="native")
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, ops.long_conv(u, kernel, D, impl="native"))
