@@ -69,7 +69,7 @@ def gather_videos(sources: Iterable[Path]) -> list[Path]:
     Raises:
         DataError: a list cannot be read, or there is no video at all.
     """
-    videos = []
+    videos: list[Path] = []
     for source in sources:
         if source.is_dir():
             videos += videos_in(source)
@@ -79,7 +79,10 @@ def gather_videos(sources: Iterable[Path]) -> list[Path]:
             videos.append(source)
     if not videos:
         raise DataError(f"videos={[str(source) for source in sources]}: hold no video; give files, folders or lists")
-    return list({video.resolve(): video for video in reversed(videos)}.values())[::-1]
+    unique: dict[Path, Path] = {}
+    for video in videos:
+        unique.setdefault(video.resolve(), video)
+    return list(unique.values())
 
 
 def _listed(path: Path) -> list[str]:
