@@ -187,7 +187,7 @@ def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: 
 def test_movies_run_on_every_target(
     exported: Callable[..., Bundle], checkpoint: Path, movie: Path, format: Format
 ) -> None:
-    expected, actual = vis4mer.load(checkpoint, "cpu")(movie), vis4mer.load(exported(format).path, "cpu")(movie)
+    expected, actual = vis4mer.load(checkpoint, "cpu", "fp32")(movie), vis4mer.load(exported(format).path, "cpu")(movie)
     assert len(actual.windows) == len(expected.windows)
     for ours, theirs in zip(actual.windows, expected.windows, strict=True):
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)

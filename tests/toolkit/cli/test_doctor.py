@@ -16,6 +16,7 @@ from vis4mer.runtime.device import Driver
 @pytest.fixture
 def without_gpu(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver("13.0", (), "the driver offers no GPU"))
+    monkeypatch.setattr("vis4mer.runtime.device.bf16_units", lambda device: None)
     monkeypatch.setattr("vis4mer.runtime.classifier.sample_bundle", lambda: tiny_bundle)
 
 
@@ -32,6 +33,7 @@ def test_json_says_what_this_machine_is_and_has() -> None:
     assert versions["numpy"] == metadata.version("numpy")
     assert (findings["cuda_driver"], findings["gpus"]) == ("13.0", [])
     assert (findings["device_auto"], findings["device_reason"]) == ("cpu", "the driver offers no GPU")
+    assert (findings["precision_auto"], findings["precision_reason"]) == ("fp32", "cpu is not faster in bf16")
     assert (findings["video_decoder_auto"], findings["video_decoder_reason"]) == ("pyav", "the device is cpu")
 
 

@@ -164,7 +164,9 @@ def test_tokens_stay_on_the_device(tiny_bundle: Path, make_video: Any, tmp_path:
         return call
 
     runners = {name: on_device(name) for name in cpu._runners}
-    classifier = vis4mer.Classifier(cpu.model, runners, source=cpu.source, device=cpu.device, device_reason="a test")
+    classifier = vis4mer.Classifier(
+        cpu.model, runners, source="", device=cpu.device, device_reason="", precision=cpu.precision
+    )
     got = classifier(video, stride=1.0, batch_size=10)
     assert got.heads == expected.heads
     assert set(driver.copies) == {"DtoD", "DtoH"}

@@ -45,13 +45,34 @@ def test_a_checkpoint_classifies_a_movie_as_its_modules_would(checkpoint: Path, 
         scene = model(windows, "scene").softmax(-1)
         likes = model(windows, "likes")[:, 0]
 
-    prediction = vis4mer.load(checkpoint, device="cpu")(movie, batch_size=5)
+    prediction = vis4mer.load(checkpoint, device="cpu", precision="fp32")(movie, batch_size=5)
     got = np.array([window.probabilities for window in prediction.windows])
     np.testing.assert_allclose(got, scene.numpy(), atol=1e-5)
     np.testing.assert_allclose(list(prediction.probabilities.values()), scene.mean(0).numpy(), atol=1e-5)
     assert prediction.label == ("in", "out", "on")[int(scene.sum(0).argmax())]
     assert prediction.heads["likes"].value == pytest.approx(float(likes.mean()), abs=1e-5)
     assert (prediction.bundle, prediction.device) == (str(checkpoint), "cpu")
+
+
+def test_bf16_rounds_the_encoder_only(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    in_fp32, in_bf16 = (vis4mer.load(checkpoint, device="cpu", precision=p)._runners for p in ("fp32", "bf16"))
+    exact, rounded = (runners["encoder"](frames) for runners in (in_fp32, in_bf16))
+    assert exact.dtype == rounded.dtype == np.float32
+    error = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
+    assert 1e-4 < error < 2e-2
+    features = np.concatenate([exact, exact[:1]]).reshape(1, -1, exact.shape[-1])
+    np.testing.assert_array_equal(in_fp32["scene"](features), in_bf16["scene"](features))
+
+
+@pytest.mark.parametrize(("units", "expected"), [(None, "fp32"), ("amx_bf16", "bf16")])
+def test_auto_says_which_precision_and_why(
+    checkpoint: Path, movie: Path, monkeypatch: pytest.MonkeyPatch, units: str | None, expected: str
+) -> None:
+    monkeypatch.setattr("vis4mer.runtime.precision.bf16_units", lambda device: units)
+    values = vis4mer.load(checkpoint, device="cpu")(movie).to_dict()
+    assert values["precision"] == expected
+    assert "faster in" in values["precision_reason"]
 
 
 def test_without_pytorch_the_error_names_what_brings_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

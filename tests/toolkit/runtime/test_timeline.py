@@ -68,6 +68,8 @@ def predict(
         bundle=bundle,
         device="cpu",
         device_reason="asked for",
+        precision="fp32",
+        precision_reason="asked for",
         video_decoder="pyav",
         video_decoder_reason="asked for",
         damage=Damage(),

@@ -45,6 +45,7 @@ def _examine() -> dict[str, Any]:
 
     driver = probe_driver()
     device, device_reason = _default_device()
+    precision, precision_reason = _default_precision(device)
     video_decoder, video_decoder_reason = _default_video_decoder(device)
     return {
         "vis4mer": vis4mer.__version__,
@@ -57,6 +58,8 @@ def _examine() -> dict[str, Any]:
         "onnxruntime_providers": _onnxruntime_providers(),
         "device_auto": device,
         "device_reason": device_reason,
+        "precision_auto": precision,
+        "precision_reason": precision_reason,
         "video_decoder_auto": video_decoder,
         "video_decoder_reason": video_decoder_reason,
         "packages": [
@@ -76,6 +79,16 @@ def _default_device() -> tuple[str | None, str]:
     except Vis4merError as error:
         return None, str(error)
     return str(classifier.device), classifier.device_reason
+
+
+def _default_precision(device: str | None) -> tuple[str, str]:
+    """What ``--precision auto`` is for a checkpoint; a bundle has its own."""
+    from vis4mer.runtime.device import CPU, bf16_units, parse_device
+
+    units = bf16_units(parse_device(device or "cpu") or CPU)
+    if units is None:
+        return "fp32", f"{device or CPU} is not faster in bf16"
+    return "bf16", f"{units} is faster in it; fp32 for a checkpoint whose tokens it changes too much"
 
 
 def _default_video_decoder(device: str | None) -> tuple[str, str]:

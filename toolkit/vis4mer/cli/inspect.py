@@ -55,7 +55,7 @@ def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
 
 
 def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    from vis4mer.runtime.eager import load_model
+    from vis4mer.runtime.checkpoint import load_model
 
     model = load_model(path)
     parts = {"encoder": model.encoder, **model.heads}

@@ -101,9 +101,10 @@ def _table(prediction: Prediction, on_terminal: bool) -> str:
 
 
 def _describe(prediction: Prediction) -> RenderableType:
-    facts = (
-        f"{clock(prediction.duration)} · {prediction.frames} frames · {prediction.video_decoder} · {prediction.device}"
-    )
+    parts = [clock(prediction.duration), f"{prediction.frames} frames", prediction.video_decoder, prediction.device]
+    if prediction.precision != "fp32":
+        parts.append(prediction.precision)
+    facts = " · ".join(parts)
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("head")
     table.add_column("label")

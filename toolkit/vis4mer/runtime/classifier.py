@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,11 @@ from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.runtime.arrays import Array, join, on_host
 from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
+from vis4mer.runtime.checkpoint import eager_runners, load_model
 from vis4mer.runtime.device import Device, on_device
-from vis4mer.runtime.eager import eager_runners, load_model
 from vis4mer.runtime.graphs import open_graph
 from vis4mer.runtime.overlap import Overlap
+from vis4mer.runtime.precision import AskedPrecision, Chosen, bundle_precision
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
 from vis4mer.runtime.runner import Runner
 from vis4mer.runtime.windows import Window, cut_windows
@@ -30,6 +31,7 @@ from vis4mer.video.reader import FrameBatch, VideoDecoder, open_video
 __all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "load"]
 
 Progress = Callable[[int, int], None]
+Build = Callable[[Device], tuple[Mapping[str, Runner], Chosen]]
 
 _CHECKPOINT_CONFIG = "config.json"
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -40,29 +42,36 @@ _GIVE_A_MODEL = "give a bundle directory, a checkpoint directory or a checkpoint
 logger = logging.getLogger(__name__)
 
 
-def load(path: str | os.PathLike[str] | None = None, device: str = "auto") -> "Classifier":
+def load(
+    path: str | os.PathLike[str] | None = None, device: str = "auto", precision: AskedPrecision = "auto"
+) -> "Classifier":
     """Loads a model for prediction.
 
     Args:
         path: of a bundle (directory with ``manifest.json``) or a checkpoint (directory with ``config.json``, or a
             file); the sample bundle that is installed with this package where not given.
         device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes the first GPU if there is one that works.
+        precision: of a checkpoint's encoder: ``fp32``, ``bf16``, or ``auto`` for bf16 where the device is faster with
+            it and the encoder's tokens stay near those in fp32. A bundle has the one it was exported in.
 
     Raises:
         BundleError: the bundle is incomplete, altered, or of a format that cannot run here.
         CheckpointError: the checkpoint cannot be read, or holds no encoder.
+        ConfigError: the bundle was exported in another precision, or an argument breaks its rule.
         DeviceError: the asked device is absent or unusable.
         MissingDependencyError: the checkpoint needs PyTorch, or the bundle ONNX Runtime.
     """
+    if precision not in get_args(AskedPrecision):
+        raise ConfigError(f"precision={precision!r}: must be one of {', '.join(get_args(AskedPrecision))}")
     source = sample_bundle() if path is None else Path(path)
-    config, build = _open_bundle(source) if is_bundle(source) else _open_checkpoint(source)
+    config, build = (_open_bundle if is_bundle(source) else _open_checkpoint)(source, precision)
     if config.encoder is None:
         rule = "holds decoders only, and a movie needs a frame encoder too"
         raise CheckpointError(
             f"bundle={str(source)!r}: {rule}; train a model with an encoder, or export one that has it"
         )
-    runners, used, reason = on_device(device, build)
-    return Classifier(config, runners, source=str(source), device=used, device_reason=reason)
+    (runners, chosen), used, reason = on_device(device, build)
+    return Classifier(config, runners, source=str(source), device=used, device_reason=reason, precision=chosen)
 
 
 def sample_bundle() -> Path:
@@ -113,20 +122,21 @@ def _require_checkpoint(file: Path) -> Literal[False]:
     raise BundleError(f"bundle={str(file)!r}: is neither a bundle nor a checkpoint; {_GIVE_A_MODEL}")
 
 
-def _open_bundle(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:
+def _open_bundle(path: Path, asked: AskedPrecision) -> tuple[ModelConfig, Build]:
     bundle = Bundle.open(path)
+    chosen = bundle_precision(bundle, asked)
 
-    def build(device: Device) -> dict[str, Runner]:
-        return {name: open_graph(bundle, name, device) for name in bundle.graphs}
+    def build(device: Device) -> tuple[Mapping[str, Runner], Chosen]:
+        return {name: open_graph(bundle, name, device) for name in bundle.graphs}, chosen
 
     return bundle.model, build
 
 
-def _open_checkpoint(path: Path) -> tuple[ModelConfig, Callable[[Device], dict[str, Runner]]]:
+def _open_checkpoint(path: Path, asked: AskedPrecision) -> tuple[ModelConfig, Build]:
     model = load_model(path)
 
-    def build(device: Device) -> dict[str, Runner]:
-        return dict(eager_runners(model, device))
+    def build(device: Device) -> tuple[Mapping[str, Runner], Chosen]:
+        return eager_runners(model, device, asked)
 
     return model.config, build
 
@@ -143,12 +153,21 @@ class Classifier:
         source: path of its bundle or checkpoint.
         device: that it runs on.
         device_reason: why that device.
+        precision: that the encoder computes in, and why.
     """
 
     def __init__(
-        self, model: ModelConfig, runners: Mapping[str, Runner], *, source: str, device: Device, device_reason: str
+        self,
+        model: ModelConfig,
+        runners: Mapping[str, Runner],
+        *,
+        source: str,
+        device: Device,
+        device_reason: str,
+        precision: Chosen,
     ) -> None:
         self.model, self.source, self.device, self.device_reason = model, source, device, device_reason
+        self.precision = precision
         self._runners = runners
 
     def __call__(
@@ -211,6 +230,8 @@ class Classifier:
                 bundle=self.source,
                 device=device,
                 device_reason=self.device_reason,
+                precision=self.precision.precision,
+                precision_reason=self.precision.reason,
                 video_decoder=reader.name,
                 video_decoder_reason=reader.reason,
                 damage=reader.damage,

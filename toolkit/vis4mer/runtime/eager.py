@@ -1,6 +1,6 @@
-"""Runs a checkpoint's modules as they are, with PyTorch."""
+"""Runs PyTorch modules, and programs made of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from vis4mer.runtime.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import torch
-
-    from vis4mer.models.vis4mer import Vis4mer
 
 
 class EagerRunner:
@@ -25,10 +22,18 @@ class EagerRunner:
         module: in evaluation mode, on `device`.
         name: of the graph it stands for, for errors.
         device: that `module` is on.
+        precision: ``bf16`` lets matrix products round to it, whatever the module's own; normalisations stay in float32.
     """
 
-    def __init__(self, module: "Callable[[torch.Tensor], torch.Tensor]", name: str, device: Device) -> None:
+    def __init__(
+        self,
+        module: "Callable[[torch.Tensor], torch.Tensor]",
+        name: str,
+        device: Device,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         self._module, self._name, self._device = module, name, device
+        self._in_bf16 = precision == "bf16"
 
     def __call__(self, batch: Array, /) -> Array:
         """Runs the module; see `Runner`."""
@@ -36,7 +41,10 @@ class EagerRunner:
 
         data = np.ascontiguousarray(batch) if isinstance(batch, np.ndarray) else batch
         try:
-            with torch.inference_mode():
+            with (
+                torch.inference_mode(),
+                torch.autocast(self._device.kind, torch.bfloat16, enabled=self._in_bf16),
+            ):
                 result = self._module(torch.as_tensor(data, device=str(self._device))).float().contiguous()
                 if self._device.kind == "cpu":
                     return np.asarray(result.numpy())
@@ -58,33 +66,3 @@ def require_torch(kind: str) -> None:
     except ImportError as error:
         rule = f"is needed to run a {kind} bundle; pip install 'vis4mer[torch]', or export to ONNX"
         raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
-
-
-def load_model(path: "Path") -> "Vis4mer":
-    """Loads a checkpoint on the CPU, in evaluation mode.
-
-    Raises:
-        CheckpointError: it cannot be read.
-        MissingDependencyError: PyTorch is not installed.
-    """
-    try:
-        from vis4mer.models.checkpoint import load_checkpoint
-    except ImportError as error:
-        rule = "is needed to load a checkpoint; pip install 'vis4mer[torch]', or give a bundle exported to ONNX"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
-    return load_checkpoint(path)
-
-
-def eager_runners(model: "Vis4mer", device: Device) -> dict[str, EagerRunner]:
-    """Moves `model` to `device` and returns a runner for its encoder and one for each head.
-
-    Raises:
-        DeviceError: PyTorch cannot use the device.
-    """
-    try:
-        model.to(str(device))
-    except (RuntimeError, AssertionError) as error:  # a CPU-only build asserts
-        rule = f"PyTorch cannot use it: {' '.join(str(error).split())[:300]}; use --device cpu or auto"
-        raise DeviceError(f"device={str(device)!r}: {rule}") from None
-    modules = {"encoder": model.encoder, **model.heads}
-    return {name: EagerRunner(module, name, device) for name, module in modules.items() if module is not None}

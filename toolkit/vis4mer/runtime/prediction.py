@@ -73,6 +73,8 @@ class Prediction:
         bundle: path of the bundle or checkpoint.
         device: that ran the model, such as ``cpu`` or ``cuda:0``.
         device_reason: why that device.
+        precision: that the encoder computed in: ``fp32``, ``fp16`` or ``bf16``.
+        precision_reason: why that precision.
         video_decoder: ``pyav`` or ``dali``.
         video_decoder_reason: why that video decoder.
         damage: what was wrong with the video, as counted by its reader.
@@ -87,6 +89,8 @@ class Prediction:
     bundle: str
     device: str
     device_reason: str
+    precision: str
+    precision_reason: str
     video_decoder: str
     video_decoder_reason: str
     damage: "Damage"
