@@ -53,6 +53,7 @@ def test_a_movie_is_classified_with_the_base_install_only() -> None:
         (["run", "samples/movie.mp4", "--video-decoder", "dali"], "vis4mer[dali]"),
         (["export", "--checkpoint", "x.pt", "--format", "onnx", "--output", "y"], "vis4mer[export]"),
         (["train", "LISTING", "-o", "y"], "vis4mer[train]"),
+        (["extract", "LISTING", "-o", "y"], "vis4mer[train]"),
     ],
 )
 def test_what_needs_an_extra_names_it(arguments: list[str], extra: str, tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from torch import Tensor
+
+from vis4mer.cli.main import main
+from vis4mer.config import Preprocessing
+from vis4mer.models.encoder import FrameEncoder
+from vis4mer.training import extraction
+from vis4mer.training.features import FeatureCache
+
+SMALL = ("--encoder", "vit_tiny_patch16_224", "--weights", "random", "--image-size", "32", "--device", "cpu")
+
+
+def write_video(path: Path, seed: int, frames: int = 12) -> Path:
+    generator = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4, width=32, height=32, pix_fmt="yuv420p")
+        for _ in range(frames):
+            image = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for i in range(4):
+        write_video(folder / "sub" / f"{i}.mp4", seed=i)
+    return folder
+
+
+def extract(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["extract", *map(str, arguments)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_encoded_once_as_training_would(videos: Path, tmp_path: Path) -> None:
+    result = extract(videos, "-o", tmp_path / "cache", *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith(": 4 of 4 videos, 4 encoded now\n")
+    assert "encoding 4 of 4 videos on cpu" in result.stderr
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(before) == 4
+
+    encoder = FrameEncoder.build("vit_tiny_patch16_224", Preprocessing(height=32, width=32), "random")
+    cache = FeatureCache(tmp_path / "cache", encoder, Preprocessing(height=32, width=32))
+    assert {cache.path(path) for path in videos.rglob("*.mp4")} == set(before)
+    index = json.loads((cache.folder / "index.json").read_text())
+    assert {name: entry["video"] for name, entry in index.items()} == {
+        cache.path(path).name: path.name for path in videos.rglob("*.mp4")
+    }
+
+    again = extract(videos, "-o", tmp_path / "cache", *SMALL)
+    assert again.stdout.endswith(": 4 of 4 videos, 0 encoded now\n")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_other_frames_or_weights_go_to_another_folder(videos: Path, tmp_path: Path) -> None:
+    video = videos / "sub" / "0.mp4"
+    for changed in ([], ["--fps", "2"], ["--seed", "1"], ["--dtype", "fp32"], ["--image-size", "48"]):
+        assert extract(video, "-o", tmp_path, *SMALL, *changed).exit_code == 0
+    assert len({path.parent for path in tmp_path.rglob("*.safetensors")}) == 5
+
+
+def test_a_bad_video_is_reported_and_the_others_are_done(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    (tmp_path / "list.txt").write_text(f"bad.mp4\n{videos}/sub/0.mp4\n{videos}/sub/gone.mp4\n{videos}/sub/1.mp4\n")
+    result = extract(tmp_path / "list.txt", "-o", tmp_path / "cache", "-q", *SMALL)
+    assert result.exit_code == 1
+    bad, gone = result.stderr.splitlines()
+    assert "bad.mp4" in bad
+    assert "gone.mp4" in gone
+    assert result.stdout.endswith(": 2 of 4 videos, 2 encoded now\n")
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
+def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: Path) -> None:
+    fact = {"class": "Task", "recipe_type": 3, "start": 0.5, "end": 2.5}
+    database = {str(i): fact | {"subset": "training" if i else "testing"} for i in range(4)} | {
+        name: fact | {"subset": "testing"} for name in ("gone-1", "gone-2")
+    }
+    (tmp_path / "COIN.json").write_text(json.dumps({"database": database}))
+    options = ("--protocol", "coin", "--splits", tmp_path, "--weights", "random", "--device", "cpu")
+    small = ("--encoder", "swin3d_t", "--segments", "2", "--image-size", "32")
+    result = extract(videos, "-o", tmp_path / "cache", *options, *small)
+    assert result.exit_code == 0, result.stderr
+    assert "2 of 6 videos of coin are missing: gone-1 gone-2" in result.stderr
+    (index,) = tmp_path.rglob("index.json")
+    shape = {"frames": 1, "tokens": 1, "features": 768}
+    expected = [{"video": f"{i}.mp4", "clip": [0.5, 2.5], **shape} for i in range(4)]
+    assert sorted(json.loads(index.read_text()).values(), key=lambda entry: entry["video"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--splits", "."], 2, "--splits goes with --protocol"),
+        (["--workers", "0"], 2, "--workers"),
+        (["--protocol", "lvu"], 1, "protocol='lvu': must be one of"),
+        (["--segments", "5"], 1, "segments=5: must be given for an encoder of segments"),
+        (["--encoder", "swin3d_t"], 1, "segments=None: must be given"),
+        (["--encoder", "no_such_model"], 1, "encoder='no_such_model'"),
+        (["--image-size", "9000"], 1, "height=9000"),
+        (["--weights", "nowhere.pth"], 1, "nowhere.pth"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_encoded(
+    videos: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = extract(videos, "-o", tmp_path / "cache", *SMALL, *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
+    assert code == 2 or result.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = FrameEncoder.forward, iter(range(100))
+
+    def interrupted(encoder: FrameEncoder, frames: Tensor) -> Tensor:
+        if next(calls) == 3:  # in the middle of the second video
+            raise KeyboardInterrupt
+        return forward(encoder, frames)
+
+    options = (*SMALL, "--fps", "4", "--batch-size", "6")
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameEncoder, "forward", interrupted)
+        stopped = extract(videos, "-o", tmp_path / "cut", *options)
+    assert stopped.exit_code == 130
+    assert "the same command goes on" in stopped.stderr
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+    assert extract(videos, "-o", tmp_path / "cut", *options).stdout.endswith("4 of 4 videos, 3 encoded now\n")
+    assert extract(videos, "-o", tmp_path / "whole", *options).exit_code == 0
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_one_line(videos: Path, tmp_path: Path) -> None:
+    recipe = extraction.CacheRecipe(tmp_path, "vit_tiny_patch16_224", "random", Preprocessing(height=32, width=32))
+    jobs = [extraction.Job(path) for path in sorted(videos.rglob("*.mp4"))]
+    with pytest.raises(extraction.DeviceError, match=r"workers=2: one died, .*; use fewer workers"):
+        list(extraction.extract_in_parallel(recipe, jobs, 2, ["cpu"], os.abort))
+
+
+@pytest.mark.slow
+def test_killed_workers_and_all_the_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    for i in range(5):
+        write_video(tmp_path / "videos" / f"{i}.mp4", seed=i, frames=80)
+    program = (sys.executable, "-m", "vis4mer.cli.main", "extract", str(tmp_path / "videos"), *SMALL)
+    command = (*program, "--fps", "4", "--workers", "2", "-o")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    cut = tmp_path / "cut"
+    with subprocess.Popen([*command, str(cut)], env=environment, stderr=subprocess.PIPE) as process:
+        while not list(cut.rglob("*.safetensors")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.stderr is not None
+        process.stderr.read()  # ends when the workers have ended too, which hold it open
+    assert not list(cut.rglob("index.json"))
+    for folder in (cut, tmp_path / "whole"):
+        done = subprocess.run([*command, str(folder)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert contents(cut) == contents(tmp_path / "whole")
+    assert len(contents(cut)) == 5 + 2
