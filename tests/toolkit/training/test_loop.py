@@ -250,13 +250,14 @@ def test_a_disk_without_room_is_one_line_before_the_first_step(
 
 
 def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
-    origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": 3, "val": 0})
+    origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": ("a", "b", "c"), "val": ()})
     config = TrainConfig(epochs=2, batch_size=4, schedule="plateau", as_published=True)
     history = Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "run"), origin=origin).run()
     record = json.loads((tmp_path / "run" / "last" / "training.json").read_text())
     assert record["command"] == "vis4mer train movies.csv"
     assert (record["protocol"], record["chosen_on"]) == ("lvu/scene", "test")
     assert (record["data"]["train"], record["data"]["test"]) == (10, 6)
+    assert record["data"]["missing"] == {"train": ["a", "b", "c"], "val": []}
     assert record["settings"]["as_published"] is True
     assert record["figures"] == history[-1]
     assert record["code"]["vis4mer"] == vis4mer.__version__

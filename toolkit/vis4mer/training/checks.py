@@ -1,8 +1,10 @@
 """What could not be trained, refused before the first step is spent on it."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,6 +14,7 @@ from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import Movie
 from vis4mer.training.distributed import Processes
+from vis4mer.training.features import FeatureCache
 from vis4mer.training.state import RunFolder
 
 _SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
@@ -45,6 +48,27 @@ def check_movies(model: Vis4mer, head: str, movies: Sequence[Movie], split: str)
             raise DataError(
                 f"target={movie.target!r} of {name!r}: must be a class index below d_output={config.decoder.d_output}"
             )
+
+
+def check_cache(cache: FeatureCache) -> None:
+    """Checks that a cache was not filled by another encoder: all movies would be encoded again, which takes long.
+
+    Raises:
+        DataError: it was, and holds nothing of this one's.
+    """
+    others = [maker for maker in cache.folder.parent.glob("*/encoder.json") if _is_filled(maker.parent)]
+    if not others or _is_filled(cache.folder):
+        return
+    now, other = (json.loads((folder / "encoder.json").read_text()) for folder in (cache.folder, others[0].parent))
+    differing = ", ".join(f"{name} {other.get(name)!r}" for name in now if other.get(name) != now[name])
+    raise DataError(
+        f"cache={str(cache.folder.parent)!r}: was made with {differing}; give the same, give another folder, or add "
+        "this encoder's tokens by `vis4mer extract`"
+    )
+
+
+def _is_filled(folder: Path) -> bool:
+    return next(folder.glob("*.safetensors"), None) is not None
 
 
 def check_same(processes: Processes, *splits: Sequence[Movie]) -> None:

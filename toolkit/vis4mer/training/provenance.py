@@ -30,13 +30,13 @@ class Origin:
         protocol: name of the published benchmark, or None for a user's own data.
         chosen_on: split that decides which epoch is best; ``test`` in the published code, which makes its results too
             good.
-        missing: movies of each split that should have been there and were not.
+        missing: names of the movies of each split that should have been there and were not.
     """
 
     command: str = ""
     protocol: str | None = None
     chosen_on: Split = "val"
-    missing: Mapping[Split, int] = field(default_factory=dict)
+    missing: Mapping[Split, Sequence[str]] = field(default_factory=dict)
 
 
 def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig, processes: int) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig
     return {
         "protocol": origin.protocol,
         "chosen_on": origin.chosen_on,
-        "data": {**data, "missing": dict(origin.missing)},
+        "data": {**data, "missing": {split: list(names) for split, names in origin.missing.items()}},
         "settings": dataclasses.asdict(config),
         "processes": processes,
         "code": _code(),
@@ -65,7 +65,7 @@ def training_facts(record: Mapping[str, Any]) -> Iterator[str]:
     chosen_on = record["chosen_on"]
     yield f"Data: {record['protocol'] or 'a listing'}, digest `{data['sha256']}`"
     yield f"Movies: {data['train']} to learn from, {data[chosen_on]} ({chosen_on}) to choose the epoch by"
-    if missing := {split: count for split, count in data["missing"].items() if count}:
+    if missing := {split: len(names) for split, names in data["missing"].items() if names}:
         yield f"Missing movies: {', '.join(f'{count} of {split}' for split, count in missing.items())}"
     if chosen_on == "test":
         yield "The epoch was chosen on the test split, as the published code does: figures there are too good"

@@ -46,6 +46,7 @@ PROTOCOLS = (
         preprocessing=Preprocessing(segments=512),
         windows=WindowConfig(samples=64),
         eval_batch_size=16,
+        holds_out=True,
         published={"ViS4mer": 88.2},
     ),
 )

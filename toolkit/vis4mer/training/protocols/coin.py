@@ -73,6 +73,7 @@ PROTOCOLS = (
         windows=WindowConfig(samples=64),
         epochs=500,
         eval_batch_size=16,
+        holds_out=True,
         published={"ViS4mer": 88.4},
     ),
 )
