@@ -25,7 +25,7 @@ except ImportError:
 
 from attention_plot import draw
 from baselines.attention import HEADS, AttentionDecoder
-from decoder import DTYPES, forward, step
+from calls import DTYPES, forward, step
 from measure import RESULTS, machine, medians, save
 from memory import free_bytes, peak_bytes
 

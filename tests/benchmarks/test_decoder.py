@@ -3,10 +3,13 @@
 import pytest
 import torch
 from baselines.straightforward import StraightforwardDecoder
-from decoder import Run, gradients, growth, measure
+from calls import by_ops, gradients, impls
+from decoder import BASELINE, Run, measure
+from growth import growth
 
 from vis4mer.config import DecoderConfig
 from vis4mer.models.decoder import S4Decoder
+from vis4mer_kernels.library import native
 
 
 def _config(length: int, width: int = 16) -> DecoderConfig:
@@ -47,11 +50,18 @@ def test_every_way_has_a_row_with_its_limit(tiny: DecoderConfig, monkeypatch: py
     for run, row in runs.items():
         limit = runs[run._replace(way="limit")]
         assert row["times_limit"] == row["seconds"] / limit["seconds"]
-        assert (row["drift"] is not None) == (run.way not in ("limit", "straightforward"))
-        assert ("peak_bytes" in row) == (run.call == "step" and run.way != "limit")
+        assert (row["drift"] is not None) == (run.way not in ("limit", BASELINE))
+        assert (row["peak_bytes"] is not None) == (run.call == "step" and run.way != "limit")
         if row["drift"] is not None:
             assert row["drift"] < (3e-2 if run.dtype == "bf16" else 1e-4)
-    assert {(run.call, run.way) for run in runs} >= {("forward", "torchscript"), ("forward", "onnx")}
+    ways = {(run.call, run.way) for run in runs}
+    assert ways >= {("forward", "torchscript"), ("forward", "onnx"), *(("step", impl) for impl in impls())}
+
+
+def test_ops_are_those_asked_for() -> None:
+    meaning = by_ops("reference", lambda: native("auto", "cpu"))
+    assert meaning() is False
+    assert native("auto", "cpu") is ("native" in impls())
 
 
 def test_growth_is_per_token() -> None:

@@ -1,0 +1,60 @@
+"""The two calls that are measured of a decoder, an inference and a training step, by the ops that are asked for."""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from vis4mer_kernels.library import IMPL_VARIABLE, library
+
+T = TypeVar("T")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@torch.inference_mode()
+def forward(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Logits in evaluation mode; bf16 is autocast."""
+    decoder.eval()
+    with torch.autocast(features.device.type, dtype, enabled=dtype != torch.float32):
+        logits: Tensor = decoder(features)
+    return logits
+
+
+def step(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    """Forward and backward in training mode, without the optimiser's part; the gradients are dropped at the end."""
+    decoder.train()
+    _loss(decoder, features, dtype).backward()
+    decoder.zero_grad(set_to_none=True)
+
+
+def gradients(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """All gradients of a step without dropout, one after another in the order of the parameters' names."""
+    decoder.eval()
+    parameters = [parameter for _, parameter in sorted(decoder.named_parameters())]
+    return torch.cat([grad.flatten() for grad in torch.autograd.grad(_loss(decoder, features, dtype), parameters)])
+
+
+def _loss(decoder: nn.Module, features: Tensor, dtype: torch.dtype) -> Tensor:
+    with torch.autocast(features.device.type, dtype, enabled=dtype != torch.float32):
+        return decoder(features).float().square().mean()
+
+
+def impls(device: str = "cpu") -> tuple[str, ...]:
+    """The implementations of S4's two ops that run on this machine's `device`; says so if the native ops do not."""
+    if device in library().devices:
+        return "reference", "native"
+    print(f"no native ops for {device}: {library().reason}")
+    return ("reference",)
+
+
+def by_ops(impl: str, call: Callable[[], T]) -> Callable[[], T]:
+    """`call` with one implementation of S4's ops."""
+
+    def run() -> T:
+        with patch.dict(os.environ, {IMPL_VARIABLE: impl}):
+            return call()
+
+    return run
