@@ -23,7 +23,7 @@ from vis4mer_kernels import ops
 u, kernel, D = torch.ones(1, 1, 2), torch.ones(1, 2), torch.zeros(1)
 try:
     for _ in range(2):
-        print(ops.long_conv(u, kernel, D, impl=sys.argv[1]).flatten().tolist())
+        print(ops.long_conv(u, kernel, D, impl=sys.argv[1]).round(decimals=5).flatten().tolist())
 except OpsError as error:
     print(error)
 """

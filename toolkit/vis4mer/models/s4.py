@@ -116,7 +116,8 @@ class SSMConv(nn.Module):
 def halve(x: Tensor) -> Tensor:
     """Averages neighbouring tokens: [B, L, H] to [B, floor(L / 2), H]; an odd last token is dropped."""
     half = x.shape[1] // 2
-    return x[:, : 2 * half].unflatten(1, (half, 2)).mean(dim=2)
+    pairs: Tensor = x[:, : 2 * half].unflatten(1, (half, 2))  # type: ignore[no-untyped-call]
+    return pairs.mean(dim=2)
 
 
 class S4(nn.Module):
