@@ -17,7 +17,7 @@ Impl = Literal["auto", "reference", "native"]
 IMPL_VARIABLE = "VIS4MER_OPS"
 _BUILD = "python -m vis4mer_kernels.build"
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("vis4mer.ops")  # a child of the one that the command line shows
 
 
 @dataclass(frozen=True)
@@ -95,4 +95,4 @@ def _has_kernels(device: str) -> bool:
 
 @functools.cache
 def _report(device: str, reason: str) -> None:
-    logger.info("no native ops for %s, PyTorch's operators serve instead: %s", device, reason)
+    logger.warning("no native ops for %s, PyTorch's operators serve instead: %s", device, reason)

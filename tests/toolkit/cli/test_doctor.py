@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 import vis4mer
 from vis4mer.cli.main import main
-from vis4mer.errors import BundleError
+from vis4mer.errors import BundleError, OpsError
 from vis4mer.runtime.device import Driver
+from vis4mer_kernels.library import Library
 
 
 @pytest.fixture
@@ -35,6 +36,20 @@ def test_json_says_what_this_machine_is_and_has() -> None:
     assert (findings["device_auto"], findings["device_reason"]) == ("cpu", "the driver offers no GPU")
     assert (findings["precision_auto"], findings["precision_reason"]) == ("fp32", "cpu is not faster in bf16")
     assert (findings["video_decoder_auto"], findings["video_decoder_reason"]) == ("pyav", "the device is cpu")
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_native_ops_are_where_they_are_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Library:
+        raise OpsError("library='x.so': does not load")
+
+    for found, expected in (
+        (lambda: Library(("cpu", "cuda"), "/x.so"), "cpu, cuda: /x.so"),
+        (lambda: Library((), "not built"), "none: not built"),
+        (broken, "none: library='x.so': does not load"),
+    ):
+        monkeypatch.setattr("vis4mer_kernels.library.library", found)
+        assert json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)["native_ops"] == expected
 
 
 @pytest.mark.usefixtures("without_gpu")

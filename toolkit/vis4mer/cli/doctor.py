@@ -60,6 +60,7 @@ def _examine() -> dict[str, Any]:
         "device_reason": device_reason,
         "precision_auto": precision,
         "precision_reason": precision_reason,
+        "native_ops": _native_ops(),
         "video_decoder_auto": video_decoder,
         "video_decoder_reason": video_decoder_reason,
         "packages": [
@@ -99,6 +100,19 @@ def _default_video_decoder(device: str | None) -> tuple[str, str]:
     if not dali.installed():
         return "pyav", "DALI is not installed (vis4mer[dali])"
     return "dali", "PyAV where DALI does not read a video exactly; its prediction says why"
+
+
+def _native_ops() -> str:
+    """On which devices training has native ops, and the library that holds them, or why there are none."""
+    try:
+        from vis4mer_kernels.library import library
+
+        found = library()
+    except ImportError:
+        return "none: PyTorch is not installed (vis4mer[torch])"
+    except Vis4merError as error:
+        return f"none: {error}"
+    return f"{', '.join(found.devices) or 'none'}: {found.reason}"
 
 
 def _onnxruntime_providers() -> list[str]:
