@@ -94,6 +94,9 @@ def export_model(
     """
     if options.format in ("trt", "trt-rtx"):
         check_target(options.format, options.gpus)
+    if (samples := model.config.windows.samples) is not None:
+        rule = f"samples={samples}: a model of samples of the whole movie cannot be served, so it is not exported"
+        raise ExportError(f"{rule}; 'vis4mer eval' evaluates it")
     length = exported_length(model.config, options.length)
     with BundleWriter(output) as writer:
         cases = make_cases(model, length, movie)

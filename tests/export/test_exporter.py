@@ -1,3 +1,5 @@
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 import vis4mer
 from vis4mer.cli.main import main
+from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.errors import BundleError, ExportError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import Bundle, Format, Precision
 from vis4mer.runtime.device import CPU
 from vis4mer.runtime.graphs import open_graph
@@ -63,6 +68,16 @@ def test_every_target_computes_the_model_at_any_batch_size(
         assert actual.dtype == np.float32
         error = np.linalg.norm(actual - values.numpy()) / np.linalg.norm(values.numpy())
         assert error <= 1e-5, graph
+
+
+def test_a_package_names_no_folder_of_the_machine_that_built_it(exported: Callable[..., Bundle]) -> None:
+    bundle = exported("pt2")
+    for graph in bundle.graphs:
+        with zipfile.ZipFile(io.BytesIO(bundle.read(bundle.file_of(graph)))) as package:
+            files = {name: package.read(name) for name in package.namelist()}
+        assert any(name.endswith(".so") for name in files)
+        for folder in (cache_dir(), str(Path(torch.__file__).parent), str(Path.cwd())):
+            assert [name for name, data in files.items() if folder.encode() in data] == [], folder
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -160,6 +175,14 @@ def test_another_window_length(checkpoint: Path, movie: Path, tmp_path: Path) ->
     assert session(bundle, "scene").get_inputs()[0].shape[1] == 119
     prediction = vis4mer.load(bundle.path)(movie)
     assert prediction.windows[0].end - prediction.windows[0].start == pytest.approx(7)
+
+
+def test_a_model_of_samples_of_the_whole_movie_is_not_exported(tmp_path: Path) -> None:
+    head = HeadConfig(DecoderConfig(64, 68, 2, d_model=16, n_layers=2, d_state=8))
+    model = Vis4mer(ModelConfig({"scene": head}, encoder=None, windows=WindowConfig(samples=4)))
+    with pytest.raises(ExportError, match=r"samples=4: .* 'vis4mer eval' evaluates it"):
+        export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

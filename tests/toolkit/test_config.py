@@ -10,6 +10,10 @@ def decoder(**changes: object) -> DecoderConfig:
     return DecoderConfig(**{"d_input": 64, "l_max": 1020, "d_output": 2, "d_model": 64, "n_layers": 3} | changes)  # type: ignore[arg-type]
 
 
+SWIN = EncoderConfig("swin3d_b", 49, 64, frames=32)
+SAMPLES = WindowConfig(samples=64)
+
+
 def test_survives_json() -> None:
     config = ModelConfig(
         heads={
@@ -28,6 +32,12 @@ def test_paper_setting_is_the_default() -> None:
     config = ModelConfig({"scene": HeadConfig(DecoderConfig(1024, 60 * 197, 6, 1024, 3))})
     assert config.window_frames * config.encoder.tokens == 11820  # type: ignore[union-attr]
     assert (config.preprocessing.fps, config.preprocessing.mean, config.preprocessing.std) == (1, (0,) * 3, (1,) * 3)
+
+
+def test_a_model_of_segments() -> None:
+    config = ModelConfig({"dish": HeadConfig(decoder(l_max=3136))}, SWIN, Preprocessing(segments=512), SAMPLES)
+    assert config.window_frames * 49 == 3136
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,18 @@ def test_paper_setting_is_the_default() -> None:
         (lambda: ModelConfig({"../x": HeadConfig(decoder())}, encoder=None), "a head's name must start with a letter"),
         (lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 17, 32)), "must equal the encoder's"),
         (lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 18, 64)), "must hold a window of 60"),
+        (lambda: Preprocessing(segments=0), "segments=0: must be a positive integer"),
+        (lambda: Preprocessing(segments=4, last_frame=True), "last_frame=True: must be false with segments"),
+        (lambda: WindowConfig(samples=1.5), "samples=1.5: must be a positive integer"),  # type: ignore[arg-type]
+        (lambda: ModelConfig({"a": HeadConfig(decoder())}, SWIN), "segments=None: must be given for an encoder of"),
+        (
+            lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 17, 64), Preprocessing(segments=4)),
+            "segments=4: .* x takes 1 frame at once",
+        ),
+        (
+            lambda: ModelConfig({"a": HeadConfig(decoder())}, SWIN, Preprocessing(segments=512)),
+            "samples=None: must be given",
+        ),
         (lambda: Preprocessing.from_dict({"size": 3}), "unknown key 'size'"),
         (lambda: DecoderConfig.from_dict({"l_max": 3}), "missing 4 required positional arguments"),
         (lambda: ModelConfig.from_dict({"heads": []}), "must be a JSON object"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
+from vis4mer.models.card import commands, facts
 from vis4mer.models.vis4mer import Vis4mer
 
 ENCODER = EncoderConfig("test_vit", 17, 64)
@@ -43,6 +44,20 @@ def test_a_checkpoint_of_decoders_is_not_said_to_take_movies(tmp_path: Path) -> 
     text = card(tmp_path, {"scene": HeadConfig(decoder(2))}, encoder=None)
     assert "decoders only" in text
     assert "vis4mer run" not in text
+
+
+def test_a_model_of_segments_is_not_said_to_be_served() -> None:
+    config = ModelConfig(
+        {"dish": HeadConfig(DecoderConfig(1024, 64 * 49, 10, 1024, 3))},
+        EncoderConfig("swin3d_b", 49, 1024, frames=32),
+        Preprocessing(segments=512),
+        WindowConfig(samples=64),
+    )
+    frames, _, encoder, windows, _ = facts(config)
+    assert frames.startswith("Frames: 512 segments of consecutive ones, stretched to 224 x 224 pixels")
+    assert encoder == "Frame encoder: torchvision's `swin3d_b`, 49 tokens of 1024 features per 32 frames"
+    assert windows == "Windows: one of 64 samples, spread over the whole movie"
+    assert list(commands(config)) == ["vis4mer eval --help"]
 
 
 @pytest.mark.parametrize(

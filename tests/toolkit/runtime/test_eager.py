@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import vis4mer
-from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
-from vis4mer.errors import MissingDependencyError
+from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
+from vis4mer.errors import CheckpointError, MissingDependencyError
 
 torch = pytest.importorskip("torch")
 
@@ -52,6 +52,17 @@ def test_a_checkpoint_classifies_a_movie_as_its_modules_would(checkpoint: Path, 
     assert prediction.label == ("in", "out", "on")[int(scene.sum(0).argmax())]
     assert prediction.heads["likes"].value == pytest.approx(float(likes.mean()), abs=1e-5)
     assert (prediction.bundle, prediction.device) == (str(checkpoint), "cpu")
+
+
+def test_a_model_of_samples_of_the_whole_movie_is_not_served(tmp_path: Path) -> None:
+    from vis4mer.models.vis4mer import Vis4mer
+
+    head = HeadConfig(DecoderConfig(64, 68, 2, d_model=16, n_layers=2))
+    encoder = EncoderConfig("test_vit", 17, 64)
+    config = ModelConfig({"scene": head}, encoder, Preprocessing(height=64, width=64), WindowConfig(samples=4))
+    Vis4mer(config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"sees a movie as 4 samples .* 'vis4mer eval' evaluates it"):
+        vis4mer.load(tmp_path)
 
 
 def test_bf16_rounds_the_encoder_only(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,14 +112,20 @@ def _in_words(value: Any) -> str:
 def _describe(model: ModelConfig) -> list[tuple[str, str]]:
     frames, windows, encoder = model.preprocessing, model.windows, model.encoder
     normalised = f"mean {_in_words(frames.mean)}, std {_in_words(frames.std)}"
+    taken = f"{frames.fps:g}/s" if frames.segments is None else f"{frames.segments} segments"
+    taken += " and the last" if frames.last_frame else ""
+    cut = f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"
+    if windows.samples is not None:
+        cut = f"one of {windows.samples} samples of the whole movie"
     rows = [
         ("encoder", "none: decoders only, which take features"),
-        ("frames", f"{frames.fps:g}/s, {frames.height} x {frames.width}, {frames.resize}, {frames.interpolation}"),
+        ("frames", f"{taken}, {frames.height} x {frames.width}, {frames.resize}, {frames.interpolation}"),
         ("normalised", normalised),
-        ("windows", f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"),
+        ("windows", cut),
     ]
     if encoder is not None:
-        rows[0] = ("encoder", f"{encoder.name}, {encoder.tokens} tokens of {encoder.features} features a frame")
+        span = "a frame" if encoder.frames == 1 else f"per {encoder.frames} frames"
+        rows[0] = ("encoder", f"{encoder.name}, {encoder.tokens} tokens of {encoder.features} features {span}")
     else:
         rows = rows[:1]
     return rows + [(f"head {name}", _describe_head(head)) for name, head in model.heads.items()]

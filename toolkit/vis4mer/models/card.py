@@ -30,9 +30,8 @@ Everything above is replayed from `config.json` when the model serves.
 `FOLDER` is the folder of this file.
 
 ```bash
-{% if has_encoder %}vis4mer run movie.mp4 --bundle FOLDER
-{% endif %}vis4mer export --checkpoint FOLDER --format onnx --output BUNDLE
-```
+{% for command in commands %}{{ command }}
+{% endfor %}```
 
 ```python
 from vis4mer.models.vis4mer import Vis4mer
@@ -52,7 +51,7 @@ model = Vis4mer.from_pretrained("FOLDER")
 }
 ```
 """
-"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts``, ``has_encoder``, ``training``."""
+"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts``, ``training``, ``commands``."""
 
 _MOST_LABELS = 20
 
@@ -62,16 +61,32 @@ def facts(config: ModelConfig) -> Iterator[str]:
     frames, windows, encoder = config.preprocessing, config.windows, config.encoder
     size = f"{frames.height} x {frames.width} pixels (height x width)"
     fitted = {"stretch": "stretched", "crop": "scaled and cropped"}[frames.resize]
-    yield f"Frames: {frames.fps:g} a second, {fitted} to {size} with {frames.interpolation} interpolation"
+    taken = f"{frames.fps:g} a second" if frames.segments is None else f"{frames.segments} segments of consecutive ones"
+    taken += ", and the last one" if frames.last_frame else ""
+    yield f"Frames: {taken}, {fitted} to {size} with {frames.interpolation} interpolation"
     yield f"Pixels: RGB in [0, 1], less the mean {frames.mean}, divided by {frames.std}"
     if encoder is None:
         yield "Frame encoder: none; this checkpoint holds decoders only, which take features"
     else:
-        tokens = f"{encoder.tokens} tokens of {encoder.features} features a frame"
-        yield f"Frame encoder: timm's {_code(encoder.name)}, {tokens}"
-    yield f"Windows: {windows.seconds:g} s of video, every {windows.stride:g} s"
+        library, span = ("timm", "a frame") if encoder.frames == 1 else ("torchvision", f"per {encoder.frames} frames")
+        tokens = f"{encoder.tokens} tokens of {encoder.features} features {span}"
+        yield f"Frame encoder: {library}'s {_code(encoder.name)}, {tokens}"
+    if windows.samples is None:
+        yield f"Windows: {windows.seconds:g} s of video, every {windows.stride:g} s"
+    else:
+        yield f"Windows: one of {windows.samples} samples, spread over the whole movie"
     for name, head in config.heads.items():
         yield f"Head {_code(name)}: {_task(head)}"
+
+
+def commands(config: ModelConfig) -> Iterator[str]:
+    """Tells what can be done with a model."""
+    if config.windows.samples is not None:
+        yield "vis4mer eval --help"
+        return
+    if config.encoder is not None:
+        yield "vis4mer run movie.mp4 --bundle FOLDER"
+    yield "vis4mer export --checkpoint FOLDER --format onnx --output BUNDLE"
 
 
 def _task(head: HeadConfig) -> str:

@@ -94,8 +94,8 @@ class Vis4mer(
 
         Its ``model_card_kwargs`` may hold ``training``: lines of Markdown about how the model was trained.
         """
-        facts, has_encoder = card.facts(self.config), self.encoder is not None
-        return super().generate_model_card(*args, facts=facts, has_encoder=has_encoder, **kwargs)
+        facts, commands = card.facts(self.config), card.commands(self.config)
+        return super().generate_model_card(*args, facts=facts, commands=commands, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's saving step, with files that a reader never meets half written."""

@@ -56,7 +56,7 @@ def load(
 
     Raises:
         BundleError: the bundle is incomplete, altered, or of a format that cannot run here.
-        CheckpointError: the checkpoint cannot be read, or holds no encoder.
+        CheckpointError: the checkpoint cannot be read, holds no encoder, or has no windows of seconds.
         ConfigError: the bundle was exported in another precision, or an argument breaks its rule.
         DeviceError: the asked device is absent or unusable.
         MissingDependencyError: the checkpoint needs PyTorch, or the bundle ONNX Runtime.
@@ -70,6 +70,9 @@ def load(
         raise CheckpointError(
             f"bundle={str(source)!r}: {rule}; train a model with an encoder, or export one that has it"
         )
+    if config.windows.samples is not None:
+        rule = f"sees a movie as {config.windows.samples} samples of the whole, which have no place on a timeline"
+        raise CheckpointError(f"bundle={str(source)!r}: {rule}; 'vis4mer eval' evaluates it, it cannot be served")
     (runners, chosen), used, reason = on_device(device, build)
     return Classifier(config, runners, source=str(source), device=used, device_reason=reason, precision=chosen)
 
