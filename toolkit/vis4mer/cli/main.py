@@ -13,7 +13,7 @@ from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
 from vis4mer.errors import Vis4merError
 
 # Every command is the function of its name in the module of its name.
-_COMMANDS = ("run", "extract", "train", "export", "verify", "inspect", "doctor")
+_COMMANDS = ("run", "extract", "train", "eval", "export", "verify", "inspect", "doctor")
 
 
 class _Commands(click.Group):

@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from vis4mer.config import HeadConfig
 from vis4mer.errors import ConfigError, DataError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import Movie
 from vis4mer.training.distributed import Processes
 from vis4mer.training.features import FeatureCache
+from vis4mer.training.listing import Listing
 from vis4mer.training.state import RunFolder
 
 _SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
@@ -50,6 +52,26 @@ def check_movies(model: Vis4mer, head: str, movies: Sequence[Movie], split: str)
             )
 
 
+def class_order(listing: Listing, head: HeadConfig, checkpoint: str) -> list[int]:
+    """Returns the head's number of each of a data set's classes; nothing for a regression.
+
+    Args:
+        listing: what the movies are.
+        head: what the head predicts.
+        checkpoint: its name, for the message.
+
+    Raises:
+        DataError: they are not the same classes, or one is a regression and the other is not.
+    """
+    if head.task != listing.task:
+        raise DataError(f"checkpoint={checkpoint!r}: predicts a {head.task}, but the data set is a {listing.task}")
+    if differing := sorted(set(head.labels) ^ set(listing.labels)):
+        whose = "the checkpoint" if differing[0] in head.labels else "the data set"
+        counts = f"{len(head.labels)} and {len(listing.labels)} classes"
+        raise DataError(f"checkpoint={checkpoint!r}: only {whose} has the class {differing[0]!r} ({counts})")
+    return [head.labels.index(label) for label in listing.labels]
+
+
 def check_cache(cache: FeatureCache) -> None:
     """Checks that a cache was not filled by another encoder: all movies would be encoded again, which takes long.
 
@@ -60,11 +82,19 @@ def check_cache(cache: FeatureCache) -> None:
     if not others or _is_filled(cache.folder):
         return
     now, other = (json.loads((folder / "encoder.json").read_text()) for folder in (cache.folder, others[0].parent))
-    differing = ", ".join(f"{name} {other.get(name)!r}" for name in now if other.get(name) != now[name])
     raise DataError(
-        f"cache={str(cache.folder.parent)!r}: was made with {differing}; give the same, give another folder, or add "
-        "this encoder's tokens by `vis4mer extract`"
+        f"cache={str(cache.folder.parent)!r}: was made by another encoder or of other frames "
+        f"({', '.join(_differences(other, now))}); give the same settings, give another folder, or add these tokens "
+        "by vis4mer extract"
     )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    for name, value in here.items():
+        if isinstance(value, Mapping):
+            yield from _differences(there.get(name, {}), value, f"{within}{name}.")
+        elif there.get(name) != value:
+            yield f"{within}{name} is {there.get(name)!r} there and {value!r} here"
 
 
 def _is_filled(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """From the outputs of windows to the figures of movies."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,6 +67,11 @@ class Evaluation:
         movie_targets = torch.zeros(len(counts)).index_copy_(0, movies, targets)
         loss = window_loss(outputs, targets.double(), task).item()
         return cls(task, sums / counts[:, None], movie_targets, loss, _metric(predictions, targets, task))
+
+    def reordered(self, order: Sequence[int]) -> "Evaluation":
+        """Renumbers the classes of a classification: class ``order[i]`` becomes class i."""
+        places = torch.tensor(order)
+        return replace(self, scores=self.scores[:, places], targets=places.argsort()[self.targets.long()].float())
 
 
 def metric_name(task: Task) -> str:

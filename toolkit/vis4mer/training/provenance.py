@@ -59,6 +59,15 @@ def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig
     }
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """Reads the record of a saved model's training; empty where it has none that can be read."""
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def training_facts(record: Mapping[str, Any]) -> Iterator[str]:
     """Says the same to readers of a model card, each fact on one line of Markdown; the command stays in the record."""
     data, code, figures = record["data"], record["code"], record["figures"]

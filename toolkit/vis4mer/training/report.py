@@ -1,0 +1,121 @@
+"""How well models do on a data set: every run's figures, their mean and spread, and what is mistaken for what."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vis4mer.config import Task
+from vis4mer.training.metrics import Evaluation, metric_name
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model's evaluation.
+
+    Attributes:
+        checkpoint: path of the model.
+        evaluation: of it.
+        seed: of its training, where the model tells.
+        as_published: whether its epoch was chosen on the test split, as in the published code.
+    """
+
+    checkpoint: str
+    evaluation: Evaluation
+    seed: int | None = None
+    as_published: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of several runs.
+
+    Attributes:
+        mean: over the runs.
+        spread: their standard deviation, with one degree of freedom less than runs; None for a single run.
+    """
+
+    mean: float
+    spread: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Figure":
+        """Summarises at least one value."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What runs of one task of one data set come to.
+
+    Attributes:
+        name: of the data set, as ``lvu/scene``.
+        task: of the head.
+        labels: of the classes, in the order of the evaluations' targets; empty for regression.
+        missing: names of the movies that should have been tested and are not there.
+        published: results of others by method, in the unit of the metric: accuracies in [0, 1].
+        runs: at least one; all of them on the same movies.
+    """
+
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    missing: tuple[str, ...]
+    published: Mapping[str, float]
+    runs: tuple[Run, ...]
+
+    @property
+    def metric(self) -> Figure:
+        """Accuracy of movies in [0, 1], or their mean squared error."""
+        return Figure.of([run.evaluation.metric for run in self.runs])
+
+    @property
+    def window_metric(self) -> Figure:
+        """The same of windows, each taken by itself."""
+        return Figure.of([run.evaluation.window_metric for run in self.runs])
+
+    @property
+    def movies(self) -> int:
+        """How many movies were tested."""
+        return len(self.runs[0].evaluation.targets)
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the epoch of any run was chosen on the test split."""
+        return any(run.as_published for run in self.runs)
+
+    def confusion(self) -> Tensor:
+        """Counts movies by class (rows) and predicted class (columns) over all runs, int64 [C, C]."""
+        classes = len(self.labels)
+        cells = [run.evaluation.targets.long() * classes + run.evaluation.scores.argmax(1) for run in self.runs]
+        return torch.bincount(torch.cat(cells), minlength=classes**2).reshape(classes, classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON."""
+        name = metric_name(self.task)
+        return {
+            "name": self.name,
+            "task": self.task,
+            "metric": name,
+            name: vars(self.metric),
+            f"window_{name}": vars(self.window_metric),
+            "movies": self.movies,
+            "missing": list(self.missing),
+            "published": dict(self.published),
+            "as_published": self.as_published,
+            **({"labels": list(self.labels), "confusion": self.confusion().tolist()} if self.labels else {}),
+            "runs": [
+                {
+                    "checkpoint": run.checkpoint,
+                    "seed": run.seed,
+                    "as_published": run.as_published,
+                    name: run.evaluation.metric,
+                    f"window_{name}": run.evaluation.window_metric,
+                    "loss": run.evaluation.loss,
+                }
+                for run in self.runs
+            ],
+        }
