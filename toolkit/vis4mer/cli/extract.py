@@ -1,5 +1,7 @@
 """`vis4mer extract`: from movies to a cache of their encoder tokens."""
 
+import dataclasses
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -8,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.dataset import COLUMNS, tell_missing
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_device
 from vis4mer.cli.pytorch import place, require_torch
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
     from vis4mer.training.features import FeatureCache
 
 _COUNT = click.IntRange(min=1)
+_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("videos", metavar="VIDEO|LIST|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", "cache", metavar="CACHE", required=True, type=click.Path(path_type=Path), help="Cache.")
+@click.argument("videos", metavar="VIDEO|LIST|DIR...", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--output", "cache", metavar="CACHE", required=True, type=_PATH, help="Folder for the tokens.")
 @click.option("--protocol", metavar="NAME", help="Encoder and frames of lvu/TASK, breakfast or coin.")
-@click.option("--splits", metavar="DIR", type=click.Path(path_type=Path), help="Only the videos of --protocol's lists.")
+@click.option("--splits", metavar="DIR", type=_PATH, help="Only the videos of --protocol's lists.")
 @click.option("--encoder", metavar="NAME", help=f"timm's or torchvision's name.  [default: {EncoderConfig.name}]")
 @click.option("--weights", default="hub", show_default=True, help="Weight file, 'hub' to download them, or 'random'.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second of video.  [default: 1]")
@@ -39,7 +43,14 @@ _COUNT = click.IntRange(min=1)
 @click.option("--dtype", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32"]), help="Of the tokens.")
 @click.option("--batch-size", default=32, show_default=True, metavar="N", type=_COUNT, help="Frames at once.")
 @click.option("--workers", default=1, show_default=True, metavar="N", type=_COUNT, help="Videos at once.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", callback=check_device)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=check_device,
+    help="For the encoder; several workers share all GPUs.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of random weights.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no warnings on stderr.")
 @click.pass_context
@@ -79,6 +90,8 @@ def extract(
 
     require_torch("encoding")
     show_log_messages(quiet)
+    if not quiet:
+        logging.getLogger("vis4mer").setLevel(logging.INFO)
     from vis4mer.training.extraction import CacheRecipe
 
     recipe = CacheRecipe(cache, encoder, weights, preprocessing, dtype, batch_size, seed)
@@ -98,17 +111,14 @@ def _preprocessing(
     base: Preprocessing, segments: int | None, fps: float | None, image_size: int | None
 ) -> Preprocessing:
     """The protocol's or the default frames, with what the options change of them."""
-    given = {"fps": fps, "height": image_size, "width": image_size, "segments": segments}
-    return Preprocessing(**(base.to_dict() | {name: value for name, value in given.items() if value is not None}))
+    given: dict[str, Any] = {"fps": fps, "height": image_size, "width": image_size, "segments": segments}
+    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
 def _jobs(protocol: Protocol, splits: Path, videos: Path) -> list[Job]:
     """The videos, or clips of them, that a protocol's lists name; those that are missing are told."""
     listing = protocol.listing(splits, videos)
-    if listing.missing:
-        names = " ".join(example.video.name for example in listing.missing)
-        total = len(listing.examples) + len(listing.missing)
-        say("warning", f"{len(listing.missing)} of {total} videos of {protocol.name} are missing: {names}")
+    tell_missing(listing, protocol.name)
     return [Job(example.video, example.clip) for example in listing.examples]
 
 
@@ -123,8 +133,7 @@ def _run(
     """Encodes `jobs` with a bar on stderr; returns how many failed."""
     from vis4mer.training.extraction import extract, extract_in_parallel
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+    with Progress(*COLUMNS, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
         task = bar.add_task("encoding videos", total=len(jobs))
         done = failed = 0
 
