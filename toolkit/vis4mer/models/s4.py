@@ -116,8 +116,9 @@ class SSMConv(nn.Module):
 def halve(x: Tensor) -> Tensor:
     """Averages neighbouring tokens: [B, L, H] to [B, floor(L / 2), H]; an odd last token is dropped."""
     half = x.shape[1] // 2
-    pairs: Tensor = x[:, : 2 * half].unflatten(1, (half, 2))  # type: ignore[no-untyped-call]
-    return pairs.mean(dim=2)
+    first, second = x[:, : 2 * half].unflatten(1, (half, 2)).unbind(2)  # type: ignore[no-untyped-call]
+    mean: Tensor = (first + second) * 0.5  # several times as fast as mean(dim=2) on a CPU
+    return mean
 
 
 class S4(nn.Module):
