@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,11 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 from torch import Tensor
 
+from vis4mer.cli.console import show_log_messages
 from vis4mer.cli.main import main
 from vis4mer.config import Preprocessing
+from vis4mer.errors import DeviceError
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.training import extraction
+from vis4mer.training.extraction import CacheRecipe, extract_in_parallel
 from vis4mer.training.features import FeatureCache
+from vis4mer.training.videos import Job
 
 SMALL = ("--encoder", "vit_tiny_patch16_224", "--weights", "random", "--image-size", "32", "--device", "cpu")
 
@@ -152,11 +156,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_one_line(videos: Path, tmp_path: Path) -> None:
-    recipe = extraction.CacheRecipe(tmp_path, "vit_tiny_patch16_224", "random", Preprocessing(height=32, width=32))
-    jobs = [extraction.Job(path) for path in sorted(videos.rglob("*.mp4"))]
-    with pytest.raises(extraction.DeviceError, match=r"workers=2: one died, .*; use fewer workers"):
-        list(extraction.extract_in_parallel(recipe, jobs, 2, ["cpu"], os.abort))
+def test_workers_that_cannot_start_are_told_without_a_traceback(
+    videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = CacheRecipe(tmp_path, "vit_tiny_patch16_224", "random", Preprocessing(height=32, width=32))
+    jobs = [Job(path) for path in sorted(videos.rglob("*.mp4"))]
+    with pytest.raises(DeviceError, match=r"workers=2: one died, .*; use fewer workers"):
+        list(extract_in_parallel(recipe, jobs, 2, ["meta:0"], partial(show_log_messages, True)))
+    told = capfd.readouterr().err
+    assert "vis4mer: error: a worker cannot start on meta:0: " in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Filling a feature cache with many movies, by one process or by several."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,9 +17,12 @@ import torch
 from vis4mer.config import Preprocessing
 from vis4mer.errors import DeviceError, Vis4merError
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.models.weights import first_line
 from vis4mer.training.features import FeatureCache, Progress
 from vis4mer.training.tokens import TokenDtype
 from vis4mer.training.videos import Job
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def extract_in_parallel(
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     turn = context.Value("i", 0)
     threads = max(1, (os.cpu_count() or 1) // workers)
+    others = set(multiprocessing.active_children())
     arguments = (recipe, tuple(devices), turn, threads, on_start)
     with ProcessPoolExecutor(workers, context, _start_worker, arguments) as pool:
         running: dict[Future[str], Job] = {pool.submit(_encode_in_worker, job): job for job in jobs}
@@ -105,8 +110,11 @@ def extract_in_parallel(
         except BrokenProcessPool:
             remedy = "use fewer workers, or a smaller batch size, and run the same command again: it goes on"
             raise DeviceError(f"workers={workers}: one died, most often for lack of memory; {remedy}") from None
-        finally:
+        except (KeyboardInterrupt, GeneratorExit):  # or the pool would wait for the movies under way
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
 
 
 def _encode(cache: FeatureCache, job: Job, progress: Progress | None = None) -> str:
@@ -131,7 +139,11 @@ def _start_worker(
     with turn.get_lock():
         device = devices[turn.value % len(devices)]
         turn.value += 1
-    _worker_cache = recipe.open(device)
+    try:
+        _worker_cache = recipe.open(device)
+    except (Vis4merError, RuntimeError) as error:  # as of CUDA; raised here, it would be told with its traceback
+        _LOG.error("a worker cannot start on %s: %s", device, first_line(error))
+        os._exit(1)
 
 
 def _end_with_parent() -> None:
