@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from vis4mer.config import Preprocessing
 from vis4mer.errors import ConfigError
 from vis4mer.video import dali, open_video, reader
+from vis4mer.video.pyav import PyAVReader
 
 
 def test_batches_are_bounded_and_say_when_each_frame_is_shown(plain, video_tools):
@@ -31,6 +33,32 @@ def test_info_describes_the_movie(plain, video_tools):
     assert (info.path, info.codec, info.pixel_format) == (str(plain), "h264", "yuv420p")
     assert (info.width, info.height, info.rotation) == (video_tools.WIDTH, video_tools.HEIGHT, 0)
     assert (info.duration, info.fps, info.start, info.video_streams) == (2.0, 24.0, 0.0, 1)
+
+
+def test_closing_ends_an_iteration_in_another_thread(plain, monkeypatch):
+    decoding, go_on = threading.Event(), threading.Event()
+    decode = PyAVReader._decode
+
+    def held_up(self):
+        for number, frame in enumerate(decode(self)):
+            if number == 5:
+                decoding.set()
+                assert go_on.wait(30)
+            yield frame
+
+    monkeypatch.setattr(PyAVReader, "_decode", held_up)
+    with open_video(plain, Preprocessing(fps=24.0, height=8, width=8), batch_size=4, decoder="pyav") as frames:
+        assert frames.n_frames == 48
+        batches, iterator = [], iter(frames)
+        thread = threading.Thread(target=lambda: batches.extend(iterator))
+        thread.start()
+        assert decoding.wait(30)
+        frames.close()
+        go_on.set()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sum(len(batch.frames) for batch in batches) == 5
+    frames.close()
 
 
 def test_a_reader_can_be_read_again(plain, video_tools):

@@ -18,7 +18,9 @@ DisplayMatrix = tuple[int, int, int, int]
 
 IDENTITY: DisplayMatrix = (1, 0, 0, 1)
 
-_BLOCK = 16  # target pixels per matrix product: more would multiply by more zeros, fewer are too small for BLAS
+# Multiplications in one matrix product: OpenBLAS wakes other threads for more, which costs more than it gains here, and
+# far more while the encoder keeps the cores busy.
+_PRODUCT = 1 << 18
 
 
 class Band(NamedTuple):
@@ -70,13 +72,13 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
         top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
 
     half = np.empty((3, rows, width), np.float32)
-    for start, first, weights in _bands(preprocessing.interpolation, height, rows, top):
+    for start, first, weights in _bands(preprocessing.interpolation, height, rows, top, width):
         size, reach = weights.shape
         source = planes[:, first : first + reach].astype(np.float32)  # a block at a time stays in the CPU's cache
         np.matmul(weights, source, out=half[:, start : start + size])
     flat = half.reshape(3 * rows, width)
     full = np.empty((3 * rows, columns), np.float32)
-    for start, first, weights in _bands(preprocessing.interpolation, width, columns, left):
+    for start, first, weights in _bands(preprocessing.interpolation, width, columns, left, 3 * rows):
         size, reach = weights.shape
         full[:, start : start + size] = flat[:, first : first + reach] @ weights.T
     result = np.rint(full).clip(0, 255).astype(np.uint8).reshape(3, rows, columns)
@@ -84,7 +86,7 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
 
 
 @lru_cache(maxsize=16)
-def _bands(kind: Interpolation, size: int, out: int, margin: float) -> list[Band]:
+def _bands(kind: Interpolation, size: int, out: int, margin: float, lines: int) -> list[Band]:
     """Weights of the source pixels in each target pixel along one axis, in blocks of neighbouring target pixels.
 
     Args:
@@ -92,13 +94,17 @@ def _bands(kind: Interpolation, size: int, out: int, margin: float) -> list[Band
         size: number of source pixels.
         out: number of target pixels.
         margin: source pixels cut off at either end.
+        lines: that the weights will be multiplied with at once, which bounds the size of a block.
     """
     step = (size - 2 * margin) / out
     radius, response = _FILTERS[kind](step)
     centres = margin + (np.arange(out) + 0.5) * step
+    pixels = 1
+    while (pixels + 1) * (step * (pixels + 1) + 2 * radius) * lines <= _PRODUCT:
+        pixels += 1
     bands = []
-    for start in range(0, out, _BLOCK):
-        block = centres[start : start + _BLOCK]
+    for start in range(0, out, pixels):
+        block = centres[start : start + pixels]
         first = max(0, int(np.floor(block[0] - radius)))
         last = min(size, int(np.ceil(block[-1] + radius)))
         weights = response(np.arange(first, last) + 0.5 - block[:, None])
