@@ -80,6 +80,7 @@ def reversed_arguments(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Pat
         ("backbone.layers.2.downsample.norm.weight", (2048,)),
         ("layers.0.downsample.norm.weight", (512,)),
         ("backbone.norm.weight", (1024,)),
+        ("backbone.norm3.bias", (1024,)),
     ],
 )
 def test_names_and_shapes_of_the_published_base_model(key: str, shape: tuple[int, ...]) -> None:

@@ -14,10 +14,11 @@ from torchvision.models.video import SwinTransformer3d
 NAMES = ("swin3d_t", "swin3d_s", "swin3d_b")
 SEGMENT_FRAMES = 32
 
-# From the names of the published code, which mmaction2 shares, to torchvision's.
+# From the names of the published code, and of mmaction2, whose last norm is its fourth stage's, to torchvision's.
 _RENAMED = (
     (re.compile(r"layers\.(\d+)\.blocks\."), lambda match: f"features.{2 * int(match[1])}."),
     (re.compile(r"layers\.(\d+)\.downsample\."), lambda match: f"features.{2 * int(match[1]) + 1}."),
+    (re.compile(r"^norm3\."), "norm."),
     (re.compile(r"(?<=\.mlp\.)fc1\."), "0."),
     (re.compile(r"(?<=\.mlp\.)fc2\."), "3."),
 )
