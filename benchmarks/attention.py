@@ -25,7 +25,7 @@ except ImportError:
 
 from attention_plot import draw
 from baselines.attention import HEADS, AttentionDecoder
-from calls import DTYPES, forward, step
+from calls import DTYPES, forward, impls, step
 from measure import RESULTS, machine, medians, save
 from memory import free_bytes, peak_bytes
 
@@ -114,11 +114,13 @@ def main() -> None:
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: device='cuda': PyTorch finds no GPU; use --device cpu")
     dtypes = ("fp32",) if device == "cpu" else ("fp32", "bf16")
+    ops = impls(device)[-1]
+    print(f"S4 by {ops} ops, {torch.get_num_threads()} threads")
     rows = measure([TOKENS * n for n in FRAMES], 1024, dtypes, device)
     gpu = {} if device == "cpu" else {"gpu": torch.cuda.get_device_name()}
     name = "-".join(["attention", *gpu.values()]).replace(" ", "-").lower()
-    result = {"description": __doc__, "machine": machine(torch=torch.__version__, **gpu), "published": PUBLISHED}
-    save(name, {**result, "rows": rows})
+    facts = {"machine": machine(torch=torch.__version__, **gpu), "ops": ops, "published": PUBLISHED}
+    save(name, {"description": __doc__, **facts, "rows": rows})
     draw([row for row in rows if row["dtype"] == dtypes[-1]], PUBLISHED, RESULTS / f"{name}.png")
 
 

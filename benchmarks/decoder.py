@@ -148,7 +148,8 @@ def main() -> None:
     grown = growth((1_000, 3_000, 10_000, 30_000, 100_000), width=128)
     print_growth(grown)
     versions = {name: version(name) for name in ("torch", "onnxruntime-gpu")}
-    save("decoder", {"description": __doc__, "machine": machine(**versions), "rows": rows, "growth": grown})
+    facts = {"machine": machine(**versions), "growth_ops": impls()[-1]}
+    save("decoder", {"description": __doc__, **facts, "rows": rows, "growth": grown})
 
 
 if __name__ == "__main__":
