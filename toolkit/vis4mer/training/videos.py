@@ -1,7 +1,7 @@
 """Videos in folders and lists: all of them, or those that a data set knows by an identifier."""
 
 import csv
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ def find_videos(folder: Path, identifiers: Collection[str]) -> dict[str, Path]:
     return found
 
 
-def gather_videos(sources: Iterable[Path]) -> list[Path]:
+def gather_videos(sources: Sequence[Path]) -> list[Path]:
     """Returns the videos that files, folders and lists stand for, each once, in their order.
 
     Args:
