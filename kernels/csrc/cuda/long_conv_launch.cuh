@@ -1,0 +1,130 @@
+// The launches of one call of long_conv: spectra of the whole filter, then the signal's a span of channels at a time, so
+// that what lies between transforms is bounded, and small enough to stay in a large second-level cache for the most part.
+#pragma once
+
+#include <algorithm>
+
+#include "long_conv.cuh"
+
+namespace vis4mer::cuda {
+
+constexpr int64_t kSpanBytes = int64_t{64} << 20;  // of a signal's spectra held at once, if one tile of channels allows
+
+// Short blocks waste less of short sequences; long ones meet fewer others. Double precision is for checks, not speed.
+template <class T>
+bool takes_short_blocks(int64_t length) {
+  return sizeof(T) > sizeof(float) || length <= 2048;
+}
+
+// `launch(kernel, blocks, threads, shared bytes, arguments...)` runs a kernel on the caller's device and stream.
+template <class T, int N, class Storage, class Launch>
+class LongConv {
+ public:
+  using Transform = BlockTransform<T, N>;
+
+  LongConv(const ConvShape& shape, const Launch& launch)
+      : shape_(shape),
+        launch_(launch),
+        blocks_((shape.length + N - 1) / N),
+        tiles_((shape.channels + kChannels - 1) / kChannels),
+        span_tiles_(std::clamp<int64_t>(kSpanBytes / (shape.batch * tile_values() * sizeof(Complex<T>)), 1, tiles_)) {}
+
+  // Complex values of scratch memory, for either pass.
+  int64_t forward_workspace() const { return Transform::kTwiddles + filter_values() + span_values(); }
+  int64_t backward_workspace() const { return Transform::kTwiddles + 2 * (filter_values() + span_values()); }
+
+  void forward(const Storage* u, const T* kernel, const T* D, Storage* y, Complex<T>* workspace) const {
+    Complex<T>* const twiddles = workspace;
+    Complex<T>* const filter = twiddles + Transform::kTwiddles;
+    Complex<T>* const signal = filter + filter_values();
+    prepare(kernel, D, twiddles, filter);
+    for (int64_t tile = 0; tile < tiles_; tile += span_tiles_) {
+      const Span part = span(tile, span_tiles_);
+      transform(Signal<T, const Storage>{u, shape_.length, shape_.channels}, part, shape_.batch, -1, twiddles, signal);
+      launch_(convolve_spectra<T>, column_groups(part) * ceil_div(shape_.batch, rows(shape_.batch)),
+              dim3(kColumns, rows(shape_.batch)), 0, of_filter<const Complex<T>>(filter, part),
+              of_signal<Complex<T>>(signal, part), columns(part), part.blocks, static_cast<int>(shape_.batch));
+      invert(Signal<T, Storage>{y, shape_.length, shape_.channels}, part, shape_.batch, twiddles, signal);
+    }
+  }
+
+  void backward(const Storage* grad, const Storage* u, const T* kernel, const T* D, Storage* du, T* dkernel, T* dD,
+                Complex<T>* workspace) const {
+    Complex<T>* const twiddles = workspace;
+    Complex<T>* const filter = twiddles + Transform::kTwiddles;
+    Complex<T>* const filter_grad = filter + filter_values();
+    Complex<T>* const signal = filter_grad + filter_values();
+    Complex<T>* const upstream = signal + span_values();
+    prepare(kernel, D, twiddles, filter);
+    for (int64_t tile = 0; tile < tiles_; tile += span_tiles_) {
+      const Span part = span(tile, span_tiles_);
+      transform(Signal<T, const Storage>{u, shape_.length, shape_.channels}, part, shape_.batch, 0, twiddles, signal);
+      transform(Signal<T, const Storage>{grad, shape_.length, shape_.channels}, part, shape_.batch, 1, twiddles,
+                upstream);
+      const auto gradients = of_signal<const Complex<T>>(upstream, part);
+      correlate(of_signal<const Complex<T>>(signal, part), gradients, of_filter<Complex<T>>(filter_grad, part), part, 1,
+                shape_.batch);
+      correlate(of_filter<const Complex<T>>(filter, part), gradients, of_signal<Complex<T>>(signal, part), part,
+                shape_.batch, 1);
+      invert(Signal<T, Storage>{du, shape_.length, shape_.channels}, part, shape_.batch, twiddles, signal);
+    }
+    invert(Taps<T, T>{dkernel, dD, shape_.taps, shape_.channels}, span(0, tiles_), 1, twiddles, filter_grad);
+  }
+
+ private:
+  static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+  // Elements of a batch side by side in a thread block: they share the filter's values.
+  static int64_t rows(int64_t batch) { return std::min<int64_t>(batch, 8); }
+
+  int64_t tile_values() const { return blocks_ * N * kChannels; }
+  int64_t filter_values() const { return tiles_ * tile_values(); }
+  int64_t span_values() const { return shape_.batch * span_tiles_ * tile_values(); }
+  int columns(const Span& span) const { return span.tiles * N * kChannels; }
+  int column_groups(const Span& span) const { return columns(span) / kColumns; }
+  Span span(int64_t first, int64_t tiles) const {
+    return {static_cast<int>(first), static_cast<int>(std::min(tiles, tiles_ - first)), static_cast<int>(blocks_)};
+  }
+
+  template <class Value>
+  Spectra<Value> of_filter(Value* values, const Span& span) const {
+    return {values + int64_t{span.first_tile} * N * kChannels, tiles_ * N * kChannels, 0};
+  }
+  template <class Value>
+  Spectra<Value> of_signal(Value* values, const Span& span) const {
+    return {values, columns(span), blocks_ * columns(span)};
+  }
+
+  void prepare(const T* kernel, const T* D, Complex<T>* twiddles, Complex<T>* filter) const {
+    launch_(fill_twiddles<T, N>, ceil_div(Transform::kTwiddles, 128), dim3(128), 0, twiddles);
+    transform(Taps<T, const T>{kernel, D, shape_.taps, shape_.channels}, span(0, tiles_), 1, 0, twiddles, filter);
+  }
+
+  template <class Source>
+  void transform(const Source& source, const Span& span, int64_t batch, int companion, const Complex<T>* twiddles,
+                 Complex<T>* spectra) const {
+    launch_(transform_blocks<T, N, Source>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
+            Transform::kSharedBytes, source, span, companion, twiddles, spectra);
+  }
+
+  template <class Sink>
+  void invert(const Sink& sink, const Span& span, int64_t batch, const Complex<T>* twiddles,
+              const Complex<T>* spectra) const {
+    launch_(invert_blocks<T, N, Sink>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
+            Transform::kSharedBytes, sink, span, twiddles, spectra);
+  }
+
+  void correlate(const Spectra<const Complex<T>>& a, const Spectra<const Complex<T>>& z,
+                 const Spectra<Complex<T>>& result, const Span& span, int64_t batch, int64_t terms) const {
+    const int64_t outputs = batch * ceil_div(blocks_, kRegisterBlocks);
+    launch_(correlate_spectra<T>, column_groups(span) * ceil_div(outputs, rows(outputs)), dim3(kColumns, rows(outputs)),
+            0, a, z, result, columns(span), span.blocks, static_cast<int>(batch), static_cast<int>(terms));
+  }
+
+  ConvShape shape_;
+  const Launch& launch_;
+  int64_t blocks_;      // P
+  int64_t tiles_;       // of kChannels channels
+  int64_t span_tiles_;  // tiles of which the signal's spectra are held at once
+};
+
+}  // namespace vis4mer::cuda

@@ -1,0 +1,41 @@
+// The launches of one call of ssm_spectrum and of its backward pass.
+#pragma once
+
+#include "ssm_spectrum.cuh"
+
+namespace vis4mer::cuda {
+
+constexpr int64_t kSpanNodes = 8 * kNodeThreads;  // whose gradients a thread block adds up by itself
+
+// `launch(kernel, blocks, threads, shared bytes, arguments...)` runs a kernel on the caller's device and stream.
+template <class T, class Launch>
+void run_spectrum_forward(const Launch& launch, const Spectrum<T>& spectrum, Complex<T>* result) {
+  const int64_t spans = (spectrum.nodes + kNodeThreads - 1) / kNodeThreads;
+  const int shared = static_cast<int>(spectrum.pairs * sizeof(FoldedPole<T>));
+  launch(spectrum_forward<T>, spectrum.channels * spans, dim3(kNodeThreads), shared, spectrum, result);
+}
+
+template <class T>
+int64_t gradient_spans(const Spectrum<T>& spectrum) {
+  return (spectrum.nodes + kSpanNodes - 1) / kSpanNodes;
+}
+
+// Real values of scratch memory for the backward pass.
+template <class T>
+int64_t partial_values(const Spectrum<T>& spectrum) {
+  return gradient_spans(spectrum) * spectrum.channels * (1 + spectrum.pairs * kPoleValues);
+}
+
+template <class T, class Launch>
+void run_spectrum_backward(const Launch& launch, const Spectrum<T>& spectrum, const Complex<T>* grad, T* partial, T* ddt,
+                           Complex<T>* dpoles, Complex<T>* dresidues) {
+  const int64_t spans = gradient_spans(spectrum), values = spectrum.channels * (1 + spectrum.pairs * kPoleValues);
+  const int shared = static_cast<int>(kNodeThreads * (sizeof(Upstream<T>) + kPoleValues * sizeof(T)) +
+                                      spectrum.pairs * sizeof(FoldedPole<T>));
+  launch(spectrum_backward<T>, spectrum.channels * spans, dim3(kNodeThreads), shared, spectrum, grad, spans, kSpanNodes,
+         partial);
+  launch(sum_partials<T>, (values + 255) / 256, dim3(256), 0, static_cast<const T*>(partial), spans, spectrum.channels,
+         spectrum.pairs, ddt, dpoles, dresidues);
+}
+
+}  // namespace vis4mer::cuda
