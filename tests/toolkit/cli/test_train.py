@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -179,3 +180,84 @@ def test_ctrl_c_keeps_the_last_whole_epoch_and_exits_with_130(listing: Path, tmp
     assert len(history) >= 2
     resumed = train(listing, "-o", tmp_path / "out", "--resume", "--epochs", str(len(history)), *SMALL)
     assert resumed.exit_code == 0, resumed.stderr
+
+
+def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, "-m", "vis4mer.cli.main", "train", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_figures_of_one_process(listing: Path, tmp_path: Path) -> None:
+    common = (listing, *SMALL, "--cache", tmp_path / "cache", "--epochs", "2", "--dropout", "0", "--tensorboard")
+    result = torchrun(*common, "-o", tmp_path / "two")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith(str(tmp_path / "two" / "best") + ": epoch ")
+    assert [result.stderr.count(f"epoch {epoch} ") for epoch in (1, 2)] == [1, 1]
+    assert train(*common, "-o", tmp_path / "one").exit_code == 0
+    one, two = (
+        [json.loads(line) for line in (tmp_path / run / "history.jsonl").read_text().splitlines()]
+        for run in ("one", "two")
+    )
+    for a, b in zip(one, two, strict=True):
+        assert {**a, "seconds": 0} == pytest.approx({**b, "seconds": 0}, rel=1e-4)
+    assert json.loads((tmp_path / "two" / "best" / "training.json").read_text())["processes"] == 2
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_torchrun_tells_of_a_mistake_once(listing: Path, tmp_path: Path) -> None:
+    for broken in ("gone.csv", listing):
+        result = torchrun(broken, "-o", tmp_path / "out", *SMALL, "--encoder-weights", "nowhere.safetensors")
+        assert result.returncode == 1
+        assert result.stderr.count("vis4mer: error: ") == 1
+
+
+def test_curves_for_tensorboard(listing: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = train(listing, "-o", tmp_path / "out", *SMALL, "--epochs", "2", "--tensorboard")
+    assert done.exit_code == 0, done.stderr
+    history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard")).Reload()
+    for tag, name in (("val/accuracy", "val_accuracy"), ("train/loss", "train_loss"), ("lr", "lr")):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2]
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx([r[name] for r in history], rel=1e-6)
+
+
+def test_tensorboard_missing_is_told_before_anything_is_encoded(
+    listing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = train(listing, "-o", tmp_path / "out", *SMALL, "--tensorboard")
+    assert result.exit_code == 1
+    assert "package='tensorboard'" in result.stderr
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_record_holds_the_command_that_repeats_it(listing: Path, tmp_path: Path) -> None:
+    assert train(listing, "-o", tmp_path / "a b", *SMALL, "--epochs", "1").exit_code == 0
+    record = json.loads((tmp_path / "a b" / "last" / "training.json").read_text())
+    _, *arguments = shlex.split(record["command"].replace(str(tmp_path / "a b"), str(tmp_path / "again")))
+    assert arguments[0] == "train"
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.stderr
+    again = json.loads((tmp_path / "again" / "last" / "training.json").read_text())
+    assert (again["settings"], again["figures"]["val_loss"]) == (record["settings"], record["figures"]["val_loss"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--protocol", "lvu/scene"], ["movies.csv", "--protocol", "lvu/scene"], ["movies.csv", "--videos", "x"]],
+)
+def test_either_a_listing_or_a_protocol_with_its_folders(tmp_path: Path, arguments: list[str]) -> None:
+    result = train("-o", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    assert "--protocol" in result.stderr

@@ -1,6 +1,7 @@
 """What `vis4mer train` and `vis4mer eval` share: a data set by name or listing, and its movies as tokens."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,7 @@ def told_once() -> Iterator[None]:
     try:
         yield
     except Vis4merError:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
-            raise SystemExit(1) from None
-        raise
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        time.sleep(2)  # or torchrun would end the one that tells
+        raise SystemExit(1) from None

@@ -5,6 +5,7 @@ everything here does nothing.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 # Processes wait for each other while movies are encoded, which may take long; if one of them dies, torchrun ends all.
 _PATIENCE = timedelta(days=7)
+
+# For the main process to tell of a mistake: as soon as any process ends, torchrun ends all.
+_GRACE_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,11 @@ class Processes:
         except Vis4merError as error:
             failure = error
         failures = [error for error in self.gather(failure) if error]
+        if failures and self.is_main:
+            raise failures[0]
         if failures:
-            raise failures[0] if self.is_main else SystemExit(1)
+            time.sleep(_GRACE_SECONDS)
+            raise SystemExit(1)
 
     def gather(self, value: T) -> list[T]:
         """Returns every process' value, by rank; tensors must be on the CPU."""

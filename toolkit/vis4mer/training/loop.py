@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from vis4mer.errors import ConfigError, DataError
+from vis4mer.errors import ConfigError, DataError, DeviceError
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.checks import check_movies, check_resumed, check_same, check_space
@@ -131,13 +131,18 @@ class Trainer:
         Raises:
             ConfigError: the loss or its gradient is no longer finite.
             DataError: the models cannot be written, as on a full disk; the last whole epoch is on disk.
+            DeviceError: the device lacks the memory for a step.
             KeyboardInterrupt: passed on; the last whole epoch is on disk.
         """
         while len(self.history) < self._config.epochs:
             begin = time.monotonic()
             lr = self._optimizer.param_groups[0]["lr"]
-            train_loss = self._train_epoch(on_step)
-            figures = self._validate()
+            try:
+                train_loss = self._train_epoch(on_step)
+                figures = self._validate()
+            except torch.OutOfMemoryError:
+                rule = f"{self._device} lacks the memory for a step of so many windows; lower it"
+                raise DeviceError(f"batch_size={self._config.batch_size}: {rule}, or use precision bf16") from None
             seconds = round(time.monotonic() - begin, 3)
             epoch = len(self.history) + 1
             self.history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, **figures, "seconds": seconds})
