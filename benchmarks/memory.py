@@ -10,6 +10,11 @@ from typing import Any
 
 import torch
 
+# Larger blocks are mapped on their own and given back when freed: what is held is measured, not how the C library's
+# heap breaks into pieces, which can be several times as much. See mallopt(3).
+_M_MMAP_THRESHOLD = -3
+_MAPPED_BYTES = 1 << 20
+
 
 def peak_bytes(prepare: Callable[..., Callable[[], object]], *arguments: Any, device: str = "cpu") -> int:
     """The most memory that a call holds at once, beyond what is held before it: parameters and inputs.
@@ -38,6 +43,7 @@ def _measure(
     prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: str, threads: int
 ) -> int:
     torch.set_num_threads(threads)
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
     call = prepare(*arguments)
     call()
     gc.collect()

@@ -21,3 +21,20 @@ def fill(held: torch.Tensor, taken: int) -> None:
 def test_peak_of_one_call() -> None:
     peak = peak_bytes(prepare_fill, 300 * MEGABYTE, 200 * MEGABYTE)
     assert 199 * MEGABYTE <= peak <= 220 * MEGABYTE
+
+
+def prepare_pieces(count: int) -> Callable[[], None]:
+    return partial(pieces, count)
+
+
+def pieces(count: int) -> None:
+    """Small blocks that stay, between large ones that are freed."""
+    kept = []
+    for _ in range(count):
+        large = torch.ones(8 * MEGABYTE, dtype=torch.uint8)
+        kept.append(torch.ones(100_000, dtype=torch.uint8))
+        del large
+
+
+def test_what_was_freed_does_not_count() -> None:
+    assert peak_bytes(prepare_pieces, 100) <= 40 * MEGABYTE
