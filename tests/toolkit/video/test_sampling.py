@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vis4mer.video.sampling import at_seconds, grid, presentation_times, shown_at
+from vis4mer.video.sampling import NO_TIME, at_seconds, grid, presentation_times, shown_at
 
 TIME_BASES = st.sampled_from([Fraction(1, 1000), Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 12_288)])
 
@@ -81,6 +81,6 @@ def test_a_wild_presentation_time_falls_back_to_the_decoding_time():
 
 
 def test_missing_timestamps_follow_by_one_frame():
-    times = presentation_times([0, None, None, 120], [None] * 4, 40, Fraction(1, 1000))
+    times = presentation_times([0, NO_TIME, NO_TIME, 120], [NO_TIME] * 4, 40, Fraction(1, 1000))
     assert times.tolist() == [0, 40, 80, 120]
-    assert presentation_times([None] * 3, [None] * 3, 40, Fraction(1, 1000)).tolist() == [0, 40, 80]
+    assert presentation_times([NO_TIME] * 3, [NO_TIME] * 3, 40, Fraction(1, 1000)).tolist() == [0, 40, 80]

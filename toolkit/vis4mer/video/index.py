@@ -1,6 +1,7 @@
 """One pass over a movie's packets, without decoding: when each frame is shown and how frames depend on each other."""
 
 import os
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from vis4mer.errors import VideoError
 from vis4mer.video.bitstream import PacketFacts, inspector
-from vis4mer.video.sampling import MAX_STILL, Ticks, presentation_times
+from vis4mer.video.sampling import MAX_STILL, NO_TIME, Ticks, presentation_times
 
 _DEFAULT_RATE = Fraction(25)  # frames a second, where neither the container nor the timestamps tell
 _TRUNCATION = Fraction(1, 2)  # seconds by which headers overstate the duration of intact files
@@ -91,7 +92,10 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
     Raises:
         VideoError: the stream holds no packet that can be decoded.
     """
-    pts, dts, facts, discarded = [], [], [], []
+    # Few bytes a packet: a movie of hours has a million of them.
+    pts, dts, discarded = array("q"), array("q"), array("b")
+    facts: list[PacketFacts] = []
+    known: dict[PacketFacts, PacketFacts] = {}
     corrupt, duration, latest = 0, 0, Fraction(0)
     inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     for packet in _all_packets(container):
@@ -99,9 +103,10 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
             latest = max(latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
         if packet.stream_index != stream.index or not packet.size:
             continue
-        pts.append(packet.pts)
-        dts.append(packet.dts)
-        facts.append(inspect(bytes(packet), packet.is_keyframe))
+        pts.append(NO_TIME if packet.pts is None else packet.pts)
+        dts.append(NO_TIME if packet.dts is None else packet.dts)
+        fact = inspect(bytes(packet), packet.is_keyframe)
+        facts.append(known.setdefault(fact, fact))
         discarded.append(packet.is_discard)
         corrupt += packet.is_corrupt
         duration = packet.duration or 0
@@ -109,7 +114,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         raise VideoError(f"video={os.fspath(path)!r}: its video stream holds no frames; give a complete movie file")
 
     time_base = stream.time_base or Fraction(1, 90_000)
-    counted = all(stamp is None for stamp in (*pts, *dts))
+    counted = all(stamp == NO_TIME for stamps in (pts, dts) for stamp in stamps)
     rate = (None if counted else stream.average_rate) or stream.guessed_rate or _DEFAULT_RATE
     frame_ticks = max(1, round(1 / (rate * time_base)))
     times = presentation_times(pts, dts, frame_ticks, time_base)
@@ -123,7 +128,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         if not closed[first]:  # its leading pictures refer to what the file does not hold
             second = int(np.argmax(np.append(entry[first + 1 :], True))) + first + 1
             decodable[first:second] &= times[first:second] >= times[first]
-        shown &= decodable & ~np.array(discarded)
+        shown &= decodable & ~np.array(discarded, bool)
         order = np.flatnonzero(shown)
         order = order[np.argsort(times[order], kind="stable")]
     if not len(order):
@@ -135,6 +140,6 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
 
 
 def _columns(facts: list[PacketFacts]) -> tuple[NDArray[np.bool_], ...]:
-    entry, closed, referenced, layer, shown = (np.array(column) for column in zip(*facts, strict=True))
+    entry, closed, referenced, layer, shown = (np.array([fact[i] for fact in facts]) for i in range(5))
     disposable = ~referenced.astype(bool) & (layer == layer.max())
     return entry.astype(bool), closed.astype(bool), disposable, shown.astype(bool)

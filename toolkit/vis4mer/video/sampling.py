@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 Ticks = NDArray[np.int64]
 
+NO_TIME = -(1 << 63)  # FFmpeg's sign for a timestamp that is not there
+
 MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease, small slips come from careless muxers
 MAX_STILL = Fraction(600)  # seconds that one frame may be shown; a longer step is a broken clock, not a slide
 
 
-def presentation_times(
-    pts: Sequence[int | None], dts: Sequence[int | None], frame_ticks: int, time_base: Fraction
-) -> Ticks:
+def presentation_times(pts: Sequence[int], dts: Sequence[int], frame_ticks: int, time_base: Fraction) -> Ticks:
     """Gives every packet a presentation time on one unbroken clock.
 
     Joined recordings restart their clock and damaged ones jump: where the decoding time goes back by more than
@@ -26,8 +26,8 @@ def presentation_times(
     A packet without any timestamp follows its predecessor by one frame.
 
     Args:
-        pts: presentation timestamps in decoding order, in ticks.
-        dts: decoding timestamps, in ticks.
+        pts: presentation timestamps in decoding order, in ticks, or `NO_TIME`.
+        dts: decoding timestamps, in ticks, or `NO_TIME`.
         frame_ticks: the usual duration of a frame, in ticks.
         time_base: seconds per tick.
 
@@ -38,13 +38,13 @@ def presentation_times(
     times = np.empty(len(pts), np.int64)
     shift, last_dts, last_time = 0, None, -frame_ticks
     for i, (shown, decoded) in enumerate(zip(pts, dts, strict=True)):
-        if decoded is not None:
+        if decoded != NO_TIME:
             if last_dts is not None and not back <= decoded - last_dts <= still:
                 shift += last_dts + frame_ticks - decoded
             last_dts = decoded
-            if shown is None or abs(shown - decoded) > still:
+            if shown == NO_TIME or abs(shown - decoded) > still:
                 shown = decoded
-        last_time = last_time + frame_ticks if shown is None else shown + shift
+        last_time = last_time + frame_ticks if shown == NO_TIME else shown + shift
         times[i] = last_time
     return times
 
