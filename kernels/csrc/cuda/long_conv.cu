@@ -26,10 +26,14 @@ Tensor workspace(const Tensor& like, int64_t values) {
   return torch::stable::new_empty(like, {bytes}, ScalarType::Byte);
 }
 
-// Calls `run.operator()<T, N, Storage>()` with the types for u and the block size for its length.
+// Up to this length, short blocks waste less than long ones save by meeting fewer others.
+constexpr int64_t kLongestOfShortBlocks = 2048;
+
+// Calls `run.operator()<T, N, Storage>()` with the types for u and the block size for its length. Double precision is
+// for checks, not for speed.
 template <class Run>
 void dispatch(const Tensor& u, int64_t length, const Run& run) {
-  const bool short_blocks = takes_short_blocks<float>(length);
+  const bool short_blocks = length <= kLongestOfShortBlocks;
   switch (u.scalar_type()) {
     case ScalarType::Float:
       return short_blocks ? run.template operator()<float, 256, float>()

@@ -25,19 +25,51 @@ struct ConvShape {
   int64_t taps;      // K <= L
 };
 
-// [B, L, H] as samples of channels; zero beyond its ends.
+// One channel of one sequence; zero beyond its ends.
+template <class T, class Storage>
+struct SignalColumn {
+  Storage* data;
+  int length, stride;
+
+  __device__ __forceinline__ Storage& at(int t) const { return data[static_cast<int64_t>(t) * stride]; }
+  __device__ __forceinline__ T load(int t) const {
+    return static_cast<unsigned>(t) < static_cast<unsigned>(length) ? static_cast<T>(at(t)) : T(0);
+  }
+  __device__ __forceinline__ void store(int t, T value) const {
+    if (t < length) {
+      at(t) = static_cast<Storage>(value);
+    }
+  }
+};
+
+// [B, L, H]
 template <class T, class Storage>
 struct Signal {
   Storage* data;
   int64_t length, channels;
 
-  __device__ __forceinline__ bool holds(int64_t t, int64_t h) const { return t >= 0 && t < length && h < channels; }
-  __device__ __forceinline__ T load(int64_t b, int64_t t, int64_t h) const {
-    return holds(t, h) ? static_cast<T>(data[(b * length + t) * channels + h]) : T(0);
+  // Nothing, where there is no such channel.
+  __device__ __forceinline__ SignalColumn<T, Storage> column(int64_t b, int64_t h) const {
+    return {data + b * length * channels + h, h < channels ? static_cast<int>(length) : 0, static_cast<int>(channels)};
   }
-  __device__ __forceinline__ void store(int64_t b, int64_t t, int64_t h, T value) const {
-    if (holds(t, h)) {
-      data[(b * length + t) * channels + h] = static_cast<Storage>(value);
+};
+
+template <class T, class Value>
+struct TapsColumn {
+  Value* kernel;
+  Value* D;
+  int taps;
+  bool exists;
+
+  __device__ __forceinline__ T load(int t) const {
+    return (t < taps ? kernel[t] : T(0)) + (t == 0 && exists ? *D : T(0));
+  }
+  __device__ __forceinline__ void store(int t, T value) const {
+    if (t < taps) {
+      kernel[t] = value;
+    }
+    if (t == 0 && exists) {
+      *D = value;
     }
   }
 };
@@ -49,17 +81,8 @@ struct Taps {
   Value* D;
   int64_t taps, channels;
 
-  __device__ __forceinline__ T load(int64_t, int64_t t, int64_t h) const {
-    const bool tap = t >= 0 && t < taps && h < channels, skip = t == 0 && h < channels;
-    return (tap ? kernel[h * taps + t] : T(0)) + (skip ? D[h] : T(0));
-  }
-  __device__ __forceinline__ void store(int64_t, int64_t t, int64_t h, T value) const {
-    if (t < taps && h < channels) {
-      kernel[h * taps + t] = value;
-    }
-    if (t == 0 && h < channels) {
-      D[h] = value;
-    }
+  __device__ __forceinline__ TapsColumn<T, Value> column(int64_t, int64_t h) const {
+    return {kernel + h * taps, D + h, h < channels ? static_cast<int>(taps) : 0, h < channels};
   }
 };
 
@@ -70,34 +93,32 @@ struct Span {
 
 // Where a thread block of a launch over (batch, blocks, tiles) stands, and its thread in the tile.
 struct Place {
-  int64_t b, block, h;
-  int thread, channel;
+  int64_t b, h;
+  int block, thread, channel;
 
   __device__ __forceinline__ explicit Place(const Span& span)
-      : b(blockIdx.x / (span.tiles * span.blocks)),
-        block(blockIdx.x / span.tiles % span.blocks),
+      : b(blockIdx.x / span.tiles / span.blocks),
         h((span.first_tile + static_cast<int64_t>(blockIdx.x % span.tiles)) * kChannels + threadIdx.x % kChannels),
+        block(static_cast<int>(blockIdx.x / span.tiles % span.blocks)),
         thread(static_cast<int>(threadIdx.x / kChannels)),
         channel(static_cast<int>(threadIdx.x % kChannels)) {}
 };
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
-// Spectra of blocks i, to whose samples `companion` i times those of block i + companion are added (0: none).
-template <class T, int N, class Source>
+// Spectra of blocks i, to whose samples i Companion times those of block i + Companion are added (0: none).
+template <class T, int N, int Companion, class Source>
 __global__ void __launch_bounds__(N / kRadix * kChannels)
-    transform_blocks(Source source, Span span, int companion, const Complex<T>* twiddles, Complex<T>* spectra) {
+    transform_blocks(Source source, Span span, const Complex<T>* twiddles, Complex<T>* spectra) {
   using Transform = BlockTransform<T, N>;
   const Place place(span);
   const Transform transform{twiddles, reinterpret_cast<Complex<T>*>(shared_memory), place.thread, place.channel};
+  const auto column = source.column(place.b, place.h);
   Complex<T> v[kRadix];
 #pragma unroll
   for (int k = 0; k < kRadix; ++k) {
-    const int64_t t = place.block * N + k * Transform::kThreads + place.thread;
-    v[k] = {source.load(place.b, t, place.h), T(0)};
-    if (companion != 0) {
-      v[k].im = companion * source.load(place.b, t + companion * N, place.h);
-    }
+    const int t = place.block * N + k * Transform::kThreads + place.thread;
+    v[k] = {column.load(t), Companion == 0 ? T(0) : Companion * column.load(t + Companion * N)};
   }
   transform.forward(v);
 #pragma unroll
@@ -113,6 +134,7 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
   using Transform = BlockTransform<T, N>;
   const Place place(span);
   const Transform transform{twiddles, reinterpret_cast<Complex<T>*>(shared_memory), place.thread, place.channel};
+  const auto column = sink.column(place.b, place.h);
   Complex<T> v[kRadix];
 #pragma unroll
   for (int k = 0; k < kRadix; ++k) {
@@ -121,8 +143,8 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
   transform.inverse(v);
 #pragma unroll
   for (int k = 0; k < kRadix; ++k) {
-    const int64_t t = place.block * N + k * Transform::kThreads + place.thread;
-    sink.store(place.b, t, place.h, v[k].re * (T(1) / N));
+    const int t = place.block * N + k * Transform::kThreads + place.thread;
+    column.store(t, v[k].re * (T(1) / N));
   }
 }
 
@@ -130,22 +152,45 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
 template <class Value>
 struct Spectra {
   Value* data;
-  int64_t block_stride, batch_stride;  // in values
+  int64_t batch_stride;  // in values
+  int block_stride;
 
   __device__ __forceinline__ Spectra column(int64_t b, int64_t index) const {
-    return {data + b * batch_stride + index, block_stride, batch_stride};
+    return {data + b * batch_stride + index, batch_stride, block_stride};
   }
-  __device__ __forceinline__ Value& operator[](int64_t block) const { return data[block * block_stride]; }
+  __device__ __forceinline__ Value& operator[](int block) const {
+    return data[static_cast<int64_t>(block) * block_stride];
+  }
 };
 
 // values[n] = column[first + n], zero outside of [0, blocks)
 template <class T, int Count, class Value>
 __device__ __forceinline__ void load_blocks(Complex<T> (&values)[Count], const Spectra<Value>& column, int first,
                                             int blocks) {
+  const auto* from = &column[first];
 #pragma unroll
-  for (int n = 0; n < Count; ++n) {
-    const int block = first + n;
-    values[n] = block >= 0 && block < blocks ? column[block] : Complex<T>{};
+  for (int n = 0; n < Count; ++n, from += column.block_stride) {
+    values[n] = static_cast<unsigned>(first + n) < static_cast<unsigned>(blocks) ? *from : Complex<T>{};
+  }
+}
+
+// sum_n += sum_j tap_(apart + n - j) signal_(m + j); blocks that are not apart do not see those that follow them.
+template <bool Apart, class T>
+__device__ __forceinline__ void convolve_part(Complex<T> (&sum)[kRegisterBlocks],
+                                              const Spectra<const Complex<T>>& taps, int apart,
+                                              const Spectra<Complex<T>>& signal, int m, int blocks) {
+  constexpr int R = kRegisterBlocks;
+  Complex<T> x[R], k[2 * R - 1];
+  load_blocks(x, signal, m, blocks);
+  load_blocks(k, taps, apart - (R - 1), blocks);
+#pragma unroll
+  for (int n = 0; n < R; ++n) {
+#pragma unroll
+    for (int j = 0; j < R; ++j) {
+      if (Apart || j <= n) {
+        multiply_add(sum[n], k[n - j + R - 1], x[j]);
+      }
+    }
   }
 }
 
@@ -164,18 +209,10 @@ __global__ void convolve_spectra(Spectra<const Complex<T>> kernel, Spectra<Compl
   const auto values = signal.column(b, index);
   for (int i = (blocks - 1) / R * R; i >= 0; i -= R) {
     Complex<T> sum[R] = {};
-    for (int m = 0; m <= i; m += R) {
-      Complex<T> x[R], k[2 * R - 1];
-      load_blocks(x, values, m, blocks);
-      load_blocks(k, taps, i - m - (R - 1), blocks);
-#pragma unroll
-      for (int n = 0; n < R; ++n) {
-#pragma unroll
-        for (int j = 0; j < R; ++j) {
-          multiply_add(sum[n], k[n - j + R - 1], x[j]);
-        }
-      }
+    for (int m = 0; m < i; m += R) {
+      convolve_part<true>(sum, taps, i - m, values, m, blocks);
     }
+    convolve_part<false>(sum, taps, 0, values, i, blocks);
 #pragma unroll
     for (int n = 0; n < R; ++n) {
       if (i + n < blocks) {

@@ -8,13 +8,7 @@
 
 namespace vis4mer::cuda {
 
-constexpr int64_t kSpanBytes = int64_t{64} << 20;  // of a signal's spectra held at once, if one tile of channels allows
-
-// Short blocks waste less of short sequences; long ones meet fewer others. Double precision is for checks, not speed.
-template <class T>
-bool takes_short_blocks(int64_t length) {
-  return sizeof(T) > sizeof(float) || length <= 2048;
-}
+constexpr int64_t kSpanBytes = int64_t{64} << 20;
 
 // `launch(kernel, blocks, threads, shared bytes, arguments...)` runs a kernel on the caller's device and stream.
 template <class T, int N, class Storage, class Launch>
@@ -22,12 +16,14 @@ class LongConv {
  public:
   using Transform = BlockTransform<T, N>;
 
-  LongConv(const ConvShape& shape, const Launch& launch)
+  // span_bytes: of a signal's spectra held at once; one tile of channels takes what it takes.
+  LongConv(const ConvShape& shape, const Launch& launch, int64_t span_bytes = kSpanBytes)
       : shape_(shape),
         launch_(launch),
         blocks_((shape.length + N - 1) / N),
         tiles_((shape.channels + kChannels - 1) / kChannels),
-        span_tiles_(std::clamp<int64_t>(kSpanBytes / (shape.batch * tile_values() * sizeof(Complex<T>)), 1, tiles_)) {}
+        span_tiles_(std::clamp<int64_t>(
+            span_bytes / (shape.batch * tile_values() * static_cast<int64_t>(sizeof(Complex<T>))), 1, tiles_)) {}
 
   // Complex values of scratch memory, for either pass.
   int64_t forward_workspace() const { return Transform::kTwiddles + filter_values() + span_values(); }
@@ -40,11 +36,11 @@ class LongConv {
     prepare(kernel, D, twiddles, filter);
     for (int64_t tile = 0; tile < tiles_; tile += span_tiles_) {
       const Span part = span(tile, span_tiles_);
-      transform(Signal<T, const Storage>{u, shape_.length, shape_.channels}, part, shape_.batch, -1, twiddles, signal);
+      transform<-1>(sequences(u), part, shape_.batch, twiddles, signal);
       launch_(convolve_spectra<T>, column_groups(part) * ceil_div(shape_.batch, rows(shape_.batch)),
               dim3(kColumns, rows(shape_.batch)), 0, of_filter<const Complex<T>>(filter, part),
               of_signal<Complex<T>>(signal, part), columns(part), part.blocks, static_cast<int>(shape_.batch));
-      invert(Signal<T, Storage>{y, shape_.length, shape_.channels}, part, shape_.batch, twiddles, signal);
+      invert(sequences(y), part, shape_.batch, twiddles, signal);
     }
   }
 
@@ -58,15 +54,14 @@ class LongConv {
     prepare(kernel, D, twiddles, filter);
     for (int64_t tile = 0; tile < tiles_; tile += span_tiles_) {
       const Span part = span(tile, span_tiles_);
-      transform(Signal<T, const Storage>{u, shape_.length, shape_.channels}, part, shape_.batch, 0, twiddles, signal);
-      transform(Signal<T, const Storage>{grad, shape_.length, shape_.channels}, part, shape_.batch, 1, twiddles,
-                upstream);
+      transform<0>(sequences(u), part, shape_.batch, twiddles, signal);
+      transform<1>(sequences(grad), part, shape_.batch, twiddles, upstream);
       const auto gradients = of_signal<const Complex<T>>(upstream, part);
       correlate(of_signal<const Complex<T>>(signal, part), gradients, of_filter<Complex<T>>(filter_grad, part), part, 1,
                 shape_.batch);
       correlate(of_filter<const Complex<T>>(filter, part), gradients, of_signal<Complex<T>>(signal, part), part,
                 shape_.batch, 1);
-      invert(Signal<T, Storage>{du, shape_.length, shape_.channels}, part, shape_.batch, twiddles, signal);
+      invert(sequences(du), part, shape_.batch, twiddles, signal);
     }
     invert(Taps<T, T>{dkernel, dD, shape_.taps, shape_.channels}, span(0, tiles_), 1, twiddles, filter_grad);
   }
@@ -85,25 +80,29 @@ class LongConv {
     return {static_cast<int>(first), static_cast<int>(std::min(tiles, tiles_ - first)), static_cast<int>(blocks_)};
   }
 
+  template <class Values>
+  Signal<T, Values> sequences(Values* data) const {
+    return {data, shape_.length, shape_.channels};
+  }
   template <class Value>
   Spectra<Value> of_filter(Value* values, const Span& span) const {
-    return {values + int64_t{span.first_tile} * N * kChannels, tiles_ * N * kChannels, 0};
+    return {values + int64_t{span.first_tile} * N * kChannels, 0, static_cast<int>(tiles_ * N * kChannels)};
   }
   template <class Value>
   Spectra<Value> of_signal(Value* values, const Span& span) const {
-    return {values, columns(span), blocks_ * columns(span)};
+    return {values, blocks_ * columns(span), columns(span)};
   }
 
   void prepare(const T* kernel, const T* D, Complex<T>* twiddles, Complex<T>* filter) const {
     launch_(fill_twiddles<T, N>, ceil_div(Transform::kTwiddles, 128), dim3(128), 0, twiddles);
-    transform(Taps<T, const T>{kernel, D, shape_.taps, shape_.channels}, span(0, tiles_), 1, 0, twiddles, filter);
+    transform<0>(Taps<T, const T>{kernel, D, shape_.taps, shape_.channels}, span(0, tiles_), 1, twiddles, filter);
   }
 
-  template <class Source>
-  void transform(const Source& source, const Span& span, int64_t batch, int companion, const Complex<T>* twiddles,
+  template <int Companion, class Source>
+  void transform(const Source& source, const Span& span, int64_t batch, const Complex<T>* twiddles,
                  Complex<T>* spectra) const {
-    launch_(transform_blocks<T, N, Source>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
-            Transform::kSharedBytes, source, span, companion, twiddles, spectra);
+    launch_(transform_blocks<T, N, Companion, Source>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
+            Transform::kSharedBytes, source, span, twiddles, spectra);
   }
 
   template <class Sink>

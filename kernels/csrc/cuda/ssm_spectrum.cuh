@@ -250,7 +250,6 @@ __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 :
     if (threadIdx.x == 0) {
       result[0] = gathered[0];
     }
-    __syncthreads();
   }
 }
 

@@ -11,6 +11,8 @@
 namespace vis4mer::cuda {
 namespace {
 
+constexpr int64_t kHostSpanBytes = 64 << 10;  // so small that few channels make several spans
+
 // Scratch memory as a device hands it over: full of NaN.
 template <class T>
 std::vector<T> scratch(int64_t values) {
@@ -22,7 +24,7 @@ std::vector<T> scratch(int64_t values) {
 template <class T, int N, class Storage>
 void run_conv(const ConvShape& shape, bool descending, const void* const* inputs, void* const* outputs) {
   const HostLaunch launch(descending);
-  const LongConv<T, N, Storage, HostLaunch> conv(shape, launch);
+  const LongConv<T, N, Storage, HostLaunch> conv(shape, launch, kHostSpanBytes);
   const auto* u = static_cast<const Storage*>(inputs[0]);
   const auto *kernel = static_cast<const T*>(inputs[1]), *D = static_cast<const T*>(inputs[2]);
   if (inputs[3] == nullptr) {
