@@ -68,3 +68,17 @@ def test_a_living_process_keeps_its_temporary_file(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 2
         os.kill(writer.pid, signal.SIGKILL)
     assert path.read_bytes() == b"new"
+
+
+def test_a_dead_process_that_nobody_waited_for_keeps_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with subprocess.Popen([sys.executable, "-c", _WRITE_HALF_AND_WAIT, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        os.kill(writer.pid, signal.SIGKILL)
+        assert writer.stdout.read() == b""
+        while "(zombie)" not in Path("/proc", str(writer.pid), "status").read_text():
+            pass
+        with atomic_file(path) as file:
+            file.write(b"new")
+        assert list(tmp_path.iterdir()) == [path]

@@ -49,9 +49,18 @@ def staging_path(path: Path) -> Path:
     prefix = f".{path.name}.{socket.gethostname()}."
     for leftover in path.parent.iterdir():
         process = leftover.name.removeprefix(prefix).partition(".")[0]
-        if leftover.name.startswith(prefix) and process.isdecimal() and not Path("/proc", process).exists():
+        if leftover.name.startswith(prefix) and process.isdecimal() and not _lives(process):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
     return path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this host may still write; one that has ended and that nobody waits for does not."""
+    try:
+        status = Path("/proc", process, "stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
