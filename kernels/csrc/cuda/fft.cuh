@@ -1,12 +1,12 @@
 // Negacyclic transforms of blocks of N real samples, eight channels side by side in a thread block.
 //
 // A product of two real polynomials modulo x^(2N) + 1 is a product of complex ones modulo x^N - i: samples j and j + N
-// become real and imaginary part of one. With the twist w^j, w = exp(i pi / (2N)), that is a cyclic product, for which a
-// complex transform of length N serves. The order in which the transform leaves its values does not matter to products.
+// become real and imaginary part of one. With the twist w^j, w = exp(i pi / (2N)), that is a cyclic product, for which
+// a complex transform of length N serves. The order in which the transform leaves its values does not matter.
 //
-// A thread holds kRadix values of one channel and transforms them in registers; the threads of a channel exchange values
-// through shared memory between the passes (N = 256: 16 x 16; N = 1024: 16 x 16 x 4). Channels are the fastest index of
-// threads, so that accesses to [B, L, H] and to shared memory fall side by side.
+// A thread holds kRadix values of one channel and transforms them in registers; the threads of a channel exchange
+// values through shared memory between the passes (N = 256: 16 x 16; N = 1024: 16 x 16 x 4). Channels are the fastest
+// index of threads, so that accesses to [B, L, H] and to shared memory fall side by side.
 #pragma once
 
 #include "complex.cuh"

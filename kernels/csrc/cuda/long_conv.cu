@@ -18,6 +18,13 @@ using torch::headeronly::Half;
 
 ConvShape shape_of(const ConvSizes& sizes) { return {sizes.batch, sizes.length, sizes.channels, sizes.taps}; }
 
+// A sequence is indexed in 32 bits, and so is a filter's block of spectra; the batch is not.
+void require_indexable(const ConvSizes& sizes) {
+  constexpr int64_t most = int64_t{1} << 20;
+  STD_TORCH_CHECK(sizes.length <= most * 1024, "u must have at most 2^30 samples");
+  STD_TORCH_CHECK(sizes.channels <= most, "u must have at most 2^20 channels");
+}
+
 bool empty(const ConvSizes& sizes) { return sizes.batch == 0 || sizes.length == 0 || sizes.channels == 0; }
 
 template <class T>
@@ -54,6 +61,7 @@ void dispatch(const Tensor& u, int64_t length, const Run& run) {
 Tensor long_conv(const Tensor& u, const Tensor& kernel, const Tensor& D) {
   const ConvSizes sizes(u, kernel, D);
   require_device(u, {&kernel, &D});
+  require_indexable(sizes);
   Tensor y = torch::stable::empty_like(u);
   if (empty(sizes)) {
     return y;
@@ -73,6 +81,7 @@ std::tuple<Tensor, Tensor, Tensor> long_conv_backward(const Tensor& grad, const 
   require_shape(grad, "grad", {sizes.batch, sizes.length, sizes.channels});
   STD_TORCH_CHECK(grad.scalar_type() == u.scalar_type(), "grad must have u's dtype");
   require_device(u, {&grad, &kernel, &D});
+  require_indexable(sizes);
   Tensor du = torch::stable::empty_like(u);
   Tensor dkernel = torch::stable::empty_like(kernel), dD = torch::stable::empty_like(D);
   if (empty(sizes)) {

@@ -25,19 +25,28 @@ struct ConvShape {
   int64_t taps;      // K <= L
 };
 
-// One channel of one sequence; zero beyond its ends.
+// One channel of one sequence, of which a thread takes every Step-th sample; zero beyond its ends.
 template <class T, class Storage>
 struct SignalColumn {
   Storage* data;
   int length, stride;
 
-  __device__ __forceinline__ Storage& at(int t) const { return data[static_cast<int64_t>(t) * stride]; }
-  __device__ __forceinline__ T load(int t) const {
-    return static_cast<unsigned>(t) < static_cast<unsigned>(length) ? static_cast<T>(at(t)) : T(0);
+  template <int Step>
+  __device__ __forceinline__ void load(T (&values)[kRadix], int t) const {
+    const Storage* from = data + static_cast<int64_t>(t) * stride;
+#pragma unroll
+    for (int k = 0; k < kRadix; ++k, t += Step, from += static_cast<int64_t>(Step) * stride) {
+      values[k] = static_cast<unsigned>(t) < static_cast<unsigned>(length) ? static_cast<T>(*from) : T(0);
+    }
   }
-  __device__ __forceinline__ void store(int t, T value) const {
-    if (t < length) {
-      at(t) = static_cast<Storage>(value);
+  template <int Step>
+  __device__ __forceinline__ void store(const T (&values)[kRadix], int t) const {
+    Storage* to = data + static_cast<int64_t>(t) * stride;
+#pragma unroll
+    for (int k = 0; k < kRadix; ++k, t += Step, to += static_cast<int64_t>(Step) * stride) {
+      if (t < length) {
+        *to = static_cast<Storage>(values[k]);
+      }
     }
   }
 };
@@ -61,15 +70,23 @@ struct TapsColumn {
   int taps;
   bool exists;
 
-  __device__ __forceinline__ T load(int t) const {
-    return (t < taps ? kernel[t] : T(0)) + (t == 0 && exists ? *D : T(0));
-  }
-  __device__ __forceinline__ void store(int t, T value) const {
-    if (t < taps) {
-      kernel[t] = value;
+  template <int Step>
+  __device__ __forceinline__ void load(T (&values)[kRadix], int t) const {
+#pragma unroll
+    for (int k = 0; k < kRadix; ++k, t += Step) {
+      values[k] = (t < taps ? kernel[t] : T(0)) + (t == 0 && exists ? *D : T(0));
     }
-    if (t == 0 && exists) {
-      *D = value;
+  }
+  template <int Step>
+  __device__ __forceinline__ void store(const T (&values)[kRadix], int t) const {
+#pragma unroll
+    for (int k = 0; k < kRadix; ++k, t += Step) {
+      if (t < taps) {
+        kernel[t] = values[k];
+      }
+      if (t == 0 && exists) {
+        *D = values[k];
+      }
     }
   }
 };
@@ -114,11 +131,16 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
   const Place place(span);
   const Transform transform{twiddles, reinterpret_cast<Complex<T>*>(shared_memory), place.thread, place.channel};
   const auto column = source.column(place.b, place.h);
+  const int t = place.block * N + place.thread;
+  T samples[kRadix], companions[kRadix] = {};
+  column.template load<Transform::kThreads>(samples, t);
+  if constexpr (Companion != 0) {
+    column.template load<Transform::kThreads>(companions, t + Companion * N);
+  }
   Complex<T> v[kRadix];
 #pragma unroll
   for (int k = 0; k < kRadix; ++k) {
-    const int t = place.block * N + k * Transform::kThreads + place.thread;
-    v[k] = {column.load(t), Companion == 0 ? T(0) : Companion * column.load(t + Companion * N)};
+    v[k] = {samples[k], Companion * companions[k]};
   }
   transform.forward(v);
 #pragma unroll
@@ -141,11 +163,12 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
     v[k] = spectra[(static_cast<int64_t>(blockIdx.x) * kRadix + k) * blockDim.x + threadIdx.x];
   }
   transform.inverse(v);
+  T samples[kRadix];
 #pragma unroll
   for (int k = 0; k < kRadix; ++k) {
-    const int t = place.block * N + k * Transform::kThreads + place.thread;
-    column.store(t, v[k].re * (T(1) / N));
+    samples[k] = v[k].re * (T(1) / N);
   }
+  column.template store<Transform::kThreads>(samples, place.block * N + place.thread);
 }
 
 // Blocks of spectra one behind the other, of which a thread sees one value each.

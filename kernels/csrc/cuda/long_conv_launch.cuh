@@ -1,5 +1,5 @@
-// The launches of one call of long_conv: spectra of the whole filter, then the signal's a span of channels at a time, so
-// that what lies between transforms is bounded, and small enough to stay in a large second-level cache for the most part.
+// The launches of one call of long_conv: spectra of the whole filter, then the signal's a span of channels at a time,
+// so that what lies between transforms is bounded, and for the most part stays in a large second-level cache.
 #pragma once
 
 #include <algorithm>
@@ -101,22 +101,22 @@ class LongConv {
   template <int Companion, class Source>
   void transform(const Source& source, const Span& span, int64_t batch, const Complex<T>* twiddles,
                  Complex<T>* spectra) const {
-    launch_(transform_blocks<T, N, Companion, Source>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
-            Transform::kSharedBytes, source, span, twiddles, spectra);
+    launch_(transform_blocks<T, N, Companion, Source>, batch * span.blocks * span.tiles,
+            dim3(Transform::kThreads * kChannels), Transform::kSharedBytes, source, span, twiddles, spectra);
   }
 
   template <class Sink>
   void invert(const Sink& sink, const Span& span, int64_t batch, const Complex<T>* twiddles,
               const Complex<T>* spectra) const {
-    launch_(invert_blocks<T, N, Sink>, batch * span.blocks * span.tiles, dim3(Transform::kThreads * kChannels),
-            Transform::kSharedBytes, sink, span, twiddles, spectra);
+    launch_(invert_blocks<T, N, Sink>, batch * span.blocks * span.tiles,
+            dim3(Transform::kThreads * kChannels), Transform::kSharedBytes, sink, span, twiddles, spectra);
   }
 
   void correlate(const Spectra<const Complex<T>>& a, const Spectra<const Complex<T>>& z,
                  const Spectra<Complex<T>>& result, const Span& span, int64_t batch, int64_t terms) const {
     const int64_t outputs = batch * ceil_div(blocks_, kRegisterBlocks);
-    launch_(correlate_spectra<T>, column_groups(span) * ceil_div(outputs, rows(outputs)), dim3(kColumns, rows(outputs)),
-            0, a, z, result, columns(span), span.blocks, static_cast<int>(batch), static_cast<int>(terms));
+    launch_(correlate_spectra<T>, column_groups(span) * ceil_div(outputs, rows(outputs)),
+            dim3(kColumns, rows(outputs)), 0, a, z, result, columns(span), span.blocks, static_cast<int>(batch), static_cast<int>(terms));
   }
 
   ConvShape shape_;

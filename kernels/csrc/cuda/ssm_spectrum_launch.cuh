@@ -27,8 +27,8 @@ int64_t partial_values(const Spectrum<T>& spectrum) {
 }
 
 template <class T, class Launch>
-void run_spectrum_backward(const Launch& launch, const Spectrum<T>& spectrum, const Complex<T>* grad, T* partial, T* ddt,
-                           Complex<T>* dpoles, Complex<T>* dresidues) {
+void run_spectrum_backward(const Launch& launch, const Spectrum<T>& spectrum, const Complex<T>* grad, T* partial,
+                           T* ddt, Complex<T>* dpoles, Complex<T>* dresidues) {
   const int64_t spans = gradient_spans(spectrum), values = spectrum.channels * (1 + spectrum.pairs * kPoleValues);
   const int shared = static_cast<int>(kNodeThreads * (sizeof(Upstream<T>) + kPoleValues * sizeof(T)) +
                                       spectrum.pairs * sizeof(FoldedPole<T>));
