@@ -21,7 +21,7 @@ movies = {
 }
 with join_processes() as processes:
     # Rates that leave the weights as they are, so that all steps' gradients can be compared, and no clipping.
-    config = TrainConfig(epochs=epochs, batch_size=4, lr=1e-20, ssm_lr=1e-20, weight_decay=0, clip_norm=1e9)
+    config = TrainConfig(epochs=epochs, batch_size=3, lr=1e-20, ssm_lr=1e-20, weight_decay=0, clip_norm=1e9)
     model = Vis4mer.from_pretrained(folder / "model")
     run = RunFolder(output, resume=True)
     trainer = Trainer(model, "decoder", movies["train"], movies["val"], config, run, processes=processes)

@@ -112,7 +112,8 @@ class _DataSet:
         cls, movies: Path | None, protocol: Protocol | None, videos: Path | None, splits: Path | None
     ) -> "_DataSet":
         listing = read_listing(movies, protocol, videos, splits)
-        return cls(protocol.name if protocol else str(movies), protocol, listing, movies_of(listing, "test"))
+        name = protocol.name if protocol else Path(movies or "").name
+        return cls(name, protocol, listing, movies_of(listing, "test"))
 
     def report(self, runs: "Sequence[Run]") -> "Report":
         from vis4mer.training.report import Report

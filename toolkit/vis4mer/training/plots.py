@@ -26,7 +26,7 @@ def plot_report(report: Report, folder: Path) -> list[Path]:
     Raises:
         DataError: they cannot be written.
     """
-    stem = report.name.replace("/", "-")
+    stem = report.name.removesuffix(".csv").replace("/", "-")
     drawn = {"confusion": _confusion(report), "classes": _classes(report)}
     paths = {name: folder / f"{stem}-{name}.png" for name in drawn}
     try:
@@ -47,7 +47,7 @@ def _confusion(report: Report) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, label="share of the class's movies")
-    axes.set(title=report.name, xlabel="predicted", ylabel="is")
+    axes.set(title=_title(report), xlabel="predicted", ylabel="is")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     if len(names) <= _LEGIBLE:
@@ -69,11 +69,15 @@ def _classes(report: Report) -> Figure:
     axes = figure.subplots()
     axes.barh(range(len(names)), accuracy.numpy())
     axes.axvline(100 * report.metric.mean, color="black", linestyle="--", linewidth=1, label="of all movies")
-    axes.set(title=report.name, xlabel="accuracy, %", xlim=(0, 100))
+    axes.set(title=_title(report), xlabel="accuracy, %", xlim=(0, 100))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.legend()
     return figure
+
+
+def _title(report: Report) -> str:
+    return report.name if len(report.runs) == 1 else f"{report.name}, {len(report.runs)} runs"
 
 
 def _names(report: Report) -> list[str]:

@@ -7,10 +7,11 @@ the number of frames is known. Any safetensors reader opens the result.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -51,16 +52,13 @@ class TokenFile:
         Raises:
             DataError: the file is not a whole token file.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                shape = file.get_slice(_NAME).get_shape()
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"tokens={str(path)!r}: not a token file ({error}); delete it to encode it anew") from None
+        with _opened(path) as file:
+            shape = file.get_slice(_NAME).get_shape()
         return cls(path, *shape)
 
     def metadata(self) -> dict[str, str]:
         """Reads the text that was stored with the tokens."""
-        with safe_open(self.path, framework="pt") as file:
+        with _opened(self.path) as file:
             return dict(file.metadata())
 
     def read(self, start: int, length: int) -> Tensor:
@@ -68,8 +66,11 @@ class TokenFile:
 
         Returns:
             Tokens [length, P, D] in the file's dtype; zeros where the movie has ended, as in the published protocol.
+
+        Raises:
+            DataError: the file is gone, or was damaged since it was opened.
         """
-        with safe_open(self.path, framework="pt") as file:
+        with _opened(self.path) as file:
             window: Tensor = file.get_slice(_NAME)[start : start + length]
         missing = length - window.shape[0]
         return torch.nn.functional.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
@@ -79,10 +80,22 @@ class TokenFile:
 
         Returns:
             Tokens [len(indices), P, D] in the file's dtype.
+
+        Raises:
+            DataError: the file is gone, or was damaged since it was opened.
         """
-        with safe_open(self.path, framework="pt") as file:
+        with _opened(self.path) as file:
             tokens = file.get_slice(_NAME)
             return torch.cat([tokens[index : index + 1] for index in indices])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"tokens={str(path)!r}: not a token file ({error}); delete it to encode it anew") from None
 
 
 def write_tokens(path: Path, batches: Iterable[Tensor], metadata: Mapping[str, str]) -> TokenFile:
