@@ -55,7 +55,7 @@ def test_the_nine_tasks_as_published() -> None:
         assert (frames.resize, frames.interpolation, frames.mean, frames.std) == ("stretch", "area", (0,) * 3, (1,) * 3)
         assert (windows.seconds, windows.stride, windows.samples) == (60, 1, None)
         assert protocol.encoder == "vit_large_patch16_224.augreg_in21k"
-        assert (protocol.batch_size, protocol.eval_batch_size, protocol.epochs) == (16, 32, 100)
+        assert (protocol.batch_size, protocol.epochs) == (16, 100)
     assert protocols["scene"].published == {"Object Transformer": 56.9, "ViS4mer": 67.44, "VideoMamba-Ti": 70.37}
     assert protocols["view_count"].published["ViS4mer"] == 3.63
 

@@ -45,7 +45,6 @@ PROTOCOLS = (
         encoder="swin3d_b",
         preprocessing=Preprocessing(segments=512),
         windows=WindowConfig(samples=64),
-        eval_batch_size=16,
         holds_out=True,
         published={"ViS4mer": 88.2},
     ),

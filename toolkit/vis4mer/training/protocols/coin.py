@@ -72,7 +72,6 @@ PROTOCOLS = (
         preprocessing=Preprocessing(segments=256),
         windows=WindowConfig(samples=64),
         epochs=500,
-        eval_batch_size=16,
         holds_out=True,
         published={"ViS4mer": 88.4},
     ),

@@ -49,7 +49,6 @@ class Protocol:
         windows: how a movie is cut.
         epochs: passes over the training movies.
         batch_size: windows per step.
-        eval_batch_size: windows per step of an evaluation.
         holds_out: whether the validation split was taken from the published training split, for want of another.
         published: results by method, accuracies in percent or mean squared errors.
     """
@@ -63,7 +62,6 @@ class Protocol:
     windows: WindowConfig = field(default_factory=WindowConfig)
     epochs: int = 100
     batch_size: int = 16
-    eval_batch_size: int = 32
     holds_out: bool = False
     published: Mapping[str, float] = field(default_factory=dict)
 
