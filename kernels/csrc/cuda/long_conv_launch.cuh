@@ -5,10 +5,11 @@
 #include <algorithm>
 
 #include "long_conv.cuh"
+#include "spectra.cuh"
 
 namespace vis4mer::cuda {
 
-constexpr int64_t kSpanBytes = int64_t{64} << 20;
+constexpr int64_t kSpanBytes = int64_t{64} << 20;  // of a signal's spectra held at once, unless one tile takes more
 
 // `launch(kernel, blocks, threads, shared bytes, arguments...)` runs a kernel on the caller's device and stream.
 template <class T, int N, class Storage, class Launch>
@@ -16,7 +17,6 @@ class LongConv {
  public:
   using Transform = BlockTransform<T, N>;
 
-  // span_bytes: of a signal's spectra held at once; one tile of channels takes what it takes.
   LongConv(const ConvShape& shape, const Launch& launch, int64_t span_bytes = kSpanBytes)
       : shape_(shape),
         launch_(launch),
@@ -116,7 +116,8 @@ class LongConv {
                  const Spectra<Complex<T>>& result, const Span& span, int64_t batch, int64_t terms) const {
     const int64_t outputs = batch * ceil_div(blocks_, kRegisterBlocks);
     launch_(correlate_spectra<T>, column_groups(span) * ceil_div(outputs, rows(outputs)),
-            dim3(kColumns, rows(outputs)), 0, a, z, result, columns(span), span.blocks, static_cast<int>(batch), static_cast<int>(terms));
+            dim3(kColumns, rows(outputs)), 0, a, z, result, columns(span), span.blocks,
+            static_cast<int>(batch), static_cast<int>(terms));
   }
 
   ConvShape shape_;

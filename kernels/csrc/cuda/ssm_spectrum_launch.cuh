@@ -1,7 +1,7 @@
 // The launches of one call of ssm_spectrum and of its backward pass.
 #pragma once
 
-#include "ssm_spectrum.cuh"
+#include "ssm_spectrum_backward.cuh"
 
 namespace vis4mer::cuda {
 
