@@ -1,10 +1,12 @@
 """What the CPU reader makes of timestamps, pixel formats and orientations."""
 
+import gc
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import SideDataContainer
 
 from vis4mer.config import Preprocessing
 from vis4mer.video import open_video
@@ -214,3 +216,15 @@ def test_colours_follow_the_streams_matrix_and_range(matrix, kr, kb, full_range,
     red, blue = y + 2 * (1 - kr) * pr, y + 2 * (1 - kb) * pb
     green = (y - kr * red - kb * blue) / (1 - kr - kb)
     assert np.abs(batch.frames[0].astype(float) - [red, green, blue]).max() <= 1.5
+
+
+def test_a_frames_picture_is_freed_without_the_garbage_collector(plain):
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(plain, Preprocessing(fps=24.0, height=8, width=8)) as frames:
+            assert sum(len(batch.frames) for batch in frames) == 48
+        held = [kept for kept in gc.get_objects() if type(kept) is SideDataContainer]
+        assert len(held) <= 2, "those of the first frame, once when it is scanned and once when it is read"
+    finally:
+        gc.enable()

@@ -2,7 +2,7 @@
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -93,9 +93,8 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         VideoError: the stream holds no packet that can be decoded.
     """
     # Few bytes a packet: a movie of hours has a million of them.
-    pts, dts, discarded = array("q"), array("q"), array("b")
-    facts: list[PacketFacts] = []
-    known: dict[PacketFacts, PacketFacts] = {}
+    pts, dts, discarded, kinds = array("q"), array("q"), array("B"), array("B")
+    facts: dict[PacketFacts, int] = {}  # all that occur, in the order of their kinds; there cannot be 256
     corrupt, duration, latest = 0, 0, Fraction(0)
     inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     for packet in _all_packets(container):
@@ -105,8 +104,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
             continue
         pts.append(NO_TIME if packet.pts is None else packet.pts)
         dts.append(NO_TIME if packet.dts is None else packet.dts)
-        fact = inspect(bytes(packet), packet.is_keyframe)
-        facts.append(known.setdefault(fact, fact))
+        kinds.append(facts.setdefault(inspect(bytes(packet), packet.is_keyframe), len(facts)))
         discarded.append(packet.is_discard)
         corrupt += packet.is_corrupt
         duration = packet.duration or 0
@@ -118,7 +116,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
     rate = (None if counted else stream.average_rate) or stream.guessed_rate or _DEFAULT_RATE
     frame_ticks = max(1, round(1 / (rate * time_base)))
     times = presentation_times(pts, dts, frame_ticks, time_base)
-    entry, closed, disposable, shown = _columns(facts)
+    entry, closed, disposable, shown = _columns(list(facts), np.array(kinds))
     first = int(np.argmax(entry))
     if counted:
         order = np.arange(len(pts))
@@ -139,7 +137,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
     return PacketIndex(times, entry, closed, disposable, order, end, time_base, counted, corrupt, truncated)
 
 
-def _columns(facts: list[PacketFacts]) -> tuple[NDArray[np.bool_], ...]:
-    entry, closed, referenced, layer, shown = (np.array([fact[i] for fact in facts]) for i in range(5))
+def _columns(facts: Sequence[PacketFacts], kinds: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], ...]:
+    entry, closed, referenced, layer, shown = (np.array(column) for column in zip(*facts, strict=True))
     disposable = ~referenced.astype(bool) & (layer == layer.max())
-    return entry.astype(bool), closed.astype(bool), disposable, shown.astype(bool)
+    return tuple(column.astype(bool)[kinds] for column in (entry, closed, disposable, shown))

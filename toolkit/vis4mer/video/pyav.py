@@ -12,7 +12,7 @@ from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
-from vis4mer.video.resize import Planes, upright
+from vis4mer.video.resize import DisplayMatrix, Planes, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 # With full chroma and exact rounding: FFmpeg's default is faster, and up to two levels too bright or too dark.
@@ -26,10 +26,15 @@ class PyAVReader(SampledReader):
 
     def _decode(self) -> Iterator[Decoded]:
         index, converter = self._movie.index, VideoReformatter()
+        displays: dict[int, DisplayMatrix] = {}
         for i, (ordinal, frame) in enumerate(self._planned_frames()):
             number = i if index.counted else int(index.numbers[ordinal])
+            # A frame whose side data are looked at is part of a reference cycle: its picture would stay in memory until
+            # Python searches for such. One frame of each rotation is enough.
+            if frame.rotation not in displays:
+                displays[frame.rotation] = display_matrix(frame)
             if number >= 0:
-                yield Decoded(number, partial(to_rgb, frame, converter), frame.is_corrupt)
+                yield Decoded(number, partial(to_rgb, frame, converter, displays[frame.rotation]), frame.is_corrupt)
 
     def _planned_frames(self) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes according to plan: frames as they come out, each with the ordinal of the packet that held it."""
@@ -59,7 +64,7 @@ class PyAVReader(SampledReader):
             self.damage.corrupt_packets += 1
 
 
-def to_rgb(frame: VideoFrame, converter: VideoReformatter) -> Planes:
+def to_rgb(frame: VideoFrame, converter: VideoReformatter, display: DisplayMatrix) -> Planes:
     """A decoded frame as it is shown: uint8 [3, H, W], red, green and blue.
 
     Colour matrix and range are the stream's; where it does not say, BT.601 limited range, as FFmpeg and OpenCV have it.
@@ -68,4 +73,4 @@ def to_rgb(frame: VideoFrame, converter: VideoReformatter) -> Planes:
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         for plane in converter.reformat(frame, format="gbrp", interpolation=_CONVERSION).planes
     )
-    return upright(np.stack((red, green, blue)), display_matrix(frame))
+    return upright(np.stack((red, green, blue)), display)
