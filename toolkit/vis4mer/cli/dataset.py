@@ -84,7 +84,7 @@ def movies_of(listing: Listing, split: Split) -> tuple[Example, ...]:
     if examples := listing.split(split):
         return examples
     missing = missing_movies(listing, split)
-    remedy = f"its {len(missing)} movies are missing" if missing else f"add rows with {split!r} in column 'split'"
+    remedy = f"its movies are missing ({len(missing)})" if missing else f"add rows with {split!r} in column 'split'"
     raise DataError(f"split={split!r}: holds no movie; {remedy}")
 
 
