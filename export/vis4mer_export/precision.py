@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from vis4mer.runtime.bundle import Precision
@@ -25,23 +26,27 @@ def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
     """
     if precision == "fp32":
         return module
-    dtype = DTYPES[precision]
     # ONNX's Conv takes no bf16 before opset 22; a ViT's only convolution is its patch embedding, 0.3 % of its products.
     layers: tuple[type[nn.Module], ...] = (nn.Linear,) if precision == "bf16" else (nn.Linear, nn.Conv2d)
     typed = copy.deepcopy(module)
-    for parent in list(typed.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, layers):
-                setattr(parent, name, _InHalf(child, dtype))
-            elif type(child) is Attention and child.gate is None:
-                setattr(parent, name, _HalfAttention(child, dtype))
-        for name in getattr(parent, "PRODUCTS", ()):
-            setattr(parent, name, parent.get_buffer(name).to(dtype))
+    _convert(typed, layers, DTYPES[precision])
     return typed
 
 
+def _convert(parent: nn.Module, layers: tuple[type[nn.Module], ...], dtype: torch.dtype) -> None:
+    for name, child in parent.named_children():
+        if isinstance(child, layers) or (type(child) is Mlp and isinstance(child.norm, nn.Identity)):
+            setattr(parent, name, _InHalf(child, dtype))
+        elif type(child) is Attention and child.gate is None:
+            setattr(parent, name, _HalfAttention(child, dtype))
+        else:
+            _convert(child, layers, dtype)
+    for name in getattr(parent, "PRODUCTS", ()):
+        setattr(parent, name, parent.get_buffer(name).to(dtype))
+
+
 class _InHalf(nn.Module):
-    """A linear layer or convolution whose weights are stored, and whose product is computed, in half precision."""
+    """Layers whose weights are stored, and whose products are computed, in half precision."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
