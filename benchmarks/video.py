@@ -20,13 +20,11 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
+from movies import Coding, make_movies
 from rich.console import Console
 from rich.table import Table
 
@@ -35,8 +33,7 @@ from vis4mer.video.movie import scan
 from vis4mer.video.planner import DecodePlan
 from vis4mer.video.pyav import PyAVReader
 
-SECONDS, RATE, WIDTH, HEIGHT, SHOT_SECONDS = 90, 24, 640, 360, 6
-GOPS, B_FRAMES, PAIRS = (12, 48, 250), (0, 3), 7
+SECONDS, GOPS, B_FRAMES, PAIRS = 90, (12, 48, 250), (0, 3), 7
 
 
 class DecodeEverything(PyAVReader):
@@ -46,52 +43,6 @@ class DecodeEverything(PyAVReader):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         packets = len(self._plan.send)
         self._plan = DecodePlan(np.ones(packets, bool), np.arange(packets) == packets - 1)
-
-
-def make_movies(folder: Path) -> dict[tuple[int, int], Path]:
-    """Draws the movie described above and encodes it with every GOP length and number of B-frames."""
-    rng = np.random.default_rng(0)
-    grain = rng.normal(0, 2, (16, HEIGHT, WIDTH, 1)).astype(np.float32)
-    paths = {(gop, b_frames): folder / f"{gop}-{b_frames}.mp4" for gop in GOPS for b_frames in B_FRAMES}
-    with ExitStack() as stack:
-        outputs = []
-        for (gop, b_frames), path in paths.items():
-            container = stack.enter_context(av.open(str(path), "w"))
-            stream = container.add_stream("libx264", rate=RATE)
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            x264 = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}"
-            stream.options = {"preset": "medium", "crf": "23", "x264-params": x264}
-            outputs.append((container, stream))
-        for i in range(SECONDS * RATE):
-            t = i % (SHOT_SECONDS * RATE)
-            if t == 0:
-                scene, shapes = _scene(rng), rng.integers(0, 256, (8, 3), dtype=np.uint8)
-            picture = _draw(scene, shapes, t, grain[i % len(grain)])
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-            frame.pts, frame.time_base = i, Fraction(1, RATE)
-            for container, stream in outputs:
-                container.mux(stream.encode(frame))
-        for container, stream in outputs:
-            container.mux(stream.encode(None))
-    return paths
-
-
-def _scene(rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise on three scales, wider than the picture so that it can pan."""
-    scene = np.full((HEIGHT, 2 * WIDTH, 3), 110, np.float32)
-    for cells, strength in ((4, 90), (15, 50), (60, 25)):
-        noise = rng.uniform(-strength, strength, (cells, 2 * cells, 3)) + 110
-        small = av.VideoFrame.from_ndarray(noise.clip(0, 255).astype(np.uint8), format="rgb24")
-        scene += small.reformat(2 * WIDTH, HEIGHT, interpolation="BICUBIC").to_ndarray() - np.float32(110)
-    return scene
-
-
-def _draw(scene: np.ndarray, shapes: np.ndarray, t: int, grain: np.ndarray) -> np.ndarray:
-    image = scene[:, 2 * t : 2 * t + WIDTH] + np.float32(t / 12)
-    for k, colour in enumerate(shapes):
-        top, left = (40 * k + (k - 3) * t) % (HEIGHT - 50), (90 * k + (2 * k + 1) * t) % (WIDTH - 60)
-        image[top : top + 50, left : left + 60] = colour
-    return (image + grain).clip(0, 255).astype(np.uint8)
 
 
 class Cost(NamedTuple):
@@ -146,7 +97,9 @@ def main() -> None:
     table = Table("GOP", "B-frames", "packets sent", "decoding: wall", "CPU", "reading: wall", "CPU")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for (gop, b_frames), path in make_movies(Path(folder)).items():
+        movies = {Path(folder) / f"{gop}-{b}.mp4": Coding(gop, b) for gop in GOPS for b in B_FRAMES}
+        make_movies(SECONDS, movies)
+        for path, (gop, b_frames, *_) in movies.items():
             row = {"gop": gop, "b_frames": b_frames, **measure(path)}
             rows.append(row)
             ratios = [f"{row[part][clock]:.2f}x" for part in ("decoding", "reading") for clock in Cost._fields]
