@@ -73,7 +73,7 @@ def open_video(
         problem = _why_not_dali(movie, device)
         if problem is None:
             try:
-                reason = f"DALI decodes {movie.info.codec} on {device}"
+                reason = f"DALI decodes {movie.info.codec} on {device}; frames are resized on the CPU"
                 return dali.DALIReader(
                     movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times
                 )
