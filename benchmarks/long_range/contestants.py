@@ -32,12 +32,12 @@ class Contestant(NamedTuple):
 
     Attributes:
         build: makes it.
-        rates: peak learning rates to try, those around which it was found to learn best.
+        rates: peak learning rates to try.
         frames: seconds that it sees at once; of the rest of a movie it is asked as well, and its answers averaged.
     """
 
     build: Build
-    rates: tuple[float, ...] = (3e-3, 1e-2)
+    rates: tuple[float, ...] = (3e-3,)
     frames: int = DURATION
 
 

@@ -20,8 +20,8 @@ from vis4mer.runtime.device import CPU
 from vis4mer.runtime.graphs import open_graph
 from vis4mer.video.resize import resize
 
-TOKENS = 2
-"""P of a frame: the class token, and the mean of the patches'."""
+TOKENS = 1
+"""P of a frame: the mean of all that the encoder gives."""
 
 FEATURES = 64
 """D of a token."""
@@ -89,5 +89,4 @@ class Footage:
     def _encode(self, scene: Scene) -> np.ndarray:
         pictures = render(Tale(0, "", (scene,)), Format(fps=1))
         frames = [resize(np.moveaxis(picture, 2, 0), self._preprocessing) for picture in pictures]
-        tokens = self._encoder(np.stack(frames))
-        return np.stack([tokens[:, 0], tokens[:, 1:].mean(axis=1)], axis=1)
+        return self._encoder(np.stack(frames)).mean(axis=1, keepdims=True)

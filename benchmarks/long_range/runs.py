@@ -38,7 +38,7 @@ class Size:
     train: int = 400
     val: int = 100
     test: int = 250
-    epochs: int = 8
+    epochs: int = 12
     seeds: int = 3
 
 
