@@ -18,7 +18,7 @@ _PACKAGES = {
     "": ("numpy", "av", "pillow", "rich", "click", _ONNXRUNTIME),
     "torch": ("torch", "torchvision", "timm", "einops", "safetensors", "huggingface_hub"),
     "export": ("onnx", "onnxscript"),
-    "train": ("torchmetrics", "tensorboard", "matplotlib"),
+    "train": ("tensorboard", "matplotlib"),
     "dali": ("nvidia-dali-cuda120",),
     "trt": ("tensorrt",),
     "rtx": ("tensorrt-rtx",),
