@@ -1,4 +1,4 @@
-// The schema of the native ops. Autograd and shape inference are Python's (vis4mer_kernels/ops.py); what a device
+// The schema of the native ops. Autograd and shape inference are Python's (vis4mer_kernels/autograd.py); what a device
 // computes is in cpu/ and cuda/. Complex numbers travel as pairs of reals, [..., 2].
 
 #include <torch/csrc/stable/library.h>

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vis4mer.errors import OpsError
+
 
 def register() -> None:
     """Registers shapes and derivatives, once the library has defined the ops."""
@@ -30,7 +32,14 @@ def _spectrum_backward_shape(grad: Tensor, dt: Tensor, poles: Tensor, residues: 
     return tuple(map(torch.empty_like, (dt, poles, residues)))
 
 
+def _refuse_second_derivatives() -> None:
+    if torch.is_grad_enabled():  # in a backward pass, with create_graph=True only
+        rule = "native ops have no second derivatives; set VIS4MER_OPS=reference for them"
+        raise OpsError(f"create_graph=True: {rule}")
+
+
 def _spectrum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    _refuse_second_derivatives()
     grads = torch.ops.vis4mer.ssm_spectrum_backward(grad.contiguous(), *ctx.saved_tensors)
     return (*grads, None, None, None)
 
@@ -44,4 +53,5 @@ def _conv_backward_shape(grad: Tensor, u: Tensor, kernel: Tensor, D: Tensor) -> 
 
 
 def _conv_backward(ctx: Any, grad: Tensor) -> Any:
+    _refuse_second_derivatives()
     return torch.ops.vis4mer.long_conv_backward(grad.contiguous(), *ctx.saved_tensors)

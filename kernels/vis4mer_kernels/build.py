@@ -1,13 +1,13 @@
 """Compiles the native ops for this machine: ``python -m vis4mer_kernels.build``.
 
-The library lies in a cache, under a name made of everything that determines it: the sources, PyTorch, the compilers,
-their flags and the processor. Nothing compiles behind a user's back; without a library, PyTorch's own operators compute
-the same, slower.
+The library lies in a cache, under a name made of the sources, PyTorch, the flags and the processor; a record beside it
+holds its digest and the compilers that made it. It is found where those compilers are not, and built anew where they
+are others. Nothing compiles behind a user's back; without a library, PyTorch's own operators compute the same, slower.
 """
 
-import functools
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -19,6 +19,9 @@ from pathlib import Path
 import torch
 
 from vis4mer.errors import OpsError, Vis4merError
+from vis4mer.files import atomic_file
+
+COMMAND = "python -m vis4mer_kernels.build"
 
 # Sources are a package of data, so that an installed wheel can build them too.
 _SOURCES_PACKAGE = "vis4mer_kernels_csrc"
@@ -32,18 +35,44 @@ _CUDA_FLAGS = (
 
 
 def library_path() -> Path:
-    """Where this machine's library is, or would be once built."""
+    """Where this machine's library is, or would be once built.
+
+    Raises:
+        OpsError: the sources are not installed, or there is no home folder for the cache.
+    """
     key = hashlib.sha256()
-    for part in (torch.__version__, _processor(), *map(_version, (compiler(), _nvcc())), *_CPU_FLAGS, *_CUDA_FLAGS):
+    for part in (torch.__version__, _processor(), *_CPU_FLAGS, *_CUDA_FLAGS):
         key.update(part.encode() + b"\0")
     for source in _sources(".cpp", ".h", ".cu", ".cuh"):
         key.update(source.name.encode() + b"\0" + source.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise OpsError(f"cache=None: {error}; set XDG_CACHE_HOME") from None
     return cache / "vis4mer" / f"ops-{key.hexdigest()[:16]}.so"
 
 
+def find() -> Path | None:
+    """This machine's library, its bytes checked; None where it was not built, or its folder cannot be read.
+
+    Raises:
+        OpsError: it is not the file that was built.
+    """
+    path = library_path()
+    try:
+        record = json.loads(_record(path).read_bytes())
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise OpsError(f"library={str(path)!r}: is not the file that was built; delete it and {COMMAND}")
+    return path
+
+
 def build() -> Path:
-    """Builds the library unless the cache holds it.
+    """Builds the library, unless the cache holds one that these compilers made.
 
     CUDA's part is built where its compiler (``nvcc``) is found and PyTorch is a CUDA build; a GPU is not needed.
 
@@ -51,29 +80,52 @@ def build() -> Path:
         Its path.
 
     Raises:
-        OpsError: there is no C++ compiler, or it fails.
+        OpsError: there is no C++ compiler, it fails, or the cache cannot be written.
     """
     path = library_path()
-    if path.exists():
-        return path
     cxx, nvcc = compiler(), _nvcc()
     if cxx is None:
         raise OpsError("compiler=None: the native ops need a C++20 compiler; install g++ or set CXX")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        torch_folder = Path(torch.__file__).parent
-        objects = []
-        for source in _sources(".cpp", *((".cu",) if nvcc else ())):
-            command = (nvcc, *_CUDA_FLAGS) if nvcc and source.suffix == ".cu" else (cxx, *_CPU_FLAGS)
-            objects.append(str(Path(scratch) / f"{source.parent.name}_{source.stem}.o"))
-            _run(*command, f"-I{torch_folder / 'include'}", "-c", str(source), "-o", objects[-1])
-        linked = Path(scratch) / path.name
-        # nvcc links CUDA's runtime by itself.
-        linker, cuda = (nvcc, ["-ltorch_cuda"]) if nvcc else (cxx, [])
-        folder = f"-L{torch_folder / 'lib'}"
-        _run(linker, "-shared", *objects, "-o", str(linked), folder, "-ltorch_cpu", "-lc10", *cuda)
-        linked.replace(path)
+    compilers = [_version(cxx), _version(nvcc)]
+    try:
+        if find() is not None and json.loads(_record(path).read_bytes())["compilers"] == compilers:
+            return path
+    except OpsError:
+        pass  # a damaged library is replaced
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            library = _compile(Path(scratch), cxx, nvcc).read_bytes()
+        _record(path).unlink(missing_ok=True)  # a process that looks now finds no library
+        with atomic_file(path) as file:
+            file.write(library)
+        with atomic_file(_record(path)) as file:
+            record = {"sha256": hashlib.sha256(library).hexdigest(), "compilers": compilers}
+            file.write(json.dumps(record).encode())
+    except OSError as error:
+        raise OpsError(
+            f"cache={str(path.parent)!r}: cannot be written ({error.strerror}); set XDG_CACHE_HOME"
+        ) from None
     return path
+
+
+def _record(library: Path) -> Path:
+    return library.with_suffix(".json")
+
+
+def _compile(folder: Path, cxx: str, nvcc: str | None) -> Path:
+    torch_folder = Path(torch.__file__).parent
+    objects = []
+    for source in _sources(".cpp", *((".cu",) if nvcc else ())):
+        command = (nvcc, *_CUDA_FLAGS) if nvcc and source.suffix == ".cu" else (cxx, *_CPU_FLAGS)
+        objects.append(str(folder / f"{source.parent.name}_{source.stem}.o"))
+        _run(*command, f"-I{torch_folder / 'include'}", "-c", str(source), "-o", objects[-1])
+    linked = folder / "ops.so"
+    # nvcc links CUDA's runtime by itself.
+    linker, cuda = (nvcc, ["-ltorch_cuda"]) if nvcc else (cxx, [])
+    libraries = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10", *cuda)
+    _run(linker, "-shared", *objects, "-o", str(linked), *libraries)
+    return linked
 
 
 def _sources(*suffixes: str) -> list[Path]:
@@ -96,7 +148,6 @@ def _nvcc() -> str | None:
     return shutil.which(f"{home}/bin/nvcc" if home else "nvcc") if torch.version.cuda else None
 
 
-@functools.cache
 def _version(program: str | None) -> str:
     if program is None:
         return "none"

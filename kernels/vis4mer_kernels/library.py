@@ -15,7 +15,7 @@ Impl = Literal["auto", "reference", "native"]
 
 # Overrides what "auto" means, as in VIS4MER_OPS=reference.
 IMPL_VARIABLE = "VIS4MER_OPS"
-_BUILD = "python -m vis4mer_kernels.build"
+_OLDEST_GPU = (8, 0)  # compute capability
 
 logger = logging.getLogger("vis4mer.ops")  # a child of the one that the command line shows
 
@@ -40,9 +40,9 @@ def library() -> Library:
     Raises:
         OpsError: it is there and does not load.
     """
-    path = build.library_path()
-    if not path.exists():
-        return Library((), f"not built for this machine and PyTorch; {_BUILD}")
+    path = build.find()
+    if path is None:
+        return Library((), f"not built for this machine and PyTorch; {build.COMMAND}")
     try:
         torch.ops.load_library(path)  # type: ignore[no-untyped-call]
         from vis4mer_kernels import autograd
@@ -50,10 +50,19 @@ def library() -> Library:
         autograd.register()
     except (OSError, RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        causes = "it was damaged, or built by a compiler or for a PyTorch that has changed since"
-        raise OpsError(f"library={str(path)!r}: does not load ({reason}); {causes}; delete it and {_BUILD}") from None
-    devices = tuple(kind for kind in ("cpu", "cuda") if _has_kernels(kind))
-    return Library(devices, str(path))
+        causes = "a library it needs, or the PyTorch it was built for, has changed since"
+        raise OpsError(
+            f"library={str(path)!r}: does not load ({reason}); {causes}; delete it and {build.COMMAND}"
+        ) from None
+    return Library(("cpu", "cuda") if _runs_on_gpus() else ("cpu",), str(path))
+
+
+def _runs_on_gpus() -> bool:
+    """Whether the library has CUDA code, and every GPU here is of a generation that it was compiled for."""
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("vis4mer::long_conv", "CUDA"):
+        return False
+    gpus = range(torch.cuda.device_count())
+    return bool(gpus) and all(torch.cuda.get_device_capability(gpu) >= _OLDEST_GPU for gpu in gpus)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -74,7 +83,9 @@ def native(impl: Impl, device: str) -> bool:
         return False
     if device in library().devices:
         return True
-    reason = library().reason if not library().devices else f"{library().reason} was built without {device}"
+    reason = library().reason
+    if library().devices:
+        reason = f"{reason} holds none for the GPUs here, which must be of compute capability 8.0 or newer"
     if impl == "native":
         raise OpsError(f"impl='native': there are no native ops for {device}: {reason}")
     _report(device, reason)
@@ -87,10 +98,6 @@ def _meaning_of_auto() -> Impl:
         if asked == impl:
             return impl  # type: ignore[no-any-return]
     raise OpsError(f"{IMPL_VARIABLE}={asked!r}: must be one of {', '.join(get_args(Impl))}")
-
-
-def _has_kernels(device: str) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key("vis4mer::long_conv", device.upper())
 
 
 @functools.cache

@@ -21,8 +21,8 @@ _CAUCHY_CHUNK = 1 << 23
 class Nodes(NamedTuple):
     """Where the generating function of an SSM convolution kernel is evaluated, for L//2 + 1 roots of unity.
 
-    At the root ``omega = exp(-i theta)`` the function is ``factor * R(numerator / beta)``, with the resolvent R of
-    `ssm_kernel`; splitting z = numerator / beta keeps omega = -1, where z is infinite, an ordinary number.
+    At the root ``omega = exp(-i theta)`` the function is ``factor / beta * R(numerator / beta)``, with the resolvent R
+    of `ssm_kernel`; multiplied out, omega = -1, where z = numerator / beta is infinite, is an ordinary number.
 
     Attributes:
         numerator: [L//2 + 1], complex.

@@ -1,5 +1,7 @@
 """How the native ops are built, found, and reported missing or broken."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -53,23 +55,38 @@ def test_an_absent_library_falls_back_once_aloud_unless_it_was_asked_for(
         assert done.stderr.count("no native ops for cpu") == 1
 
 
+def _copy_library(cache: Path) -> Path:
+    (cache / "vis4mer").mkdir()
+    built = build.build()
+    for file in (built, built.with_suffix(".json")):
+        shutil.copy(file, cache / "vis4mer" / file.name)
+    return cache / "vis4mer" / built.name
+
+
 @needs_compiler
-@pytest.mark.parametrize("damage", [b"", b"\x7fELF and nothing more"])
-def test_a_broken_library_is_an_error_that_names_causes(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "vis4mer" / build.library_path().name
-    path.parent.mkdir()
-    path.write_bytes(damage)
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.95])
+def test_a_damaged_library_is_an_error_and_is_not_loaded(tmp_path: Path, kept: float) -> None:
+    path = _copy_library(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
     done = _use(tmp_path, "auto")
-    assert f"library={str(path)!r}: does not load" in done.stdout
+    assert f"library={str(path)!r}: is not the file that was built" in done.stdout
     assert "delete it and python -m vis4mer_kernels.build" in done.stdout
 
 
 @needs_compiler
-def test_a_found_library_is_used_and_not_built_again(tmp_path: Path) -> None:
-    (tmp_path / "vis4mer").mkdir()
-    built = build.build()
-    shutil.copy(built, tmp_path / "vis4mer" / built.name)
-    done = _use(tmp_path, "native")
+def test_a_library_that_does_not_load_is_an_error_that_names_causes(tmp_path: Path) -> None:
+    path = _copy_library(tmp_path)
+    path.write_bytes(b"\x7fELF and nothing more")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({"sha256": digest, "compilers": []}))
+    assert f"library={str(path)!r}: does not load" in _use(tmp_path, "auto").stdout
+
+
+@needs_compiler
+def test_a_found_library_is_used_without_a_compiler(tmp_path: Path) -> None:
+    _copy_library(tmp_path)
+    done = _use(tmp_path, "native", PATH="", CXX="no-such-compiler")
     assert done.stdout.splitlines() == ["[1.0, 2.0]"] * 2
     assert not done.stderr
 
@@ -91,6 +108,7 @@ def test_no_compiler_is_one_line(tmp_path: Path) -> None:
 def test_a_failing_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "/bin/false")
+    monkeypatch.setenv("CUDA_HOME", "/nowhere")
     with pytest.raises(OpsError, match="compiler='/bin/false': fails"):
         build.build()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -114,6 +132,14 @@ def test_compiled_layers_equal_eager_ones() -> None:
     torch.testing.assert_close(actual, expected)
     for a, b in zip(torch.autograd.grad(actual.square().sum(), [u, *conv.parameters()]), grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_tracing_leaves_nothing_behind() -> None:
+    """Traced tensors hold no numbers: a later layer of the same length must not meet them."""
+    length = 1361  # that no other test uses
+    u = torch.randn(1, 2, length)
+    torch.export.export(SSMConv(channels=2, d_state=8, length=length), (u,), strict=False)
+    assert torch.isfinite(SSMConv(channels=2, d_state=8, length=length)(u)).all()
 
 
 @needs_compiler

@@ -75,7 +75,7 @@ Complex<T> scaled(const Complex<T>& a, const Vector<T>& by) {
   return {a.re * by, a.im * by};
 }
 
-// z - beta p and z - beta conj(p); their difference from each other, not their product, keeps accuracy near a pole.
+// z - beta p and z - beta conj(p); their differences, not their product's expansion, keep accuracy near a pole.
 template <class T>
 struct Distances {
   Vector<T> re, im, conjugate_im;

@@ -78,7 +78,9 @@ class SSMConv(nn.Module):
         """
         if self.omega is None or self.z is None:
             dtype = torch.promote_types(self.log_dt.dtype, torch.float32)
-            return _exact_nodes(self.length, dtype, self.log_dt.device)
+            # What tracing computes is not a number, and must not be kept.
+            nodes = reference.exact_nodes if torch.compiler.is_compiling() else _exact_nodes
+            return nodes(self.length, dtype, self.log_dt.device)
         omega = _complex(self.omega)
         beta = torch.ones_like(omega.real)
         return reference.Nodes(_complex(self.z), beta, 2 / (1 + omega), 2 * (len(omega) - 1))
@@ -86,7 +88,8 @@ class SSMConv(nn.Module):
     def kernel(self) -> Tensor:
         """The SSM convolution kernel [H, taps] at the trained length, in float32 at least.
 
-        Without gradients it is generated once and kept until a parameter changes: a movie has many windows.
+        Without gradients it is generated once and kept until a parameter changes: a movie has many windows. Changes
+        written through ``.data`` go unnoticed, as everywhere in PyTorch.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._generate()

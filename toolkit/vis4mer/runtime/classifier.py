@@ -148,7 +148,7 @@ class Classifier:
     """A loaded model; call it with a movie.
 
     Calls share nothing but the graphs, so one classifier may be called from several threads. Within a call, the video
-    decoder, the encoder and the S4 decoders work at the same time. Memory does not grow with the movie's length: a few
+    decoder works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the movie's length: a few
     windows of tokens and a few batches of frames are held.
 
     Attributes:
@@ -215,7 +215,9 @@ class Classifier:
                 video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
             ) as reader,
         ):
-            tokens = overlap.ahead(self._encode(overlap.ahead(reader)))
+            tokens = self._encode(overlap.ahead(reader))
+            if self.device.kind != "cpu":  # where encoder and S4 decoders would only fight for the same cores
+                tokens = overlap.ahead(tokens)
             cut = cut_windows(_counted(tokens, progress, reader.n_frames), length, step)
             seen, logits = self._run_heads(cut, max(1, batch_size // length))
             info = reader.info
