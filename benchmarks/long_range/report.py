@@ -17,7 +17,7 @@ ASKED = {
     "returns": "Does the one who left return?",
     "order": "Who of two came first?",
     "count": "How many of three guests were Poppy?",
-    "story": "Came they home in the order they left?",
+    "story": "Did they return in the order they left?",
 }
 
 
