@@ -1,5 +1,7 @@
 """The long-range benchmark asks what it says: right tokens, fair contestants, all runs, honest tables."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +235,16 @@ def test_tables_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     for name in ("first.png", "second.png"):
         report.plot(rows, tmp_path / name)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_committed_results_are_the_commands() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "long_range.json"
+    result = json.loads(path.read_text())
+    assert result["size"] == dataclasses.asdict(Size())
+    rows = {(row["question"], row["entrant"]) for row in result["rows"]}
+    assert rows == {(question, name) for question in QUESTIONS for name in CONTESTANTS}
+    assert {row["entrant"] for row in result["ablations"]} == {"ViS4mer", *ABLATIONS}
+    assert {row["question"] for row in result["ablations"]} <= set(ABLATED_ON)
+    for row in (*result["rows"], *result["ablations"]):
+        assert list(row["accuracy"]) == [str(gap) for gap in GAPS]
+    assert {len(values) for row in result["rows"] for values in row["accuracy"].values()} == {Size().seeds}
