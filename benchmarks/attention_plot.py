@@ -48,8 +48,12 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]], field: str, scale: flo
         axes.plot(*zip(*((L, scale * y) for L, y in points), strict=True), "o-", color=_COLOURS[mixer], label=label)
         if mixer != "S4":
             L, y = points[-1]
+            below = mixer == "fused"  # the two may end side by side
             axes.annotate(
-                f"{y / s4[L]:.1f}x", (L, scale * y), (7, -4), textcoords="offset points", color=_COLOURS[mixer]
+                f"{y / s4[L]:.1f}x",
+                *((L, scale * y), (7, -12 if below else 1)),
+                textcoords="offset points",
+                color=_COLOURS[mixer],
             )
     axes.plot(
         lengths[-1], scale * published * s4[lengths[-1]], "*", color="black", markersize=11,
