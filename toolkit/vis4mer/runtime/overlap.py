@@ -12,7 +12,7 @@ _AHEAD = 1  # items finished before they are asked for; one is enough to keep bo
 
 
 class Overlap:
-    """Runs iterators in threads of their own, in order and at most one item ahead of whoever takes the items.
+    """Runs iterators in threads of their own, in order: one item lies ready while the next one is made.
 
     For example::
 
