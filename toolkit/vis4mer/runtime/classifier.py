@@ -148,8 +148,8 @@ class Classifier:
     """A loaded model; call it with a movie.
 
     Calls share nothing but the graphs, so one classifier may be called from several threads. Within a call, the video
-    decoder works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the movie's length: a few
-    windows of tokens and a few batches of frames are held.
+    decoder works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the
+    movie's length: a few windows of tokens and a few batches of frames are held.
 
     Attributes:
         model: what the model is.
