@@ -5,11 +5,13 @@
 One window of 60 s (B = 1, L = 11820 tokens of d = 1024, three blocks, random weights). Forward: inference with SSM
 convolution kernels that are generated once, but anew in every pass of the baseline. Step: forward in training mode and
 backward, kernels generated anew, without the optimiser's part. The limit is the 35.3 GFLOP of the published decoder's
-linear layers, thrice that for a step, run as torch.mm; the baseline is baselines/straightforward.py in fp32.
-"reference" and "native" are the module with PyTorch's operators and with the native ops, where these are built; bf16 is
-autocast for the module and `vis4mer export --precision bf16` for an export. Everything runs in turn in one process;
-medians of 5. Peak memory is what a step holds at once beyond parameters and features, in a process of its own. "drift"
-is the relative L2 error of the logits, and for a step that of all gradients without dropout, against the baseline.
+linear layers, thrice that for a step, by the faster one of the libraries that PyTorch carries, which in fp32 need not
+be the one behind torch.mm; the baseline is baselines/straightforward.py in fp32. "reference" and "native" are the
+module with PyTorch's operators and with the native ops, where these are built; bf16 is autocast for the module and
+`vis4mer export --precision bf16` for an export. Everything runs in turn in one process, each measurement after a run
+that does not count; medians of 5. Peak memory is what a step holds at once beyond parameters and features, in a process
+of its own. "drift" is the relative L2 error of the logits, and for a step that of all gradients without dropout,
+against the baseline.
 
 Then how cost grows: L from 1,000 to 100,000 at d = 128, two blocks. Writes results/decoder.json.
 """
@@ -32,7 +34,7 @@ import numpy as np
 from baselines.straightforward import StraightforwardDecoder
 from calls import DTYPES, by_ops, forward, gradients, impls, step
 from growth import growth, print_growth
-from limits import decoder_products, run_products
+from limits import decoder_products, run_products, torch_mm
 from measure import machine, medians, save
 from memory import peak_bytes
 from numpy.typing import NDArray
@@ -49,6 +51,7 @@ from vis4mer_export.freeze import freeze
 PAPER = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
 EXPORTS: tuple[tuple[Format, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))
 BASELINE = "straightforward"
+PRODUCTS = ("limit", "torch.mm")
 
 
 class Run(NamedTuple):
@@ -77,6 +80,8 @@ def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
     for name, dtype in DTYPES.items():
         runs[Run("forward", "limit", name)] = run_products(products, dtype)
         runs[Run("step", "limit", name)] = run_products(products, dtype, backward=True)
+        runs[Run("forward", "torch.mm", name)] = run_products(products, dtype, multiply=torch_mm)
+        runs[Run("step", "torch.mm", name)] = run_products(products, dtype, backward=True, multiply=torch_mm)
         for impl in built:
             run = runs[Run("forward", impl, name)] = by_ops(impl, partial(forward, decoder, window, dtype))
             drift[Run("forward", impl, name)] = _relative_l2(run(), logits)
@@ -88,7 +93,7 @@ def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
             _export(decoder, target, precision, features), window.numpy()
         )
         drift[Run("forward", target, precision)] = _relative_l2(run(), logits)
-    seconds = medians(runs, repeats)
+    seconds = medians(runs, repeats, settled=True)
     return [_row(run, config, seconds, drift) for run in sorted(runs)]
 
 
@@ -119,7 +124,7 @@ def _relative_l2(values: Tensor | NDArray[np.float32], expected: Tensor) -> floa
 
 
 def _row(run: Run, config: DecoderConfig, seconds: Mapping[Run, float], drift: Mapping[Run, float]) -> dict[str, Any]:
-    stepped = run.call == "step" and run.way != "limit"
+    stepped = run.call == "step" and run.way not in PRODUCTS
     return {
         **run._asdict(),
         "threads": torch.get_num_threads(),

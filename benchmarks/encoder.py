@@ -3,10 +3,11 @@
     python benchmarks/encoder.py
 
 ViT-L/16 with random weights on frames of 224 x 224 pixels, one and eight at once. The limit is the encoder's
-multiplications and additions, 123.1 GFLOP a frame, at the rate at which torch.mm computes the linear layers of one of
-its blocks, in the same process, dtype and number of threads. What is compared runs in turn in one process; medians of
-5. "drift" is the relative L2 error of the tokens against the module in fp32. bf16 is `encoder.bfloat16()` for the
-module and `vis4mer export --precision bf16` for the exports; ONNX Runtime has no bf16 products on a CPU.
+multiplications and additions, 123.1 GFLOP a frame, at the rate at which the faster one of the libraries that PyTorch
+carries computes the linear layers of one of its blocks, in the same process, dtype and number of threads. What is
+compared runs in turn in one process; medians of 5. "drift" is the relative L2 error of the tokens against the module in
+fp32. bf16 is `encoder.bfloat16()` for the module and `vis4mer export --precision bf16` for the exports; ONNX Runtime
+has no bf16 products on a CPU.
 
 Writes results/encoder.json. Takes a quarter of an hour and 10 GB of memory on two cores.
 """

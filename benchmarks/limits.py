@@ -1,10 +1,14 @@
-"""The time that the matrix products of a model take alone, run as torch.mm in the process that measures the model."""
+"""The time that the matrix products of a model take alone, in the process that measures the model."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from vis4mer_kernels.linear import linear, onednn_is_faster
+
+Multiply = Callable[[Tensor, Tensor, Tensor], object]  # a, b^T and where a b may be written
 
 
 class Product(NamedTuple):
@@ -26,25 +30,44 @@ def decoder_products(length: int, width: int, blocks: int) -> list[Product]:
     return [p for L, H in sizes for p in (Product(L, H, H), Product(L // 2, H, H // 2))]
 
 
+def torch_mm(a: Tensor, b_transposed: Tensor, out: Tensor) -> None:
+    """PyTorch's own choice of library, into memory that is there already."""
+    torch.mm(a, b_transposed.t(), out=out)
+
+
+def fastest(a: Tensor, b_transposed: Tensor, out: Tensor) -> None:
+    """The faster one of the libraries that PyTorch carries: in float32 on some CPUs oneDNN, which finds memory anew."""
+    if a.dtype == torch.float32 and a.device.type == "cpu" and onednn_is_faster():
+        linear(a, b_transposed)
+    else:
+        torch_mm(a, b_transposed, out)
+
+
 def run_products(
-    products: Iterable[Product], dtype: torch.dtype, device: str = "cpu", *, backward: bool = False
+    products: Iterable[Product],
+    dtype: torch.dtype,
+    device: str = "cpu",
+    *,
+    backward: bool = False,
+    multiply: Multiply = fastest,
 ) -> Callable[[], None]:
-    """Returns a call that computes the products, into memory that it holds already.
+    """Returns a call that computes the products.
 
     Args:
         products: to compute.
         dtype: of all operands.
         device: of all operands.
         backward: computes the two products of the same size for the gradients of both operands, too.
+        multiply: computes one product.
     """
     operands = [(_random(p, dtype, device), _random(p, dtype, device)) for p in products]
 
     def run() -> None:
         for (x, w, y), (dx, dw, dy) in operands:
-            torch.mm(x, w.t(), out=y)
+            multiply(x, w, y)
             if backward:
-                torch.mm(dy, w, out=dx)
-                torch.mm(dy.t(), x, out=dw)
+                multiply(dy, w.t(), dx)
+                multiply(dy.t(), x.t(), dw)
 
     return run
 

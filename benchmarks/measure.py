@@ -12,13 +12,24 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def medians(alternatives: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each alternative, run in turn so that a drift of the machine's speed meets all alike."""
+def medians(
+    alternatives: Mapping[str, Callable[[], object]], repeats: int = 5, *, settled: bool = False
+) -> dict[str, float]:
+    """Median seconds of each alternative, run in turn so that a drift of the machine's speed meets all alike.
+
+    Args:
+        alternatives: by name.
+        repeats: times that each is measured.
+        settled: lets each run once before every measurement: the caches, and the memory that the C library has at
+            hand, are then as in a process that does nothing else.
+    """
     for run in alternatives.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in alternatives}
     for _ in range(repeats):
         for name, run in alternatives.items():
+            if settled:
+                run()
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)

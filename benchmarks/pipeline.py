@@ -8,17 +8,18 @@ stride 1 s, one frame a second. Movies of 63 s, so four windows, H.264 (see movi
 
 - straightforward: what the published scripts do. Every frame is decoded, frames are encoded one at a time in float32,
   SSM convolution kernels are generated anew for each window (baselines/straightforward.py), one stage after another.
-- in turn: this project's stages, precision auto, one after another.
-- overlapped: `vis4mer run`'s defaults, the same stages at the same time.
+- checkpoint: `vis4mer run --bundle CHECKPOINT` with its defaults, precision auto.
+- bundle: the same of what `vis4mer export --format pt2 --precision bf16` makes of the checkpoint.
 
-Seconds are split by stage in the first two. "decode" is what remains beside the other three: opening, indexing,
-demuxing, decoding, conversion to RGB, cutting windows. "overlap" is the share of the in-turn time that overlapping
-saves. The straightforward way runs once, the others in turn with each other three times; medians.
+The latter two run once with their stages in turn, and once as they are, with the video decoder ahead. Seconds are split
+by stage where stages come in turn. "decode" is what remains beside the other three: opening, indexing, demuxing,
+decoding, conversion to RGB, cutting windows. "overlap" is the share of the in-turn time that working ahead saves. The
+straightforward way runs once, the others in turn with each other three times; medians.
 
 Memory is the peak of a process that classifies a movie of two hours, and of one that classifies four minutes (the same
 minute again and again, 24 frames/s, 360p, GOP 24), with the small model of samples/bundle: a window a second.
 
-Takes about eight minutes on two cores. Writes results/pipeline.json.
+Takes a quarter of an hour and 10 GB of memory on two cores. Writes results/pipeline.json.
 """
 
 import argparse
@@ -36,13 +37,14 @@ from unittest.mock import patch
 try:
     import torch
 except ImportError:
-    sys.exit("error: package='torch': is needed; pip install '.[torch]'")
+    sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
 from baselines.straightforward import StraightforwardDecoder
 from measure import machine, save
 from movies import Coding, make_movies, repeat
 from video import DecodeEverything
 
+import vis4mer
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime import classifier
@@ -55,6 +57,7 @@ from vis4mer.runtime.precision import Chosen
 from vis4mer.runtime.runner import Runner
 from vis4mer.video import sampled
 from vis4mer.video.movie import scan
+from vis4mer_export.exporter import ExportOptions, export_model
 
 REPEATS, BATCH_SIZE = 3, 32
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}
@@ -111,6 +114,16 @@ def straightforward(model: Vis4mer) -> Classifier:
     return _classifier(model, runners, Chosen("fp32", "as published"))
 
 
+def checkpoint(model: Vis4mer) -> Classifier:
+    """The model as a checkpoint of it runs."""
+    return _classifier(model, *eager_runners(model, CPU))
+
+
+def bundle(model: Vis4mer, folder: Path) -> Classifier:
+    """The model as the fastest of its bundles runs on a CPU."""
+    return vis4mer.load(export_model(model, folder, ExportOptions("pt2", "bf16")).path, device="cpu")
+
+
 def _classifier(model: Vis4mer, runners: Mapping[str, Runner], precision: Chosen) -> Classifier:
     return Classifier(model.config, runners, source="", device=CPU, device_reason="", precision=precision)
 
@@ -147,28 +160,36 @@ def run(model: Classifier, movie: Path, *, overlapped: bool, everything: bool = 
     return Run(wall, {stage: seconds[stage] for stage in STAGES}, list(prediction.probabilities.values()))
 
 
-def measure(model: Vis4mer, movie: Path, seconds: int) -> list[dict[str, Any]]:
-    """The three ways through one movie."""
-    ours = _classifier(model, *eager_runners(model, CPU))
-    run(ours, movie, overlapped=False, batch_size=BATCH_SIZE)  # loads libraries, fills caches
-    slow = run(straightforward(model), movie, overlapped=False, everything=True, batch_size=1)
-    pairs = [[run(ours, movie, overlapped=o, batch_size=BATCH_SIZE) for o in (False, True)] for _ in range(REPEATS)]
-    in_turn, overlapped = (sorted(runs, key=lambda run: run.wall)[REPEATS // 2] for runs in zip(*pairs, strict=True))
-    saved = statistics.median(1 - both.wall / alone.wall for alone, both in pairs)
-    ways = {"straightforward": slow, "in turn": in_turn, "overlapped": overlapped}
-    return [
-        {
+def measure(slow: Classifier, fast: Mapping[str, Classifier], movie: Path, seconds: int) -> list[dict[str, Any]]:
+    """The ways through one movie: a row for the slow one, and of each fast one for its stages in turn and ahead."""
+    for model in fast.values():  # loads libraries, fills caches
+        run(model, movie, overlapped=False, batch_size=BATCH_SIZE)
+    baseline = run(slow, movie, overlapped=False, everything=True, batch_size=1)
+    runs: dict[str, list[tuple[Run, Run]]] = {way: [] for way in fast}
+    for _ in range(REPEATS):
+        for way, model in fast.items():
+            in_turn, ahead = (run(model, movie, overlapped=o, batch_size=BATCH_SIZE) for o in (False, True))
+            runs[way].append((in_turn, ahead))
+
+    def row(way: str, precision: str, result: Run, saved: float | None = None) -> dict[str, Any]:
+        return {
             "way": way,
-            "precision": "fp32" if result is slow else ours.precision.precision,
+            "precision": precision,
             "seconds": round(result.wall, 2),
             "movie_seconds_per_second": round(seconds / result.wall, 3),
-            "faster": round(slow.wall / result.wall, 2),
-            "stages": {} if result is overlapped else {name: round(result.stages[name], 2) for name in STAGES},
-            "overlap": round(saved, 3) if result is overlapped else None,
-            "drift": max(abs(a - b) for a, b in zip(result.probabilities, slow.probabilities, strict=True)),
+            "faster": round(baseline.wall / result.wall, 2),
+            "stages": {name: round(taken, 2) for name, taken in result.stages.items()} if saved is None else {},
+            "overlap": None if saved is None else round(saved, 3),
+            "drift": max(abs(a - b) for a, b in zip(result.probabilities, baseline.probabilities, strict=True)),
         }
-        for way, result in ways.items()
-    ]
+
+    rows = [row("straightforward", "fp32", baseline)]
+    for way, pairs in runs.items():
+        in_turn, ahead = (sorted(alike, key=lambda run: run.wall)[REPEATS // 2] for alike in zip(*pairs, strict=True))
+        saved = statistics.median(1 - both.wall / alone.wall for alone, both in pairs)
+        precision = fast[way].precision.precision
+        rows += [row(f"{way}, in turn", precision, in_turn), row(way, precision, ahead, saved)]
+    return rows
 
 
 def peak_megabytes(movie: Path) -> float:
@@ -184,7 +205,7 @@ def show(movie: str, row: Mapping[str, Any]) -> None:
     overlap = "" if row["overlap"] is None else f"{row['overlap']:.1%}"
     speed = f"{row['movie_seconds_per_second']:>9.2f} {row['faster']:>7.1f}x"
     print(
-        f"{movie:<6} {row['way']:<16} {row['precision']:<5}{speed}{stages}{overlap:>8}  {row['drift']:.0e}", flush=True
+        f"{movie:<6} {row['way']:<20} {row['precision']:<5}{speed}{stages}{overlap:>8}  {row['drift']:.0e}", flush=True
     )
 
 
@@ -198,9 +219,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         movies = {size: Path(folder) / f"{size}.mp4" for size in SIZES}
         make_movies(seconds, {movies[size]: Coding(48, 3, *pixels) for size, pixels in SIZES.items()}, "veryfast")
-        print(f"{'movie':<23}{'':<6}movie s/s  faster" + "".join(f"{name:>10}" for name in STAGES) + " overlap  drift")
+        print(f"{'movie':<27}{'':<6}movie s/s  faster" + "".join(f"{name:>10}" for name in STAGES) + " overlap  drift")
+        ways = {"checkpoint": checkpoint(model), "bundle": bundle(model, Path(folder) / "bundle")}
         for size, movie in movies.items():
-            for row in measure(model, movie, seconds):
+            for row in measure(straightforward(model), ways, movie, seconds):
                 rows.append({"movie": size, **row})
                 show(size, row)
         minute = Path(folder) / "minute.mp4"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from baselines.straightforward import StraightforwardDecoder
 from calls import by_ops, gradients, impls
-from decoder import BASELINE, Run, measure
+from decoder import BASELINE, PRODUCTS, Run, measure
 from growth import growth
 
 from vis4mer.config import DecoderConfig
@@ -50,8 +50,8 @@ def test_every_way_has_a_row_with_its_limit(tiny: DecoderConfig, monkeypatch: py
     for run, row in runs.items():
         limit = runs[run._replace(way="limit")]
         assert row["times_limit"] == row["seconds"] / limit["seconds"]
-        assert (row["drift"] is not None) == (run.way not in ("limit", BASELINE))
-        assert (row["peak_bytes"] is not None) == (run.call == "step" and run.way != "limit")
+        assert (row["drift"] is not None) == (run.way not in (*PRODUCTS, BASELINE))
+        assert (row["peak_bytes"] is not None) == (run.call == "step" and run.way not in PRODUCTS)
         if row["drift"] is not None:
             assert row["drift"] < (3e-2 if run.dtype == "bf16" else 1e-4)
     ways = {(run.call, run.way) for run in runs}

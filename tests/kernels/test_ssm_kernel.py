@@ -49,7 +49,8 @@ def _error(actual: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("dt", [1e-4, None, 1.0])
 def test_float32_equals_double_precision(length: int, dt: float | None, device: torch.device) -> None:
-    parameters = _parameters(3, 64, dt, torch.float32)
+    channels = 3 if length > 1000 else 32  # cheap; one channel's rounding says little
+    parameters = _parameters(channels, 64, dt, torch.float32)
     kernel, *grads = _evaluate(parameters, length, device, "native")
     exact, *exact_grads = _evaluate(_double(parameters), length, device, "reference")
     assert _error(kernel, exact) < 1e-5

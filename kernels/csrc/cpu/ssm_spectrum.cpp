@@ -132,41 +132,45 @@ class Spectrum {
     const int64_t pairs = sizes_.pairs;
     std::vector<T> a(pairs * kSums), b(pairs * kSums);
     fold(channel, a.data(), b.data());
-    std::vector<PoleGrad> totals(pairs);
+    std::vector<PairGrad> totals(pairs);
     double step_grad = 0;
     for (int64_t start = 0; start < nodes_.vectors; start += kSpan) {
-      Complex<T> upstream[kSums][kSpan];
+      Upstream upstream;
       Vector<T> span_step_grad = {};
       for (int64_t i = 0; i < kSpan; ++i) {
+        const Complex<T> z = nodes_.numerator[start + i];
+        const Vector<T> beta = nodes_.beta[start + i];
         Complex<T> sums[kSums], by_sum[kSums];
         evaluate(channel, a.data(), b.data(), start + i, sums);
         span_step_grad += through_woodbury(channel.dt, start + i, load(grad, h, start + i), sums, by_sum);
         for (int j = 0; j < kSums; ++j) {
-          upstream[j][i] = by_sum[j];
+          upstream.by_z[j][i] = conjugate_multiply(z, by_sum[j]);
+          upstream.by_beta[j][i] = scaled(by_sum[j], -beta);
         }
       }
       step_grad += sum<T>(span_step_grad);
       for (int64_t n = 0; n < pairs; ++n) {
-        through_pair(channel, n, start, upstream, totals[n]);
+        through_pair(channel.poles[n], &a[n * kSums], &b[n * kSums], start, upstream, totals[n]);
       }
     }
     ddt[h] = static_cast<T>(step_grad);
     for (int64_t n = 0; n < pairs; ++n) {
-      T* pole = dpoles + 2 * (h * pairs + n);
-      pole[0] = static_cast<T>(totals[n].pole[0]);
-      pole[1] = static_cast<T>(totals[n].pole[1]);
-      for (int j = 0; j < kSums; ++j) {
-        T* residue = dresidues + 2 * ((j * sizes_.channels + h) * pairs + n);
-        residue[0] = static_cast<T>(totals[n].residue[j][0]);
-        residue[1] = static_cast<T>(totals[n].residue[j][1]);
-      }
+      unfold(channel, n, totals[n], dpoles + 2 * (h * pairs + n), dresidues + 2 * (h * pairs + n));
     }
   }
 
  private:
-  struct PoleGrad {
+  // Gradients of sum_n a_jn / q_n and sum_n b_jn / q_n at a span of nodes.
+  struct Upstream {
+    Complex<T> by_z[kSums][kSpan];
+    Complex<T> by_beta[kSums][kSpan];
+  };
+
+  // Gradients of a_jn, b_jn and, as far as q_n depends on it, p_n.
+  struct PairGrad {
+    double a[kSums] = {};
+    double b[kSums] = {};
     double pole[2] = {};
-    double residue[kSums][2] = {};
   };
 
   Channel<T> at(int64_t h) const {
@@ -236,41 +240,55 @@ class Spectrum {
   }
 
   // Adds to the gradients of one conjugate pair what a span of nodes contributes.
-  void through_pair(const Channel<T>& channel, int64_t n, int64_t start, const Complex<T> (&upstream)[kSums][kSpan],
-                    PoleGrad& total) const {
-    const Pair<T> pole = channel.poles[n];
-    Complex<T> by_residue[kSums] = {}, by_pole = {};
+  void through_pair(const Pair<T>& pole, const T* a, const T* b, int64_t start, const Upstream& upstream,
+                    PairGrad& total) const {
+    Vector<T> by_a[kSums] = {}, by_b[kSums] = {}, by_re = {}, by_im = {};
     for (int64_t i = 0; i < kSpan; ++i) {
+      const Complex<T> z = nodes_.numerator[start + i];
       const Vector<T> beta = nodes_.beta[start + i];
-      const Distances<T> d(nodes_.numerator[start + i], beta, pole);
+      const Distances<T> d(z, beta, pole);
       const Complex<T> r = d.product_reciprocal();
-      const Complex<T> c = multiply(r, Complex<T>{d.re, d.conjugate_im});  // 1 / (z - beta p)
-      const Complex<T> e = multiply(r, Complex<T>{d.re, d.im});            // 1 / (z - beta conj(p))
-      const Complex<T> both = c + e, apart = c - e;
-      Complex<T> direct = {}, mirrored = {};  // sum_j conj(v_j) g_j and sum_j v_j g_j
+      Complex<T> by_r = {};
 #pragma GCC unroll 4
       for (int j = 0; j < kSums; ++j) {
-        const Complex<T> g = upstream[j][i];
-        const Pair<T> v = channel.residues[j][n];
-        // conj(c) g + e conj(g)
-        by_residue[j].re += both.re * g.re + both.im * g.im;
-        by_residue[j].im += apart.re * g.im - apart.im * g.re;
-        direct.re += v.re * g.re + v.im * g.im;
-        direct.im += v.re * g.im - v.im * g.re;
-        mirrored.re += v.re * g.re - v.im * g.im;
-        mirrored.im += v.re * g.im + v.im * g.re;
+        const Complex<T> gz = upstream.by_z[j][i], gb = upstream.by_beta[j][i];
+        // One product a statement: each is a fused multiply-add.
+        by_a[j] += gz.re * r.re;
+        by_a[j] += gz.im * r.im;
+        by_b[j] += gb.re * r.re;
+        by_b[j] += gb.im * r.im;
+        by_r.re += a[j] * gz.re;
+        by_r.im += a[j] * gz.im;
+        by_r.re += b[j] * gb.re;
+        by_r.im += b[j] * gb.im;
       }
-      // beta (conj(c)^2 direct + e^2 conj(mirrored))
-      const Complex<T> first = conjugate_multiply(multiply(c, c), direct);
-      const Complex<T> second = conjugate_multiply(mirrored, multiply(e, e));
-      by_pole = by_pole + scaled(first + second, beta);
+      // -dq/d(Re p) = 2 beta (z - beta Re p), -dq/d(Im p) = -2 beta^2 Im p; the constants follow in `unfold`.
+      const Complex<T> by_q = scaled(conjugate_multiply(multiply(r, r), by_r), beta);
+      by_re += d.re * by_q.re + z.im * by_q.im;
+      by_im += beta * by_q.re;
     }
-    total.pole[0] += sum<T>(by_pole.re);
-    total.pole[1] += sum<T>(by_pole.im);
     for (int j = 0; j < kSums; ++j) {
-      total.residue[j][0] += sum<T>(by_residue[j].re);
-      total.residue[j][1] += sum<T>(by_residue[j].im);
+      total.a[j] += sum<T>(by_a[j]);
+      total.b[j] += sum<T>(by_b[j]);
     }
+    total.pole[0] += sum<T>(by_re);
+    total.pole[1] += sum<T>(by_im);
+  }
+
+  // The adjoint of `fold`.
+  void unfold(const Channel<T>& channel, int64_t n, const PairGrad& grad, T* dpole, T* dresidue) const {
+    const Pair<T> pole = channel.poles[n];
+    double by_re = grad.pole[0], by_im = -grad.pole[1] * pole.im;
+    for (int j = 0; j < kSums; ++j) {
+      const Pair<T> residue = channel.residues[j][n];
+      by_re += residue.re * grad.b[j];
+      by_im += residue.im * grad.b[j];
+      T* pair = dresidue + 2 * j * sizes_.channels * sizes_.pairs;
+      pair[0] = static_cast<T>(2 * (grad.a[j] + pole.re * grad.b[j]));
+      pair[1] = static_cast<T>(2 * pole.im * grad.b[j]);
+    }
+    dpole[0] = static_cast<T>(2 * by_re);
+    dpole[1] = static_cast<T>(2 * by_im);
   }
 
   Complex<T> load(const T* grad, int64_t h, int64_t vector) const {

@@ -8,12 +8,12 @@
 namespace vis4mer::cuda {
 
 constexpr int kPoleThreads = 32;            // poles whose gradients are gathered at once, one a lane
-constexpr int kPoleValues = 2 + 2 * kSums;  // gradients of a pole: its own and its residues'
+constexpr int kPoleValues = 2 + 2 * kSums;  // gradients by q, that is by Re p and Im p, by a_j and by b_j
 
-// A node and the gradients of its four sums.
+// A node and the gradients of its sums over a_jn / q_n and over b_jn / q_n.
 template <class T>
 struct alignas(16) Upstream {
-  Complex<T> sums[kSums];
+  Complex<T> by_z[kSums], by_beta[kSums];
   Complex<T> z;
   T beta;
 };
@@ -25,37 +25,43 @@ __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& fa
   const Woodbury<T> woodbury(dt, beta, sums);
   const Complex<T> outer = conj(factor) * grad, bracket = dt * outer;
   const Complex<T> right = sums[2] * woodbury.correction;
-  upstream.sums[0] = bracket;
-  upstream.sums[1] = -woodbury.s * (conj(right) * bracket);
-  upstream.sums[2] = -woodbury.s * (conj(woodbury.left) * bracket);
-  upstream.sums[3] = woodbury.s * woodbury.s * (conj(woodbury.left * right) * bracket);
+  const Complex<T> by_sum[kSums] = {bracket, -woodbury.s * (conj(right) * bracket),
+                                    -woodbury.s * (conj(woodbury.left) * bracket),
+                                    woodbury.s * woodbury.s * (conj(woodbury.left * right) * bracket)};
+#pragma unroll
+  for (int j = 0; j < kSums; ++j) {
+    upstream.by_z[j] = conj(upstream.z) * by_sum[j];
+    upstream.by_beta[j] = -upstream.beta * by_sum[j];
+  }
   // d(dt bracket)/d(dt) = bracket - s S_1 S_2 / (1 + s S_3)^2
   const Complex<T> by_step = woodbury.value - woodbury.s * (woodbury.product * woodbury.correction);
   return by_step.re * outer.re + by_step.im * outer.im;
 }
 
-// What one node contributes to the gradients of one conjugate pair: [pole, residues], real parts before imaginary ones.
+// What one node contributes to the gradients of one conjugate pair; the pole's lack factors that `unfold` knows.
 template <class T>
-__device__ __forceinline__ void through_pair(const Upstream<T>& node, const Complex<T>& pole,
-                                             const Complex<T> (&residues)[kSums], T (&grad)[kPoleValues]) {
-  const Distances<T> d(node.z, node.beta, pole);
+__device__ __forceinline__ void through_pair(const Upstream<T>& node, const FoldedPole<T>& pair,
+                                             T (&grad)[kPoleValues]) {
+  const Distances<T> d(node.z, node.beta, pair.pole);
   const Complex<T> r = d.product_reciprocal();
-  const Complex<T> c = r * Complex<T>{d.re, d.conjugate_im};  // 1 / (z - beta p)
-  const Complex<T> e = r * Complex<T>{d.re, d.im};            // 1 / (z - beta conj(p))
-  const Complex<T> both = c + e, apart = c - e;
-  Complex<T> direct = {}, mirrored = {};  // sum_j conj(v_j) g_j and sum_j v_j g_j
+  Complex<T> by_r = {};
 #pragma unroll
   for (int j = 0; j < kSums; ++j) {
-    const Complex<T> g = node.sums[j];
-    grad[2 + 2 * j] += both.re * g.re + both.im * g.im;
-    grad[3 + 2 * j] += apart.re * g.im - apart.im * g.re;
-    multiply_add(direct, conj(residues[j]), g);
-    multiply_add(mirrored, residues[j], g);
+    const Complex<T> gz = node.by_z[j], gb = node.by_beta[j];
+    // One product a statement: each is a fused multiply-add.
+    grad[2 + j] += gz.re * r.re;
+    grad[2 + j] += gz.im * r.im;
+    grad[2 + kSums + j] += gb.re * r.re;
+    grad[2 + kSums + j] += gb.im * r.im;
+    by_r.re += pair.a[j] * gz.re;
+    by_r.im += pair.a[j] * gz.im;
+    by_r.re += pair.b[j] * gb.re;
+    by_r.im += pair.b[j] * gb.im;
   }
-  // beta (conj(c)^2 direct + e^2 conj(mirrored))
-  const Complex<T> by_pole = node.beta * (conj(c * c) * direct + e * e * conj(mirrored));
-  grad[0] += by_pole.re;
-  grad[1] += by_pole.im;
+  // -dq/d(Re p) = 2 beta (z - beta Re p), -dq/d(Im p) = -2 beta^2 Im p
+  const Complex<T> by_q = node.beta * (conj(r * r) * by_r);
+  grad[0] += d.re * by_q.re + node.z.im * by_q.im;
+  grad[1] += node.beta * by_q.re;
 }
 
 // Grid: `spans` spans of `span_nodes` nodes by H channels. partial [spans, H, 1 + N/2 kPoleValues] gets dt's gradient
@@ -77,14 +83,7 @@ __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 :
   for (int64_t pole_start = 0; pole_start < spectrum.pairs; pole_start += kPoleThreads) {
     const int64_t n = pole_start + lane;
     const bool active = n < spectrum.pairs;
-    Complex<T> pole = {}, residues[kSums] = {};
-    if (active) {
-      pole = folded[n].pole;
-#pragma unroll
-      for (int j = 0; j < kSums; ++j) {
-        residues[j] = spectrum.residue(j, h, n);
-      }
-    }
+    const FoldedPole<T> pair = active ? folded[n] : FoldedPole<T>{};
     T step = 0, sums_of_pole[kPoleValues] = {};
     for (int64_t start = first; start < last; start += kNodeThreads) {
       const int64_t l = start + threadIdx.x;
@@ -99,7 +98,7 @@ __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 :
       __syncthreads();
       const int count = static_cast<int>(last - start < kNodeThreads ? last - start : kNodeThreads);
       for (int i = warp; active && i < count; i += kWarps) {
-        through_pair(upstream[i], pole, residues, sums_of_pole);
+        through_pair(upstream[i], pair, sums_of_pole);
       }
       __syncthreads();
     }
@@ -133,27 +132,49 @@ __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 :
   }
 }
 
-// Adds the spans' gradients in their order, whatever ran first.
+// The adjoint of `fold_poles` for one pole.
 template <class T>
-__global__ void sum_partials(const T* partial, int64_t spans, int64_t channels, int64_t pairs, T* ddt,
-                             Complex<T>* dpoles, Complex<T>* dresidues) {
-  const int64_t values = 1 + pairs * kPoleValues;
+__device__ __forceinline__ void unfold(const Spectrum<T>& spectrum, int64_t h, int64_t n, const T (&grad)[kPoleValues],
+                                       Complex<T>* dpoles, Complex<T>* dresidues) {
+  const Complex<T> pole = spectrum.poles[h * spectrum.pairs + n];
+  Complex<T> by_pole = {grad[0], -grad[1] * pole.im};
+#pragma unroll
+  for (int j = 0; j < kSums; ++j) {
+    const Complex<T> v = spectrum.residue(j, h, n);
+    const T by_a = grad[2 + j], by_b = grad[2 + kSums + j];
+    by_pole = by_pole + by_b * v;
+    dresidues[(j * spectrum.channels + h) * spectrum.pairs + n] = {2 * (by_a + pole.re * by_b), 2 * pole.im * by_b};
+  }
+  dpoles[h * spectrum.pairs + n] = T(2) * by_pole;
+}
+
+// Adds the spans' gradients in their order, whatever ran first. A thread has one channel's dt or one pole.
+template <class T>
+__global__ void sum_partials(Spectrum<T> spectrum, const T* partial, int64_t spans, T* ddt, Complex<T>* dpoles,
+                             Complex<T>* dresidues) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (index >= channels * values) {
+  const int64_t h = index / (1 + spectrum.pairs), n = index % (1 + spectrum.pairs) - 1;
+  if (h >= spectrum.channels) {
     return;
   }
-  T total = 0;
+  const int64_t values = 1 + spectrum.pairs * kPoleValues;
+  T total[kPoleValues] = {};
   for (int64_t span = 0; span < spans; ++span) {
-    total += partial[span * channels * values + index];
+    const T* const channel = partial + (span * spectrum.channels + h) * values;
+    if (n < 0) {
+      total[0] += channel[0];
+      continue;
+    }
+#pragma unroll
+    for (int k = 0; k < kPoleValues; ++k) {
+      total[k] += channel[1 + n * kPoleValues + k];
+    }
   }
-  const int64_t h = index / values, value = index % values - 1;
-  if (value < 0) {
-    ddt[h] = total;
-    return;
+  if (n < 0) {
+    ddt[h] = total[0];
+  } else {
+    unfold(spectrum, h, n, total, dpoles, dresidues);
   }
-  const int64_t n = value / kPoleValues, k = value % kPoleValues;
-  Complex<T>& place = k < 2 ? dpoles[h * pairs + n] : dresidues[((k / 2 - 1) * channels + h) * pairs + n];
-  (k % 2 == 0 ? place.re : place.im) = total;
 }
 
 }  // namespace vis4mer::cuda

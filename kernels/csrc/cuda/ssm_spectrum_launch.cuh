@@ -29,13 +29,13 @@ int64_t partial_values(const Spectrum<T>& spectrum) {
 template <class T, class Launch>
 void run_spectrum_backward(const Launch& launch, const Spectrum<T>& spectrum, const Complex<T>* grad, T* partial,
                            T* ddt, Complex<T>* dpoles, Complex<T>* dresidues) {
-  const int64_t spans = gradient_spans(spectrum), values = spectrum.channels * (1 + spectrum.pairs * kPoleValues);
+  const int64_t spans = gradient_spans(spectrum), sums = spectrum.channels * (1 + spectrum.pairs);
   const int shared = static_cast<int>(kNodeThreads * (sizeof(Upstream<T>) + kPoleValues * sizeof(T)) +
                                       spectrum.pairs * sizeof(FoldedPole<T>));
   launch(spectrum_backward<T>, spectrum.channels * spans, dim3(kNodeThreads), shared, spectrum, grad, spans, kSpanNodes,
          partial);
-  launch(sum_partials<T>, (values + 255) / 256, dim3(256), 0, static_cast<const T*>(partial), spans, spectrum.channels,
-         spectrum.pairs, ddt, dpoles, dresidues);
+  launch(sum_partials<T>, (sums + 255) / 256, dim3(256), 0, spectrum, static_cast<const T*>(partial), spans, ddt,
+         dpoles, dresidues);
 }
 
 }  // namespace vis4mer::cuda

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from vis4mer.config import DecoderConfig, Nodes
 from vis4mer.errors import ConfigError
 from vis4mer.models.s4 import S4, SSMConv, halve
+from vis4mer_kernels.linear import Linear
 
 
 class Block(nn.Module):
@@ -19,7 +20,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.s4 = S4(channels, d_state, length, dropout, nodes)
         self.dropout = nn.Dropout1d(dropout)
-        self.reduce = nn.Linear(channels, channels // 2)
+        self.reduce = Linear(channels, channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [B, L, D] to [B, floor(L / 2), D / 2]."""
@@ -40,12 +41,12 @@ class S4Decoder(nn.Module):
         super().__init__()
         self.config = config
         project = config.d_input != config.d_model
-        self.input = nn.Linear(config.d_input, config.d_model) if project else nn.Identity()
+        self.input = Linear(config.d_input, config.d_model) if project else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(config.d_model >> i, config.d_state, config.l_max >> i, config.dropout, config.nodes)
             for i in range(config.n_layers)
         )
-        self.output = nn.Linear(config.d_model >> config.n_layers, config.d_output)
+        self.output = Linear(config.d_model >> config.n_layers, config.d_output)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """The A, B and dt parameters of every block, for an optimiser group of their own."""

@@ -15,6 +15,7 @@ from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import video_swin
 from vis4mer.models.video_swin import VideoSwin
 from vis4mer.models.weights import fill, first_line, read_state_dict
+from vis4mer_kernels.linear import with_fast_linears
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = Fals
             f"encoder={name!r} at {size[0]} x {size[1]} pixels: timm cannot create it ({first_line(error)}); "
             f"timm.list_models('vit*') names those it knows, and {', '.join(video_swin.NAMES)} take segments"
         ) from None
+    with_fast_linears(vit)
     return cast(VisionTransformer, vit)  # or another of timm's families with the same methods
 
 

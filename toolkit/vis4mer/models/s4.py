@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vis4mer.config import Nodes
 from vis4mer.models.hippo import legs_nplr
 from vis4mer_kernels import ops, reference
+from vis4mer_kernels.linear import Linear
 
 # Range of the step dt at initialisation, log-uniform over the channels (S4 paper, section D.2).
 DT_MIN, DT_MAX = 1e-3, 1e-1
@@ -125,10 +126,10 @@ def halve(x: Tensor) -> Tensor:
 
 
 class S4(nn.Module):
-    """Convolution, GELU, channel dropout, average pooling and a position-wise linear layer.
+    """Convolution, GELU, average pooling, channel dropout and a position-wise linear layer.
 
-    The published code pools after the linear layer and the residual. Averaging commutes with both, and with channel
-    dropout; coming first, it halves the linear layer's work.
+    The published code drops channels before it pools, and pools after the linear layer and the residual. Averaging
+    commutes with all three; coming first, it halves their work.
 
     Attributes:
         conv: any causal [B, H, L] to [B, H, L] map; an export puts a fixed convolution in its place.
@@ -141,11 +142,10 @@ class S4(nn.Module):
         super().__init__()
         self.conv: nn.Module = SSMConv(channels, d_state, length, nodes)
         self.dropout = nn.Dropout1d(dropout)
-        self.output = nn.Linear(channels, channels)
+        self.output = Linear(channels, channels)
 
     def forward(self, u: Tensor) -> Tensor:
         """Maps u [B, L, H] to [B, floor(L / 2), H]."""
-        y = self.conv(u.transpose(1, 2))
-        y = self.dropout(nn.functional.gelu(y))
-        mixed: Tensor = self.output(halve(y.transpose(1, 2)))
+        y = halve(nn.functional.gelu(self.conv(u.transpose(1, 2))).transpose(1, 2))
+        mixed: Tensor = self.output(self.dropout(y.transpose(1, 2)).transpose(1, 2))
         return mixed
