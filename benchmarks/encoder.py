@@ -5,9 +5,9 @@
 ViT-L/16 with random weights on frames of 224 x 224 pixels, one and eight at once. The limit is the encoder's
 multiplications and additions, 123.1 GFLOP a frame, at the rate at which the faster one of the libraries that PyTorch
 carries computes the linear layers of one of its blocks, in the same process, dtype and number of threads. What is
-compared runs in turn in one process; medians of 5. "drift" is the relative L2 error of the tokens against the module in
-fp32. bf16 is `encoder.bfloat16()` for the module and `vis4mer export --precision bf16` for the exports; ONNX Runtime
-has no bf16 products on a CPU.
+compared runs in turn in one process, each measurement after a run that does not count; medians of 5. "drift" is the
+relative L2 error of the tokens against the module in fp32. bf16 is `encoder.bfloat16()` for the module and `vis4mer
+export --precision bf16` for the exports; ONNX Runtime has no bf16 products on a CPU.
 
 Writes results/encoder.json. Takes a quarter of an hour and 10 GB of memory on two cores.
 """
@@ -99,7 +99,7 @@ def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> 
             products = block_products(encoder, frames)
             runs: dict[str, Callable[[], Any]] = {"limit": run_products(products, DTYPES[precision])}
             runs |= {way: partial(encode, images[:frames]) for way, encode in ways.items()}
-            seconds = medians(runs, repeats)
+            seconds = medians(runs, repeats, settled=True)
             rate = sum(product.flop for product in products) / seconds.pop("limit")
             for way, taken in seconds.items():
                 row = {

@@ -17,6 +17,8 @@ from vis4mer.errors import ExportError
 _LARGEST_BATCH = 1 << 16
 _CONTENT = "data/"  # what else an archive holds, its writer writes
 _SOURCES = (".cpp", ".cu", ".py")
+# Lays weights out as the matrix products of this machine's CPU read them, and joins products and activations.
+_FOR_CPU = {"freezing": True}
 
 
 def export_graph(module: nn.Module, example: Tensor, path: Path) -> None:
@@ -41,7 +43,8 @@ def export_graph(module: nn.Module, example: Tensor, path: Path) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+            settings = dict(_FOR_CPU) if example.device.type == "cpu" else {}
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
             _forget_folders(path)
     except Exception as error:  # the compiler raises whatever its many stages do
         reason = (str(error) or type(error).__name__).splitlines()[0]
