@@ -5,9 +5,10 @@
 Three blocks from d = 1024, B = 1, L of 5 to 60 frames of 197 tokens. Attention has 4 heads in every block: few heads
 keep its score matrices small. "softmax" writes the scores out; "fused" is PyTorch's scaled_dot_product_attention. A
 step is forward in training mode and backward, without the optimiser's part; inference keeps S4's convolution kernels,
-and a step generates them anew. fp32, on a GPU also bf16 autocast. What is compared runs in turn in one process; medians
-of 5. Peak memory is what a call holds at once beyond parameters and features, in a process of its own. A row that would
-need more memory than is free is left out, and says so. Takes ten minutes and 8 GB of memory on two cores.
+and a step generates them anew. fp32, on a GPU also bf16 autocast; on a CPU every product of either is computed by the
+library that PyTorch chooses. What is compared runs in turn in one process; medians of 5. Peak memory is what a call
+holds at once beyond parameters and features, in a process of its own. A row that would need more memory than is free is
+left out, and says so. Takes ten minutes and 8 GB of memory on two cores.
 
 Writes results/attention.json and attention.png, with the GPU's name between for a GPU.
 """
@@ -25,7 +26,7 @@ except ImportError:
 
 from attention_plot import draw
 from baselines.attention import HEADS, AttentionDecoder
-from calls import DTYPES, forward, impls, step
+from calls import DTYPES, by_pytorch, forward, impls, step
 from measure import RESULTS, machine, medians, save
 from memory import free_bytes, peak_bytes
 
@@ -47,7 +48,7 @@ def prepare(mixer: Mixer, call: str, length: int, width: int, dtype: str, device
     features = torch.randn(1, length, width, device=device)
     run = partial(CALLS[call], decoder.to(device), features, DTYPES[dtype])
     if device == "cpu":
-        return run
+        return by_pytorch(run)
 
     def synchronised() -> None:
         run()

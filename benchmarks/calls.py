@@ -8,6 +8,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from vis4mer_kernels import linear
 from vis4mer_kernels.library import IMPL_VARIABLE, library
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def impls(device: str = "cpu") -> tuple[str, ...]:
         return "reference", "native"
     print(f"no native ops for {device}: {library().reason}")
     return ("reference",)
+
+
+def by_pytorch(call: Callable[[], T]) -> Callable[[], T]:
+    """`call` with every matrix product in the library that PyTorch chooses."""
+
+    def run() -> T:
+        with patch.object(linear, "onednn_is_faster", lambda: False):
+            return call()
+
+    return run
 
 
 def by_ops(impl: str, call: Callable[[], T]) -> Callable[[], T]:

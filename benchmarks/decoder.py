@@ -6,12 +6,12 @@ One window of 60 s (B = 1, L = 11820 tokens of d = 1024, three blocks, random we
 convolution kernels that are generated once, but anew in every pass of the baseline. Step: forward in training mode and
 backward, kernels generated anew, without the optimiser's part. The limit is the 35.3 GFLOP of the published decoder's
 linear layers, thrice that for a step, by the faster one of the libraries that PyTorch carries, which in fp32 need not
-be the one behind torch.mm; the baseline is baselines/straightforward.py in fp32. "reference" and "native" are the
-module with PyTorch's operators and with the native ops, where these are built; bf16 is autocast for the module and
-`vis4mer export --precision bf16` for an export. Everything runs in turn in one process, each measurement after a run
-that does not count; medians of 5. Peak memory is what a step holds at once beyond parameters and features, in a process
-of its own. "drift" is the relative L2 error of the logits, and for a step that of all gradients without dropout,
-against the baseline.
+be the one behind torch.mm, but then finds memory for each result anew; the baseline is baselines/straightforward.py in
+fp32, by PyTorch's own operators. "reference" and "native" are the module with PyTorch's operators and with the native
+ops, where these are built; bf16 is autocast for the module and `vis4mer export --precision bf16` for an export.
+Everything runs in turn in one process, each measurement after a run that does not count; medians of 5. Peak memory is
+what a step holds at once beyond parameters and features, in a process of its own. "drift" is the relative L2 error of
+the logits, and for a step that of all gradients without dropout, against the baseline.
 
 Then how cost grows: L from 1,000 to 100,000 at d = 128, two blocks. Writes results/decoder.json.
 """

@@ -60,14 +60,19 @@ def run_products(
         backward: computes the two products of the same size for the gradients of both operands, too.
         multiply: computes one product.
     """
-    operands = [(_random(p, dtype, device), _random(p, dtype, device)) for p in products]
+    operands = []
+    for product in products:
+        *inputs, y = _random(product, dtype, device)
+        dx, dw, dy = _random(product, dtype, device)
+        # A product is bare where no operand need be turned first.
+        operands.append(((*inputs, y), (dx, dw, dy), dy.t().contiguous()))
 
     def run() -> None:
-        for (x, w, y), (dx, dw, dy) in operands:
+        for (x, w, y), (dx, dw, dy), dy_transposed in operands:
             multiply(x, w, y)
             if backward:
                 multiply(dy, w.t(), dx)
-                multiply(dy.t(), x.t(), dw)
+                multiply(dy_transposed, x.t(), dw)
 
     return run
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vis4mer.config import DecoderConfig
-from vis4mer_kernels.linear import with_fast_linears
 
 Attention = Literal["softmax", "fused"]
 
@@ -34,7 +33,6 @@ class AttentionDecoder(nn.Module):
         widths = [config.d_model >> i for i in range(config.n_layers)]
         self.blocks = nn.ModuleList(_Block(width, attention, config.dropout) for width in widths)
         self.output = nn.Linear(config.d_model >> config.n_layers, config.d_output)
-        with_fast_linears(self)
 
     def forward(self, features: Tensor) -> Tensor:
         """Classifies features [B, L, d_input]."""

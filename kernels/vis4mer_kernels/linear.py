@@ -41,7 +41,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: [O].
 
     Returns:
-        [..., O], differentiable as often as wished.
+        [..., O], differentiable backwards, as often as wished.
     """
     if not _suits_onednn(x, weight):
         return nn.functional.linear(x, weight, bias)
@@ -52,6 +52,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if tracing or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    if not torch.backends.mkldnn.enabled:
         return False
     if not all(t.dim() > 1 and t.dtype == torch.float32 and t.device.type == "cpu" for t in (x, weight)):
         return False

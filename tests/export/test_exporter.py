@@ -285,6 +285,18 @@ def test_command_line(checkpoint: Path, tmp_path: Path, format: Format) -> None:
     assert broken.output.count("\n") == 1
 
 
+def test_a_published_checkpoint_classifies_a_movie(tmp_path: Path, movie: Path) -> None:
+    """Decoders only, made whole by the command: what users of the published code have."""
+    decoder = DecoderConfig(d_input=64, l_max=788, d_output=2, d_model=16, n_layers=2, d_state=8)
+    Vis4mer(ModelConfig({"decoder": HeadConfig(decoder)}, encoder=None)).save_pretrained(tmp_path / "decoders")
+    whole = ("--encoder", "test_vit", "--encoder-weights", "random", "--labels", "indoors, outdoors")
+    paths = ("--checkpoint", str(tmp_path / "decoders"), "--output", str(tmp_path / "bundle"))
+    CliRunner().invoke(main, ["export", *paths, "--format", "torchscript", *whole], catch_exceptions=False)
+    prediction = vis4mer.load(tmp_path / "bundle", device="cpu")(movie)
+    assert set(prediction.probabilities) == {"indoors", "outdoors"}
+    assert prediction.windows[0].end == 4
+
+
 @pytest.mark.parametrize("value", ["scene", "=x", "a="])
 def test_heads_must_be_named(checkpoint: Path, tmp_path: Path, value: str) -> None:
     arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x"), "--head", value]

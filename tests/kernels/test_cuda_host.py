@@ -154,6 +154,14 @@ def test_ssm_spectrum_of_other_state_sizes(host: HostOps, channels: int, pairs: 
     check_spectrum(host, spectrum_inputs(channels, pairs, length, torch.float64), 1e-11)
 
 
+def test_ssm_spectrum_at_nodes_with_a_real_part(host: HostOps) -> None:
+    """As those of published checkpoints have, by rounding; here of the size of the imaginary one."""
+    dt, poles, residues, numerator, beta, factor = spectrum_inputs(3, 8, 100, torch.float64)
+    numerator[:, 0] = torch.rand(len(numerator), dtype=torch.float64)
+    beta = torch.rand(len(beta), dtype=torch.float64) + 0.1
+    check_spectrum(host, [dt, poles, residues, numerator, beta, factor], 1e-11)
+
+
 def test_the_order_of_threads_changes_nothing(host: HostOps) -> None:
     """Nothing is read before it is written, nor added in the order in which threads happen to run."""
     conv = conv_inputs(3, 600, 9, 600, torch.float32)

@@ -112,8 +112,9 @@ def test_empty_inputs(channels: int, pairs: int, nodes: int, device: torch.devic
     assert spectrum.shape == (channels, nodes, 2)
     assert not spectrum.any()
     spectrum.sum().backward()
-    assert dt.grad is not None
-    assert not dt.grad.any()
+    for leaf in (dt, poles, residues):
+        assert leaf.grad is not None
+        assert not leaf.grad.any()
 
 
 def test_wrong_inputs_are_refused(device: torch.device) -> None:
@@ -144,3 +145,8 @@ def test_registration(device: torch.device) -> None:
     inputs = (grad, *(x.detach() for x in leaves), *nodes)
     torch.library.opcheck(torch.ops.vis4mer.ssm_spectrum_backward.default, inputs)
     assert torch.autograd.gradcheck(lambda *x: torch.ops.vis4mer.ssm_spectrum(*x, *nodes), leaves)
+    # Exact nodes are imaginary; stored ones, of published checkpoints, have a real part and another beta.
+    z, beta = torch.randn(5, 2, **kind), torch.rand(5, **kind) + 0.1  # type: ignore[call-overload]
+    z[:, 0] = z[:, 0].abs()
+    elsewhere = [z, beta, nodes[2]]
+    assert torch.autograd.gradcheck(lambda *x: torch.ops.vis4mer.ssm_spectrum(*x, *elsewhere), leaves)

@@ -166,7 +166,7 @@ class Spectrum {
     Complex<T> by_beta[kSums][kSpan];
   };
 
-  // Gradients of a_jn, b_jn and, as far as q_n depends on it, p_n.
+  // Gradients of a_jn, b_jn and, as far as q_n depends on it, p_n, but for the factors that `unfold` knows.
   struct PairGrad {
     double a[kSums] = {};
     double b[kSums] = {};

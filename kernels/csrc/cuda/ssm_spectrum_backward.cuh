@@ -1,6 +1,6 @@
-// The gradients of ssm_spectrum. Each thread block evaluates a span of nodes again, writes the gradients of their four
-// sums to shared memory, and gathers from there what each pole gets; sums over spans follow in a launch of their own,
-// so that no sum depends on what ran first.
+// The gradients of ssm_spectrum. Each thread block evaluates a span of nodes again, writes the gradients of their eight
+// sums, over a_jn / q_n and over b_jn / q_n, to shared memory, and gathers from there what each pole gets; sums over
+// spans follow in a launch of their own, so that no sum depends on what ran first.
 #pragma once
 
 #include "ssm_spectrum.cuh"
@@ -18,7 +18,7 @@ struct alignas(16) Upstream {
   T beta;
 };
 
-// From the gradient of G to those of the four sums; returns that of dt where it stands by itself.
+// From the gradient of G to those of the sums at `upstream`'s z and beta; returns that of dt where it stands by itself.
 template <class T>
 __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& factor, const Complex<T>& grad,
                                               const Complex<T> (&sums)[kSums], Upstream<T>& upstream) {
@@ -65,7 +65,7 @@ __device__ __forceinline__ void through_pair(const Upstream<T>& node, const Fold
 }
 
 // Grid: `spans` spans of `span_nodes` nodes by H channels. partial [spans, H, 1 + N/2 kPoleValues] gets dt's gradient
-// and those of the poles, from the span's nodes alone. Warps take nodes in turn, lanes have one pole each.
+// and the values of the poles, from the span's nodes alone. Warps take nodes in turn, lanes have one pole each.
 template <class T>
 __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 : 1)
     spectrum_backward(Spectrum<T> spectrum, const Complex<T>* grad, int64_t spans, int64_t span_nodes, T* partial) {

@@ -42,6 +42,13 @@ def vis4mer_command(tiny_bundle: Path) -> list[str]:
     return [sys.executable, "-m", "vis4mer.cli.main", "run", "--bundle", str(tiny_bundle), "--device", "cpu"]
 
 
+def test_the_sample_model_says_that_it_is_one(movie: Path) -> None:
+    for quiet, told in (([], True), (["--quiet"], False)):
+        result = CliRunner().invoke(main, ["run", str(movie), "--device", "cpu", *quiet])
+        assert result.exit_code == 0
+        assert ("the sample model answers" in result.stderr) is told
+
+
 def test_json_of_one_video_is_an_object(run: Run, movie: Path) -> None:
     result = run(movie, "--output-format", "json")
     assert result.exit_code == 0

@@ -41,6 +41,17 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     help="Add the head of another checkpoint over the same encoder; may be repeated.",
 )
 @click.option(
+    "--encoder", metavar="NAME", help="Put a checkpoint of decoders only on this encoder of timm's, for whole movies."
+)
+@click.option(
+    "--encoder-weights",
+    default="hub",
+    show_default=True,
+    metavar="FILE|hub|random",
+    help="Weights of --encoder; hub downloads timm's.",
+)
+@click.option("--labels", default="", metavar="A,B,...", help="Names of the checkpoint's classes, in their order.")
+@click.option(
     "--format",
     "format_",
     required=True,
@@ -80,6 +91,9 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 def export(
     checkpoint: Path,
     heads: dict[str, Path],
+    encoder: str | None,
+    encoder_weights: str,
+    labels: str,
     format_: "Format",
     output: Path,
     precision: "Precision",
@@ -96,7 +110,7 @@ def export(
     model, on random input and on a movie's; where they differ, nothing is written.
     """
     try:
-        from vis4mer_export.assemble import assemble
+        from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import ExportOptions, export_model
         from vis4mer_export.trt import BatchProfile
     except ImportError as error:
@@ -119,8 +133,10 @@ def export(
         tuple(name for name in gpu.split(",") if name),
         device,
     )
+    source = None if encoder is None else EncoderSource(encoder, encoder_weights)
+    model = assemble(checkpoint, heads, source, [label.strip() for label in labels.split(",") if label.strip()])
     results: dict[str, GraphParity] = {}
-    bundle = export_model(assemble(checkpoint, heads), output, options, movie=movie, report=results.__setitem__)
+    bundle = export_model(model, output, options, movie=movie, report=results.__setitem__)
     print_parity(bundle, results)
     if format_ in ("trt", "trt-rtx"):
         say("info", "the figures are of the ONNX graphs the engines were built from; `vis4mer verify` runs the engines")

@@ -112,6 +112,8 @@ def run(
         if path is not None:
             check_writable(path)
     classifier = load(bundle, device=device, precision=precision)
+    if bundle is None and not quiet:
+        say("info", "the sample model answers, which knows its own little films only; --bundle names another")
     form = report_form(
         output_format or form_of_file(output), len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout)
     )

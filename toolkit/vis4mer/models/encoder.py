@@ -39,6 +39,7 @@ class FrameEncoder(nn.Module):
     def __init__(self, config: EncoderConfig, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.vit = _create_vit(config.name, preprocessing)
+        with_fast_linears(self.vit)
         self.config = config
         actual = _token_shape(config.name, preprocessing, config.frames)
         if actual != (config.tokens, config.features):
@@ -114,7 +115,6 @@ def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = Fals
             f"encoder={name!r} at {size[0]} x {size[1]} pixels: timm cannot create it ({first_line(error)}); "
             f"timm.list_models('vit*') names those it knows, and {', '.join(video_swin.NAMES)} take segments"
         ) from None
-    with_fast_linears(vit)
     return cast(VisionTransformer, vit)  # or another of timm's families with the same methods
 
 

@@ -68,7 +68,7 @@ def load(
     if config.encoder is None:
         rule = "holds decoders only, and a movie needs a frame encoder too"
         raise CheckpointError(
-            f"bundle={str(source)!r}: {rule}; train a model with an encoder, or export one that has it"
+            f"bundle={str(source)!r}: {rule}; 'vis4mer export --encoder NAME' puts a checkpoint of decoders on one"
         )
     if config.windows.samples is not None:
         rule = f"sees a movie as {config.windows.samples} samples of the whole, which have no place on a timeline"
