@@ -112,8 +112,6 @@ def run(
         if path is not None:
             check_writable(path)
     classifier = load(bundle, device=device, precision=precision)
-    if bundle is None and not quiet:
-        say("info", "the sample model answers, which knows its own little films only; --bundle names another")
     form = report_form(
         output_format or form_of_file(output), len(videos) > 1, on_terminal=output is None and _is_terminal(sys.stdout)
     )
@@ -135,6 +133,8 @@ def run(
                         video, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=progress
                     )
                 results.add(prediction)
+                if bundle is None and len(results) == 1 and not quiet:
+                    say("info", "the sample model answers, which knows its own little films only; --bundle names another")
                 if timeline is not None:
                     save_timeline(prediction, timeline)
                 if prediction.damage and not quiet:
