@@ -134,7 +134,7 @@ def run(
                     )
                 results.add(prediction)
                 if bundle is None and len(results) == 1 and not quiet:
-                    say("info", "the sample model answers, which knows its own little films only; --bundle names another")
+                    say("info", "the sample model answers, which knows only films like its own; --bundle names another")
                 if timeline is not None:
                     save_timeline(prediction, timeline)
                 if prediction.damage and not quiet:
