@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 
-from vis4mer.config import WindowConfig
 from vis4mer.errors import ExportError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.encoder import FrameEncoder
@@ -82,7 +81,7 @@ def _with_encoder(model: Vis4mer, source: EncoderSource) -> Vis4mer:
     if rest or not frames:
         rule = f"its {tokens} tokens a frame do not fill the head's l_max={length} evenly"
         raise ExportError(f"encoder={source.name!r}: {rule}; name the encoder that the head was trained on")
-    windows = WindowConfig(seconds=frames / config.preprocessing.fps)
+    windows = dataclasses.replace(config.windows, seconds=frames / config.preprocessing.fps)
     whole = Vis4mer(dataclasses.replace(config, encoder=encoder.config, windows=windows), encoder)
     whole.heads = model.heads
     return whole.eval()
