@@ -4,8 +4,8 @@
 
 Random weights; the sizes are the paper's: 197 tokens of 1024 features a frame, L = 11820, three blocks from d = 1024.
 Each bundle is written, proved against the model on random input and on samples/movie.mp4, opened again and verified.
-Prints and records file sizes, seconds and parity in results/paper_model.json. Takes about a quarter of an hour on two cores,
-16 GB of memory and 12 GB of disk.
+Prints and records file sizes, seconds and parity in results/paper_model.json. Takes ten minutes on two cores, 16 GB of
+memory and 12 GB of disk.
 """
 
 import argparse
