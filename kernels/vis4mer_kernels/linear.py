@@ -1,7 +1,7 @@
 """Linear layers that use the whole vector unit of AMD's processors in float32.
 
-PyTorch hands float32 products to MKL, which leaves AVX-512 to Intel's processors. oneDNN, which PyTorch carries too and
-uses for bfloat16, is about twice as fast on others.
+PyTorch hands float32 products to MKL, which reaches about half of what an AMD processor with AVX-512 can do. oneDNN,
+which PyTorch carries too and uses for bfloat16, is about twice as fast there.
 """
 
 import functools

@@ -296,6 +296,13 @@ def test_a_published_checkpoint_classifies_a_movie(tmp_path: Path, movie: Path) 
     assert prediction.windows[0].end == 6  # l_max = 6 x 197 tokens
 
 
+def test_encoder_weights_want_an_encoder(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x")]
+    result = CliRunner().invoke(main, ["export", *arguments, "--encoder-weights", "weights.pt"])
+    assert result.exit_code == 2
+    assert "goes with --encoder" in result.output
+
+
 @pytest.mark.parametrize("value", ["scene", "=x", "a="])
 def test_heads_must_be_named(checkpoint: Path, tmp_path: Path, value: str) -> None:
     arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x"), "--head", value]

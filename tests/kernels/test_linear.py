@@ -99,6 +99,17 @@ def test_small_products_are_left_to_pytorch(products: list[tuple[int, ...]], mon
     assert products == []
 
 
+@pytest.mark.parametrize(
+    ("vendor", "capability", "faster"),
+    [("AuthenticAMD", "AVX512", True), ("GenuineIntel", "AVX512", False), ("AuthenticAMD", "AVX2", False)],
+)
+def test_the_processor_decides(vendor: str, capability: str, faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linears.Path, "read_text", lambda path: f"vendor_id : {vendor}")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert linears.onednn_is_faster.__wrapped__() is faster
+
+
 def test_layers_of_another_library_are_turned_in_place() -> None:
     special = nn.modules.linear.NonDynamicallyQuantizableLinear(4, 4)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), special)

@@ -45,10 +45,8 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 )
 @click.option(
     "--encoder-weights",
-    default="hub",
-    show_default=True,
     metavar="FILE|hub|random",
-    help="Weights of --encoder; hub downloads timm's.",
+    help="Weights of --encoder; hub downloads timm's.  [default: hub]",
 )
 @click.option("--labels", default="", metavar="A,B,...", help="Names of the checkpoint's classes, in their order.")
 @click.option(
@@ -92,7 +90,7 @@ def export(
     checkpoint: Path,
     heads: dict[str, Path],
     encoder: str | None,
-    encoder_weights: str,
+    encoder_weights: str | None,
     labels: str,
     format_: "Format",
     output: Path,
@@ -109,6 +107,8 @@ def export(
     The SSM convolution kernels are computed once and become constants. Every graph is run in its backend beside the
     model, on random input and on a movie's; where they differ, nothing is written.
     """
+    if encoder_weights is not None and encoder is None:
+        raise click.UsageError("--encoder-weights goes with --encoder")
     try:
         from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import ExportOptions, export_model
@@ -133,7 +133,7 @@ def export(
         tuple(name for name in gpu.split(",") if name),
         device,
     )
-    source = None if encoder is None else EncoderSource(encoder, encoder_weights)
+    source = None if encoder is None else EncoderSource(encoder, encoder_weights or "hub")
     model = assemble(checkpoint, heads, source, [label.strip() for label in labels.split(",") if label.strip()])
     results: dict[str, GraphParity] = {}
     bundle = export_model(model, output, options, movie=movie, report=results.__setitem__)
