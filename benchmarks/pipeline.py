@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from unittest.mock import patch
@@ -41,6 +42,7 @@ except ImportError:
     sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
 from baselines.straightforward import StraightforwardDecoder
+from calls import by_pytorch
 from measure import machine, save
 from movies import Coding, make_movies, repeat
 from video import DecodeEverything
@@ -59,7 +61,6 @@ from vis4mer.runtime.runner import Runner
 from vis4mer.video import sampled
 from vis4mer.video.movie import scan
 from vis4mer_export.exporter import ExportOptions, export_model
-from vis4mer_kernels import linear
 
 REPEATS, BATCH_SIZE = 3, 32
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}
@@ -154,10 +155,10 @@ def run(model: Classifier, movie: Path, *, overlapped: bool, everything: bool = 
         patch.object(sampled, "resize", timed("resize", sampled.resize)),
         patch.object(classifier, "Overlap", classifier.Overlap if overlapped else InTurn),
         patch.object(classifier, "open_video", open_everything if everything else classifier.open_video),
-        patch.object(linear, "onednn_is_faster", (lambda: False) if everything else linear.onednn_is_faster),
     ):
         start = time.perf_counter()
-        prediction = watched(movie, batch_size=batch_size)
+        classify = partial(watched, movie, batch_size=batch_size)
+        prediction = (by_pytorch(classify) if everything else classify)()
         wall = time.perf_counter() - start
     seconds["decode"] = wall - seconds.total()
     return Run(wall, {stage: seconds[stage] for stage in STAGES}, list(prediction.probabilities.values()))
