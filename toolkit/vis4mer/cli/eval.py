@@ -25,8 +25,8 @@ from vis4mer.cli.eval_table import eval_table
 from vis4mer.cli.options import check_device
 from vis4mer.cli.pytorch import place, require_torch
 from vis4mer.config import ModelConfig
+from vis4mer.devices.device import on_device
 from vis4mer.errors import CheckpointError, ConfigError, MissingDependencyError
-from vis4mer.runtime.device import on_device
 from vis4mer.training.config import Precision
 from vis4mer.training.listing import Example, Listing
 from vis4mer.training.protocols import PROTOCOLS, Protocol, find_protocol

@@ -4,8 +4,8 @@ import math
 
 import click
 
+from vis4mer.devices.device import parse_device
 from vis4mer.errors import ConfigError
-from vis4mer.runtime.device import parse_device
 
 
 def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -13,7 +13,7 @@ from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_device, check_seconds
 from vis4mer.errors import VideoError, Vis4merError
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -102,9 +102,9 @@ def run(
 
     from vis4mer.cli.report import form_of_file, report_form
     from vis4mer.cli.results import Results
-    from vis4mer.runtime.classifier import load
-    from vis4mer.runtime.files import check_writable
-    from vis4mer.runtime.timeline import save_timeline
+    from vis4mer.files import check_writable
+    from vis4mer.runtime.loading import load
+    from vis4mer.timeline.layout import save_timeline
 
     if output is None and sys.stdout is None:
         raise Vis4merError("output=stdout: is closed; name a file with --output")

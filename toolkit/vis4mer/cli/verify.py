@@ -27,9 +27,9 @@ def verify(bundle: Path, device: str, as_json: bool) -> None:
     An ONNX bundle needs no PyTorch for this.
     """
     from vis4mer.cli.parity_table import print_parity
+    from vis4mer.devices.device import on_device
     from vis4mer.runtime.bundle import Bundle
-    from vis4mer.runtime.classifier import is_bundle
-    from vis4mer.runtime.device import on_device
+    from vis4mer.runtime.loading import is_bundle
     from vis4mer.runtime.parity import check_bundle
 
     if not is_bundle(bundle):
