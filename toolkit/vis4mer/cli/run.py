@@ -11,7 +11,7 @@ import click
 
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import check_device, check_seconds
+from vis4mer.cli.options import check_seconds, device_option
 from vis4mer.errors import VideoError, Vis4merError
 from vis4mer.text import printable
 
@@ -31,14 +31,7 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command()
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("--bundle", metavar="DIR", help="Bundle or checkpoint; the installed sample bundle where not given.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    callback=check_device,
-    help="Where to run the model.",
-)
+@device_option("Device to run the model on.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
