@@ -144,8 +144,9 @@ def _pair(half: Tensor) -> Tensor:
 
 def _split(grid: FrequencyGrid, size: int) -> list[FrequencyGrid]:
     """Splits a grid into grids of at most `size` frequencies."""
-    parts = (torch.split(values, size) for values in (grid.numerator, grid.beta, grid.factor))
-    return [FrequencyGrid(*part, taps=grid.taps) for part in zip(*parts, strict=True)]
+    tensors = (grid.numerator, grid.beta, grid.factor)
+    parts = zip(*(torch.split(values, size) for values in tensors), strict=True)
+    return [FrequencyGrid(numerator, beta, factor, grid.taps) for numerator, beta, factor in parts]
 
 
 def _spectrum(fractions: Resolvent, grid: FrequencyGrid) -> Tensor:
@@ -154,9 +155,8 @@ def _spectrum(fractions: Resolvent, grid: FrequencyGrid) -> Tensor:
     def evaluate(dt: Tensor, poles: Tensor, residues: Tensor) -> Tensor:
         distances = grid.numerator[:, None] - grid.beta[:, None] * _pair(poles)[:, None, :]  # [H, M, N]
         bc, bq, pc, pq = torch.einsum("khn,hmn->khm", _pair(residues), distances.reciprocal())
-        step = dt[:, None]
-        scale = step * grid.beta
-        spectrum: Tensor = grid.factor * step * (bc - scale * bq * pc / (1 + scale * pq))
+        scale = dt[:, None] * grid.beta
+        spectrum: Tensor = grid.factor * dt[:, None] * (bc - scale * bq * pc / (1 + scale * pq))
         return spectrum
 
     # The Cauchy matrix is N times as large as the spectrum, so the backward pass computes it again, chunk by chunk,

@@ -160,7 +160,8 @@ def drop_channels(dropout: nn.Dropout1d, x: Tensor) -> Tensor:
     """Zeroes random channels of x [B, L, H] over their whole length, those of each sample independently."""
     if not dropout.training:
         return x
-    return rearrange(dropout(rearrange(x, "b l h -> b h l")), "b h l -> b l h")
+    kept: Tensor = dropout(rearrange(x, "b l h -> b h l"))
+    return rearrange(kept, "b h l -> b l h")
 
 
 @lru_cache(maxsize=64)
