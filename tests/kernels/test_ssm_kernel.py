@@ -52,7 +52,7 @@ def test_float32_equals_double_precision(length: int, dt: float | None, device: 
     kernel, *grads = _evaluate(space, length, device, "native")
     exact, *exact_grads = _evaluate(space.double(), length, device, "reference")
     assert _error(kernel, exact) < 1e-5
-    # dt's gradient is a sum that cancels, at L = 1 to nothing: there float32's own rounding is the measure.
+    # dt's gradient is a sum that cancels, at L = 1 to zero, so it is compared with float32's own rounding there.
     step, *others = map(_error, grads, exact_grads)
     rounded = _evaluate(space, length, device, "reference")[1]
     assert step < max(1e-4, 3 * _error(rounded, exact_grads[0]))
@@ -87,7 +87,7 @@ def test_two_runs_and_any_number_of_threads_agree_bit_for_bit(device: torch.devi
     try:
         for count in (1, 2, 2):
             torch.set_num_threads(count)
-            torch.full((9, 296, 2), torch.nan, device=device)  # what freed memory holds must not matter
+            torch.full((9, 296, 2), torch.nan, device=device)  # freed memory, whose contents must not matter
             results.append(_evaluate(space, 591, device, "native"))
     finally:
         torch.set_num_threads(threads)

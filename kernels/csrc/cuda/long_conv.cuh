@@ -1,8 +1,8 @@
 // Causal convolution with a skip, y[t] = sum_s kernel[s] u[t - s] + D u[t], for [B, L, H] with H innermost.
 //
-// The sequence is cut into P blocks of N samples (partitioned convolution, overlap-save). Block i of the output needs
-// the samples of block i and, for the taps that reach back, those of block i - 1. In the algebra of fft.cuh, x^N = i,
-// so a predecessor at x^-N is a predecessor times -i: X_i is the transform of u_i - i u_(i-1), and block i of the
+// The sequence is cut into P blocks of N samples (partitioned convolution, overlap-save). With one block of N
+// taps, an output block needs the block of samples at the same place and its predecessor. In the algebra of fft.cuh,
+// x^N = i, so a predecessor at x^-N is a predecessor times -i: X_i is the transform of u_i - i u_(i-1), and block i of the
 // output is the real part of the inverse of Z_i = sum_j K_j X_(i-j). What wraps around lands in the imaginary part.
 // Thus every output block is one thread block's own, with nothing to add from a neighbour; the CPU, which computes
 // blocks in order, carries an overlap instead (../cpu/long_conv.cpp).

@@ -27,7 +27,7 @@ def case(request: pytest.FixtureRequest) -> tuple[S4Decoder, dict[str, torch.Ten
     return decoder, load_file(folder / "expected.safetensors"), json.loads((folder / "config.json").read_text())
 
 
-def test_sizes_are_read_off_the_tensors(case) -> None:  # type: ignore[no-untyped-def]
+def test_sizes_are_inferred_from_the_tensors(case) -> None:  # type: ignore[no-untyped-def]
     decoder, _, recorded = case
     config = decoder.config.to_dict()
     assert {key: config[key] for key in recorded["config"]} == recorded["config"]
@@ -67,8 +67,8 @@ def _original_state(recorded: dict[str, object]) -> dict[str, torch.Tensor]:
     return {key.removeprefix(str(recorded["state_dict_prefix"])): value for key, value in state.items()}
 
 
-def test_exact_kernel_of_the_same_weights_differs_only_by_the_nodes_rounding() -> None:
-    """The checkpoint's rounded nodes are a quirk, not another model: exact ones give nearly the same kernel."""
+def test_the_exact_kernel_of_the_same_weights_differs_only_by_the_rounding_of_the_roots() -> None:
+    """The stored roots of unity are rounded, not of another model: exact ones lead to nearly the same kernel."""
     decoder = load_checkpoint(RESOURCES / "lvu-small" / "checkpoint.pt").heads["decoder"]
     conv = decoder.blocks[0].s4.conv
     stored = conv.ssm_kernel()
