@@ -137,7 +137,7 @@ def exported_length(config: ModelConfig, length: int | None) -> int:
     """
     decoders = [head.decoder for head in config.heads.values()]
     if len({decoder.d_input for decoder in decoders}) > 1:
-        raise ExportError.of("heads", list(config.heads), "take different d_input", "export them apart")
+        raise ExportError.of("heads", list(config.heads), "take different d_input", "export them separately")
     tokens = 1 if config.encoder is None else config.encoder.tokens
     longest = min(decoder.l_max for decoder in decoders)
     shortest = 2 ** max(decoder.n_layers for decoder in decoders)
