@@ -17,7 +17,7 @@ import vis4mer
 from vis4mer.cli.main import main
 from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.devices.device import CPU
-from vis4mer.errors import BundleError, ExportError
+from vis4mer.errors import BundleError, ExportError, VideoError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.registry import open_graph
@@ -244,6 +244,25 @@ def test_a_model_whose_output_is_nan_is_not_exported(checkpoint: Path, tmp_path:
     model.head("scene").output.bias.data.fill_(torch.nan)
     with pytest.raises(ExportError, match="graph='scene': the model's own output is NaN"):
         export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_movie_that_cannot_be_read_is_named_and_leaves_no_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    with pytest.raises(VideoError, match=r"film\.mp4"):
+        vis4mer.export(checkpoint, tmp_path / "bundle", movie=tmp_path / "film.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_full_disk_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vis4mer_export.targets.onnx.write_onnx", fail)
+    with pytest.raises(
+        BundleError, match=r"output='.*bundle': cannot be written \(No space left on device\); free some"
+    ):
+        export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
     assert list(tmp_path.iterdir()) == []
 
 
