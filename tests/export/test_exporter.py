@@ -157,7 +157,7 @@ def test_weights_beyond_the_limit_lie_beside_the_graph(
         vis4mer.load(bundle.path)
 
 
-def test_manifest_says_what_was_measured_and_how(exported: Callable[..., Bundle]) -> None:
+def test_manifest_records_parity_lowerings_and_tools(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
     for graph, kinds in (
         ("encoder", ["random", "random", "movie", "movie"]),
@@ -274,7 +274,7 @@ def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
     )
 
 
-def test_verify_notices_another_model_behind_right_digests(
+def test_verify_detects_another_model_behind_valid_digests(
     exported: Callable[..., Bundle], checkpoint: Path, tmp_path: Path
 ) -> None:
     """Digests show that files are the exported ones; only the cases show that they compute the right thing."""
@@ -311,7 +311,7 @@ def test_command_line(checkpoint: Path, tmp_path: Path, format: str) -> None:
 
 
 def test_a_published_checkpoint_classifies_a_movie(tmp_path: Path, movie: Path) -> None:
-    """Its state dict holds a decoder only; the command makes it whole."""
+    """Its state dict holds a decoder only; the command adds an encoder."""
     labels = [f"scene {i}" for i in range(10)]
     whole = ("--encoder", "test_vit", "--encoder-weights", "random", "--labels", ", ".join(labels))
     paths = ("--checkpoint", str(ORIGINAL / "checkpoint.pt"), "--output", str(tmp_path / "bundle"))

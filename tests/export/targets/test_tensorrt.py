@@ -37,7 +37,7 @@ def graphs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclasses.dataclass
 class Build:
-    """What the builder was asked for, read from the network and its configuration before the engine is built."""
+    """The builder's inputs, read from the network and its configuration before the engine is built."""
 
     interface: dict[str, tuple[Any, tuple[int, ...]]]
     strongly_typed: bool
@@ -78,7 +78,7 @@ def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
 
 @pytest.fixture
 def tensorrt_with_gpu(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """TensorRT and a GPU, as far as a machine without them goes."""
+    """Stand-ins for TensorRT and a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", rtx)
     for module in (tensorrt, trt):
         monkeypatch.setattr(module, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
@@ -189,7 +189,7 @@ def test_weights_in_a_file_beside_the_graph(rtx: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("product", ["trt", "trt-rtx"])
-def test_an_operator_it_does_not_know(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
+def test_an_unsupported_operator(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
     graph, engine = dft_graph(tmp_path / "head.onnx"), tmp_path / "head.engine"
     engine.write_bytes(b"the engine of an earlier export")
     with pytest.raises(
@@ -201,7 +201,7 @@ def test_an_operator_it_does_not_know(tensorrt_with_gpu: Any, tmp_path: Path, pr
     assert {path.name for path in tmp_path.iterdir()} == {"head.onnx", "head.engine"}
 
 
-def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
+def test_a_type_that_the_gpu_lacks(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.BFLOAT16)
     engine = tmp_path / "head.engine"
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot build it: .*sm75") as error:
@@ -210,7 +210,7 @@ def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
     assert not engine.exists()
 
 
-def test_what_is_no_graph(rtx: Any, tmp_path: Path) -> None:
+def test_an_invalid_graph(rtx: Any, tmp_path: Path) -> None:
     (tmp_path / "head.onnx").write_bytes(b"\xffno graph")
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot parse it: "):
         build_engine(
@@ -224,14 +224,14 @@ def test_a_graph_of_fixed_batch(rtx: Any, tmp_path: Path) -> None:
         build_engine(graph, tmp_path / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
-def test_a_folder_that_is_not_there(rtx: Any, tmp_path: Path) -> None:
+def test_a_missing_output_folder(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT)
     with pytest.raises(ExportError, match=r"^head.engine: cannot be written: No such file or directory$"):
         build_engine(graph, tmp_path / "no" / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
 @pytest.mark.parametrize("gpu", ["sm90", "SM86", "86", "current", ""])
-def test_gpus_it_does_not_build_for(rtx: Any, gpu: str) -> None:
+def test_unsupported_gpus(rtx: Any, gpu: str) -> None:
     with pytest.raises(ConfigError, match=f"^gpu='{gpu}': TensorRT for RTX .* builds for sm75, sm80, .*sm89"):
         check("trt-rtx", gpu=f"sm86,{gpu}")
 
@@ -277,6 +277,6 @@ def test_batch_sizes(text: str, profile: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "4:2:8", "0:1:2", "1:9:8", "1:2", "1:2:3:4", "-1:2:3", "a", "1.5", "²", "1: 2:3"]
 )
-def test_batch_sizes_that_are_none(text: str) -> None:
+def test_malformed_batch_sizes(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size='.*': must be "):
         BatchProfile.parse(text)
