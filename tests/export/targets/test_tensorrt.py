@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from vis4mer.cli.main import main
 from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.parity import CASES_FILE
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.targets import tensorrt, trt
@@ -165,6 +169,23 @@ def test_the_trt_target_takes_the_same_path(
     assert (build.strongly_typed, build.tf32) == (True, False)
     assert (report.product, report.gpus) == ("trt", ("NVIDIA H100",))
     assert engine.stat().st_size == report.bytes
+
+
+def test_a_whole_export(rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path) -> None:
+    """The bundle holds engines only; its parity report states that their ONNX graphs were compared."""
+    output = tmp_path / "bundle"
+    options = ("--format", "trt-rtx", "--batch-size", "1:4:8", "--gpu", "sm86,sm89")
+    result = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), "--output", str(output), *options])
+    assert result.exit_code == 0, result.stderr
+    assert "the errors are those of the ONNX graph that the engine was built from; `vis4mer verify`" in result.stderr
+    bundle = Bundle.open(output)
+    assert {"encoder.engine", "scene.engine", "likes.engine", CASES_FILE} == set(bundle.files)
+    assert bundle.tools["tensorrt-rtx"].startswith(rtx.__version__.rpartition(".")[0])
+    for build, report in zip(builds, bundle.parity.values(), strict=True):
+        assert report["engine"]["profile"] == {"min": 1, "opt": 4, "max": 8}
+        assert report["engine"]["gpus"] == ["sm86", "sm89"]
+        assert report["relative_l2"] <= report["tolerance"]
+        assert build.gpus == [rtx.ComputeCapability.SM86, rtx.ComputeCapability.SM89]
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
