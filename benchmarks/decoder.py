@@ -18,11 +18,9 @@ Then how cost grows: L from 1,000 to 100,000 at d = 128, two blocks. Writes resu
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 try:
@@ -33,6 +31,7 @@ except ImportError:
 import numpy as np
 from baselines.straightforward import StraightforwardDecoder
 from calls import DTYPES, by_ops, forward, gradients, impls, step
+from graphs import export_graph
 from growth import growth, print_growth
 from limits import decoder_products, run_products, torch_mm
 from measure import machine, medians, save
@@ -41,15 +40,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis4mer.config import DecoderConfig
-from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import S4Decoder
-from vis4mer.runtime.backends.torchscript import torchscript_runner
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.manifest import Precision
 from vis4mer_export.freeze import freeze
-from vis4mer_export.targets import onnx, torchscript
+from vis4mer_export.targets import registry
 
 PAPER = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
-EXPORTS: tuple[tuple[Format, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))
+EXPORTS: tuple[tuple[str, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))
 BASELINE = "straightforward"
 PRODUCTS = ("limit", "torch.mm")
 
@@ -106,17 +103,12 @@ def prepare_step(way: str, config: DecoderConfig, dtype: str) -> Callable[[], No
 
 
 def _export(
-    decoder: S4Decoder, target: Format, precision: Precision, features: Tensor
+    decoder: S4Decoder, format: str, precision: Precision, features: Tensor
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The decoder as a bundle serves it."""
-    module = freeze(decoder, features.shape[1], target, precision=precision).module
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "head"
-        if target == "onnx":
-            onnx.export_graph(module, features, path, "features", "logits")
-            return onnx.cpu_runner(path, "head")
-        torchscript.export_graph(module, features, path)
-        return torchscript_runner(path.read_bytes(), "head", CPU)
+    lowerings = registry.target(format).lowerings
+    run, _ = export_graph(freeze(decoder, features.shape[1], lowerings, precision).module, format, features, precision)
+    return run
 
 
 def _relative_l2(values: Tensor | NDArray[np.float32], expected: Tensor) -> float:

@@ -15,11 +15,9 @@ Writes results/encoder.json. Takes a quarter of an hour and 10 GB of memory on t
 import argparse
 import copy
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 try:
@@ -28,6 +26,7 @@ except ImportError:
     sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
 import numpy as np
+from graphs import export_graph
 from limits import Product, run_products
 from measure import machine, medians, save
 from numpy.typing import NDArray
@@ -35,15 +34,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vis4mer.config import Preprocessing
-from vis4mer.devices.device import CPU
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.runtime.backends.registry import graph_runner
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.manifest import Precision
 from vis4mer_export.precision import DTYPES, in_precision
-from vis4mer_export.targets import onnx, pt2, torchscript
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-WAYS: dict[Precision, tuple[Format, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
+WAYS: dict[Precision, tuple[str, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
 
 
 def flop_per_frame(encoder: FrameEncoder) -> int:
@@ -72,16 +68,10 @@ def eager(encoder: FrameEncoder, precision: Precision) -> Encode:
     return encode
 
 
-def exported(encoder: FrameEncoder, target: Format, precision: Precision, example: Tensor) -> Encode:
+def exported(encoder: FrameEncoder, format: str, precision: Precision, example: Tensor) -> Encode:
     """The encoder as a bundle serves it."""
-    typed = in_precision(encoder, precision)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"encoder.{target}"
-        if target == "onnx":
-            onnx.export_graph(typed, example, path, "frames", "tokens")
-            return onnx.cpu_runner(path, "encoder")
-        (torchscript if target == "torchscript" else pt2).export_graph(typed, example, path)
-        return graph_runner(target, path.read_bytes(), "encoder", CPU)
+    run, _ = export_graph(in_precision(encoder, precision), format, example, precision)
+    return run
 
 
 def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> list[dict[str, Any]]:

@@ -10,44 +10,31 @@ double-precision convolution. `vis4mer export --lowering auto` prefers by this t
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 try:
     import torch
 except ImportError:
     sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
+from graphs import export_graph
 from measure import machine, medians, save
 from torch import Tensor, nn
 
-from vis4mer.devices.device import CPU
 from vis4mer.models.s4 import SSMConv
-from vis4mer.runtime.backends.registry import graph_runner
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.lower import fixed_kernel
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
-from vis4mer_export.targets import onnx, pt2, torchscript
 
 _SHAPES = ((1024, 11820), (512, 5910), (256, 2955))
 
 
-def _runner(module: nn.Module, target: str, u: Tensor, folder: Path) -> Callable[[], object]:
-    path = folder / f"graph.{target}"
-    match target:
-        case "torchscript":
-            torchscript.export_graph(module, u, path)
-        case "pt2":
-            pt2.export_graph(module, u, path)
-        case "onnx":
-            onnx.export_graph(module, u, path, "u", "y")
-            run = onnx.cpu_runner(path, "graph")
-            return lambda: run(u[:1].numpy())
-    run_torch = graph_runner(target, path.read_bytes(), "graph", CPU)  # type: ignore[arg-type]
-    return lambda: run_torch(u[:1].numpy())
+def _runner(module: nn.Module, target: str, u: Tensor) -> Callable[[], object]:
+    run, _ = export_graph(module, target, u)
+    batch = u[:1].numpy()
+    return lambda: run(batch)
 
 
 def main() -> None:
@@ -71,9 +58,7 @@ def main() -> None:
         errors = {name: float((module(u) - exact).norm() / exact.norm()) for name, module in modules.items()}
         constants = {name: sum(b.nbytes for b in module.buffers()) for name, module in modules.items()}
         for target in ("torchscript", "pt2", "onnx"):
-            with tempfile.TemporaryDirectory() as folder:
-                runs = {name: _runner(module, target, u, Path(folder)) for name, module in modules.items()}
-                seconds = medians(runs)
+            seconds = medians({name: _runner(module, target, u) for name, module in modules.items()})
             for name, taken in seconds.items():
                 rows.append(
                     {

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 try:
     import torch
@@ -27,12 +27,15 @@ from measure import RESULTS, machine, save
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig
 from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.bundle import Bundle, Format, Precision
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.parity import check_bundle
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets.registry import names
 
 _MOVIE = Path(__file__).parents[1] / "samples" / "movie.mp4"
-_BUILDS: tuple[tuple[Format, Precision], ...] = (
+_BUILDS: tuple[tuple[str, Precision], ...] = (
     ("onnx", "fp32"),
     ("onnx", "fp16"),
     ("torchscript", "fp32"),
@@ -51,7 +54,7 @@ def _paper_model() -> Vis4mer:
     return Vis4mer(ModelConfig({"scene": HeadConfig(decoder)}, encoder)).eval()
 
 
-def _measure(model: Vis4mer, format: Format, precision: Precision) -> dict[str, Any]:
+def _measure(model: Vis4mer, format: str, precision: Precision) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         bundle = export_model(model, Path(folder) / "bundle", ExportOptions(format, precision), movie=_MOVIE)
@@ -74,7 +77,7 @@ def _measure(model: Vis4mer, format: Format, precision: Precision) -> dict[str, 
 def main() -> None:
     """Exports the model to each target in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=get_args(Format), help="only this one; other rows of the result stay")
+    parser.add_argument("--format", choices=names(), help="only this one; other rows of the result stay")
     chosen = parser.parse_args().format
     model = _paper_model()
     path = RESULTS / "paper_model.json"

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from vis4mer.runtime.classifier import Classifier
     from vis4mer.runtime.loading import load
     from vis4mer.runtime.prediction import Prediction
+    from vis4mer_export.api import export
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "__version__", "load"]
+__all__ = ["Classifier", "Prediction", "__version__", "export", "load"]
 
 
 _MODULES = {
     "Classifier": "vis4mer.runtime.classifier",
     "Prediction": "vis4mer.runtime.prediction",
+    "export": "vis4mer_export.api",
     "load": "vis4mer.runtime.loading",
 }
 

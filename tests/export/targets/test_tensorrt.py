@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from vis4mer.cli.main import main
 from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
-from vis4mer_export.exporter import ExportOptions, export_model
-from vis4mer_export.targets import tensorrt as trt
-from vis4mer_export.targets.tensorrt import BatchProfile, build_engine, check_target
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.parity import CASES_FILE
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets import tensorrt, trt
+from vis4mer_export.targets.registry import target
+from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
 
 PROFILE = BatchProfile(1, 4, 8)
 
@@ -35,7 +41,7 @@ def graphs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclasses.dataclass
 class Build:
-    """What the builder was asked for, read from the network and its configuration before the engine is built."""
+    """The builder's inputs, read from the network and its configuration before the engine is built."""
 
     interface: dict[str, tuple[Any, tuple[int, ...]]]
     strongly_typed: bool
@@ -75,11 +81,17 @@ def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
 
 
 @pytest.fixture
-def tensorrt(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """TensorRT and a GPU, as far as a machine without them goes."""
+def tensorrt_with_gpu(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Stand-ins for TensorRT and a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", rtx)
-    monkeypatch.setattr(trt, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
+    for module in (tensorrt, trt):
+        monkeypatch.setattr(module, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
     return rtx
+
+
+def check(name: str, **given: str) -> None:
+    """Checks a target with some of its options."""
+    target(name).check(target(name).parse_options(given))
 
 
 def product_graph(path: Path, kind: int, features: int = 8, batch: int | str = "B") -> Path:
@@ -146,7 +158,9 @@ def test_head_for_the_gpus_the_product_chooses(
     assert engine.stat().st_size == report.bytes
 
 
-def test_the_trt_target_takes_the_same_path(tensorrt: Any, builds: list[Build], graphs: Path, tmp_path: Path) -> None:
+def test_the_trt_target_takes_the_same_path(
+    tensorrt_with_gpu: Any, builds: list[Build], graphs: Path, tmp_path: Path
+) -> None:
     engine = tmp_path / "scene.engine"
     report = build_engine(graphs / "scene.onnx", engine, product="trt", precision="fp32", profile=PROFILE)
     [build] = builds
@@ -155,6 +169,23 @@ def test_the_trt_target_takes_the_same_path(tensorrt: Any, builds: list[Build], 
     assert (build.strongly_typed, build.tf32) == (True, False)
     assert (report.product, report.gpus) == ("trt", ("NVIDIA H100",))
     assert engine.stat().st_size == report.bytes
+
+
+def test_a_whole_export(rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path) -> None:
+    """The bundle holds engines only; its parity report states that their ONNX graphs were compared."""
+    output = tmp_path / "bundle"
+    options = ("--format", "trt-rtx", "--batch-size", "1:4:8", "--gpu", "sm86,sm89")
+    result = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), "--output", str(output), *options])
+    assert result.exit_code == 0, result.stderr
+    assert "the errors are those of the ONNX graph that the engine was built from; `vis4mer verify`" in result.stderr
+    bundle = Bundle.open(output)
+    assert {"encoder.engine", "scene.engine", "likes.engine", CASES_FILE} == set(bundle.files)
+    assert bundle.tools["tensorrt-rtx"].startswith(rtx.__version__.rpartition(".")[0])
+    for build, report in zip(builds, bundle.parity.values(), strict=True):
+        assert report["engine"]["profile"] == {"min": 1, "opt": 4, "max": 8}
+        assert report["engine"]["gpus"] == ["sm86", "sm89"]
+        assert report["relative_l2"] <= report["tolerance"]
+        assert build.gpus == [rtx.ComputeCapability.SM86, rtx.ComputeCapability.SM89]
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
@@ -179,7 +210,7 @@ def test_weights_in_a_file_beside_the_graph(rtx: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("product", ["trt", "trt-rtx"])
-def test_an_operator_it_does_not_know(tensorrt: Any, tmp_path: Path, product: Any) -> None:
+def test_an_unsupported_operator(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
     graph, engine = dft_graph(tmp_path / "head.onnx"), tmp_path / "head.engine"
     engine.write_bytes(b"the engine of an earlier export")
     with pytest.raises(
@@ -191,7 +222,7 @@ def test_an_operator_it_does_not_know(tensorrt: Any, tmp_path: Path, product: An
     assert {path.name for path in tmp_path.iterdir()} == {"head.onnx", "head.engine"}
 
 
-def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
+def test_a_type_that_the_gpu_lacks(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.BFLOAT16)
     engine = tmp_path / "head.engine"
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot build it: .*sm75") as error:
@@ -200,7 +231,7 @@ def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
     assert not engine.exists()
 
 
-def test_what_is_no_graph(rtx: Any, tmp_path: Path) -> None:
+def test_an_invalid_graph(rtx: Any, tmp_path: Path) -> None:
     (tmp_path / "head.onnx").write_bytes(b"\xffno graph")
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot parse it: "):
         build_engine(
@@ -214,38 +245,37 @@ def test_a_graph_of_fixed_batch(rtx: Any, tmp_path: Path) -> None:
         build_engine(graph, tmp_path / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
-def test_a_folder_that_is_not_there(rtx: Any, tmp_path: Path) -> None:
+def test_a_missing_output_folder(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT)
     with pytest.raises(ExportError, match=r"^head.engine: cannot be written: No such file or directory$"):
         build_engine(graph, tmp_path / "no" / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
 @pytest.mark.parametrize("gpu", ["sm90", "SM86", "86", "current", ""])
-def test_gpus_it_does_not_build_for(rtx: Any, gpu: str) -> None:
+def test_unsupported_gpus(rtx: Any, gpu: str) -> None:
     with pytest.raises(ConfigError, match=f"^gpu='{gpu}': TensorRT for RTX .* builds for sm75, sm80, .*sm89"):
-        check_target("trt-rtx", ["sm86", gpu])
+        check("trt-rtx", gpu=f"sm86,{gpu}")
 
 
-def test_trt_builds_for_the_gpu_at_hand(tensorrt: Any) -> None:
-    assert check_target("trt") is tensorrt
-    with pytest.raises(ConfigError, match=r"^gpu='sm86,sm89': a TensorRT engine is built for the GPU at hand; leave"):
-        check_target("trt", ["sm86", "sm89"])
+def test_trt_builds_for_the_gpu_at_hand(tensorrt_with_gpu: Any) -> None:
+    check("trt")
+    with pytest.raises(ConfigError, match=r"^gpu='sm86': format trt does not take this option; leave it out$"):
+        check("trt", gpu="sm86")
 
 
-def test_trt_without_a_gpu_says_where_to_run_it(tensorrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trt_without_a_gpu_names_the_remedy(tensorrt_with_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trt, "probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
-    with pytest.raises(
-        DeviceError, match=r"^format='trt': there is no NVIDIA driver; TensorRT builds on the GPU that "
-    ):
-        check_target("trt")
+    message = r"^format='trt': there is no NVIDIA driver; TensorRT builds on the GPU that .*; export there, or use"
+    with pytest.raises(DeviceError, match=message):
+        check("trt")
 
 
-def test_a_cuda_that_fails_is_one_line(tensorrt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cuda_that_fails_is_one_line(tensorrt_with_gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(log: Any) -> None:
-        log.log(tensorrt.ILogger.ERROR, "CUDA initialization failure\nwith error: 35")
+        log.log(tensorrt_with_gpu.ILogger.ERROR, "CUDA initialization failure\nwith error: 35")
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    monkeypatch.setattr(tensorrt, "Builder", fail)
+    monkeypatch.setattr(tensorrt_with_gpu, "Builder", fail)
     with pytest.raises(DeviceError, match=r"^format='trt': .*: CUDA initialization failure with error: 35$"):
         build_engine(tmp_path / "head.onnx", tmp_path / "head.engine", product="trt", precision="fp32", profile=PROFILE)
 
@@ -255,7 +285,7 @@ def test_a_product_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, produc
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingDependencyError, match=rf"pip install 'vis4mer\[{extra}\]'"):
-        check_target(product)
+        check(product)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +298,6 @@ def test_batch_sizes(text: str, profile: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "4:2:8", "0:1:2", "1:9:8", "1:2", "1:2:3:4", "-1:2:3", "a", "1.5", "²", "1: 2:3"]
 )
-def test_batch_sizes_that_are_none(text: str) -> None:
+def test_malformed_batch_sizes(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size='.*': must be "):
         BatchProfile.parse(text)
