@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_is_encoded_once_as_training_would(videos: Path, tmp_path: Path) -> None:
+def test_a_folder_is_encoded_once_into_the_cache_of_training(videos: Path, tmp_path: Path) -> None:
     result = extract(videos, "-o", tmp_path / "cache", *SMALL)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.endswith(": 4 of 4 videos, 4 encoded now\n")
@@ -85,7 +85,7 @@ def test_other_frames_or_weights_go_to_another_folder(videos: Path, tmp_path: Pa
     assert len({path.parent for path in tmp_path.rglob("*.safetensors")}) == 5
 
 
-def test_a_bad_video_is_reported_and_the_others_are_done(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_video_is_reported_and_the_others_are_encoded(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
     (tmp_path / "list.txt").write_text(f"bad.mp4\n{videos}/sub/0.mp4\n{videos}/sub/gone.mp4\n{videos}/sub/1.mp4\n")
     result = extract(tmp_path / "list.txt", "-o", tmp_path / "cache", "-q", *SMALL)
@@ -97,7 +97,7 @@ def test_a_bad_video_is_reported_and_the_others_are_done(videos: Path, tmp_path:
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
-def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: Path) -> None:
+def test_the_clips_of_a_protocol_are_encoded_and_missing_videos_are_named(videos: Path, tmp_path: Path) -> None:
     fact = {"class": "Task", "recipe_type": 3, "start": 0.5, "end": 2.5}
     database = {str(i): fact | {"subset": "training" if i else "testing"} for i in range(4)} | {
         name: fact | {"subset": "testing"} for name in ("gone-1", "gone-2")
@@ -127,7 +127,7 @@ def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: 
         (["--encoder-weights", "nowhere.pth"], 1, "nowhere.pth"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_encoded(
+def test_a_mistake_is_reported_before_anything_is_encoded(
     videos: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     result = extract(videos, "-o", tmp_path / "cache", *SMALL, *arguments)
@@ -137,7 +137,7 @@ def test_mistakes_are_told_before_anything_is_encoded(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(
+def test_an_interrupted_run_continues_to_the_same_bytes(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward, calls = FrameEncoder.forward, iter(range(100))
@@ -160,7 +160,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_start_are_told_without_a_traceback(
+def test_workers_that_cannot_start_are_reported_without_a_traceback(
     videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     encoder = EncoderSettings("vit_tiny_patch16_224", "random")
@@ -175,7 +175,7 @@ def test_workers_that_cannot_start_are_told_without_a_traceback(
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_its_workers_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_killed_run_ends_its_workers_and_continues_to_the_same_bytes(tmp_path: Path) -> None:
     for i in range(5):
         write_video(tmp_path / "videos" / f"{i}.mp4", seed=i, frames=80)
     options = (tmp_path / "videos", *SMALL, "--fps", "4", "-o")
@@ -196,3 +196,15 @@ def test_a_killed_run_ends_its_workers_and_goes_on_to_the_same_bytes(tmp_path: P
     torch.set_num_threads(threads)
     assert contents(cut) == contents(tmp_path / "whole")
     assert len(contents(cut)) == 5 + 2
+
+
+def test_former_names_of_options_warn_and_work(videos: Path, tmp_path: Path) -> None:
+    small = ("--encoder", "vit_tiny_patch16_224", "--image-size", "32", "--device", "cpu", "-q")
+    result = extract(videos / "sub" / "0.mp4", "-o", tmp_path, *small, "--weights", "random", "--dtype", "fp32")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines() == [
+        "vis4mer: warning: --weights is now --encoder-weights; the next version drops the old name",
+        "vis4mer: warning: --dtype is now --cache-dtype; the next version drops the old name",
+    ]
+    (description,) = tmp_path.rglob("encoder.json")
+    assert json.loads(description.read_text())["dtype"] == "fp32"

@@ -129,7 +129,7 @@ class ExtractSettings:
             ConfigError: A key is unknown, or a value has the wrong type or breaks its rule.
         """
         prescribed = _prescribed(values, "protocol")
-        base = {name: prescribed[name] for name in ("encoder", "preprocessing") if name in prescribed}
+        base: dict[str, Any] = {name: prescribed[name] for name in ("encoder", "preprocessing") if name in prescribed}
         return from_plain(cls, merged(base, values))
 
 

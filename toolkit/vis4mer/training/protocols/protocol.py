@@ -102,7 +102,8 @@ class Protocol:
         if not found:
             rule = f"holds none of the {len(rows)} videos of {self.name}, such as {rows[0].video!r} with any suffix"
             raise DataError.of("videos", videos, rule, "give the folder they were downloaded to")
-        present, missing = [], []
+        present: list[Example] = []
+        missing: list[Example] = []
         for row in rows:
             path = found.get(row.video, videos / row.video)
             example = Example(path, row.target, row.split, row.clip)
