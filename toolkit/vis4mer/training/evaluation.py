@@ -1,5 +1,6 @@
-"""The evaluation of one checkpoint on the test split of a data set."""
+"""The evaluation of checkpoints on the test split of a data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from vis4mer.training.progress import Progress
 from vis4mer.training.protocols import PROTOCOLS
 from vis4mer.training.provenance import RECORD_FILE, read_record
 from vis4mer.training.pytorch import place
-from vis4mer.training.report import Run
+from vis4mer.training.report import Report, Run
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,26 @@ class Evaluator:
     loader_workers: int
     progress: Progress
 
+    def report(self, checkpoints: Sequence[Path], data: DataSet) -> Report:
+        """Evaluates checkpoints on the test split of a data set.
+
+        Args:
+            checkpoints: Model folders, at least one.
+            data: Data set that all of them are evaluated on.
+
+        Raises:
+            Vis4merError: As `run`.
+        """
+        listing = data.listing
+        runs = tuple(self.run(checkpoint, data) for checkpoint in checkpoints)
+        published = data.protocol.published_fractions if data.protocol else {}
+        return Report(data.name, listing.task, listing.labels, listing.missing_names("test"), published, runs)
+
     def run(self, checkpoint: Path, data: DataSet) -> Run:
         """Evaluates one checkpoint on the test split of a data set.
 
         Raises:
-            ConfigError: The head is not clear.
+            ConfigError: The checkpoint has several heads, and none was chosen.
             CheckpointError: The checkpoint cannot be read, or has no encoder.
             DataError: The data set has no test split, or other classes than the checkpoint.
             VideoError: A video cannot be read.
