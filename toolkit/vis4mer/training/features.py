@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.files import atomic_file
 from vis4mer.models.encoder import FrameEncoder
@@ -120,9 +121,8 @@ class FeatureCache:
         path = self.path(video, clip)
         if path.exists():
             return TokenFile.open(path)
-        with open_video(
-            video, self._preprocessing, device=str(self._device), batch_size=self._batch_size, clip=clip
-        ) as reader:
+        device = Device(self._device.type, self._device.index or 0)
+        with open_video(video, self._preprocessing, device=device, batch_size=self._batch_size, clip=clip) as reader:
             facts = {"video": video.name, "reader": reader.name} | ({"clip": json.dumps(clip)} if clip else {})
             try:
                 return write_tokens(path, self._encode(reader, video, progress), facts)
