@@ -3,7 +3,6 @@ import hashlib
 import html.parser
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from PIL import Image
 import vis4mer
 from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import ConfigError, VideoError, Vis4merError
-from vis4mer.runtime.prediction import Prediction, aggregate
-from vis4mer.timeline.drawing import LIGHT, Area, Drawing, Label, Line, to_png, to_svg
-from vis4mer.timeline.layout import save_timeline
+from vis4mer.runtime.aggregation import Aggregator
+from vis4mer.runtime.prediction import HeadPrediction, Prediction
+from vis4mer.timeline import save_timeline
+from vis4mer.timeline.drawing import LIGHT
+from vis4mer.video import scan
 from vis4mer.video.frames import Damage
 
 
@@ -45,19 +46,24 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def decoder(d_output: int) -> DecoderConfig:
+    return DecoderConfig(d_input=8, l_max=240, d_output=d_output, d_model=8, n_layers=1)
+
+
+def aggregate(head: HeadConfig, spans: list[tuple[float, float]], logits: np.ndarray) -> HeadPrediction:
+    aggregator = Aggregator("head", head)
+    for (start, end), row in zip(spans, logits, strict=True):
+        aggregator.add(start, end, row)
+    return aggregator.prediction()
+
+
 def predict(
     video: Path, n_labels: int, spans: list[tuple[float, float]], labels: tuple[str, ...] = (), bundle: str = "bundle"
 ) -> Prediction:
-    decoder = DecoderConfig(d_input=8, l_max=240, d_output=n_labels, d_model=8, n_layers=1)
     logits = np.linspace(0, 4, len(spans) * n_labels).reshape(len(spans), n_labels) % 3
     heads = {
-        "genre": aggregate("genre", HeadConfig(decoder, labels=labels), spans, logits),
-        "likes": aggregate(
-            "likes",
-            HeadConfig(DecoderConfig(d_input=8, l_max=240, d_output=1, d_model=8, n_layers=1), task="regression"),
-            spans,
-            logits[:, :1],
-        ),
+        "genre": aggregate(HeadConfig(decoder(n_labels), labels=labels), spans, logits),
+        "likes": aggregate(HeadConfig(decoder(1), task="regression"), spans, logits[:, :1]),
     }
     return Prediction(
         video=str(video),
@@ -67,11 +73,11 @@ def predict(
         padded=False,
         bundle=bundle,
         device="cpu",
-        device_reason="asked for",
+        device_reason="requested",
         precision="fp32",
-        precision_reason="asked for",
+        precision_reason="requested",
         video_decoder="pyav",
-        video_decoder_reason="asked for",
+        video_decoder_reason="requested",
         damage=Damage(),
         heads=heads,
     )
@@ -132,7 +138,7 @@ def test_the_thumbnails_are_the_movie_in_order(movie: Path, tmp_path: Path) -> N
     assert lefts == sorted(lefts)
 
 
-def test_the_page_may_load_nothing_and_run_no_script_but_its_own(movie: Path, tmp_path: Path) -> None:
+def test_the_page_loads_nothing_and_runs_only_its_own_script(movie: Path, tmp_path: Path) -> None:
     save_timeline(predict(movie, 2, SPANS), tmp_path / "timeline.html")
     page = Page((tmp_path / "timeline.html").read_text())
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
@@ -155,7 +161,7 @@ def test_hostile_names_stay_text(make_video: Any, tmp_path: Path) -> None:
     save_timeline(predict(video, 2, SPANS, (label, "other")), tmp_path / "timeline.png")
 
 
-def test_of_many_labels_the_most_probable_are_drawn(movie: Path, tmp_path: Path) -> None:
+def test_the_most_probable_of_many_labels_are_drawn(movie: Path, tmp_path: Path) -> None:
     prediction = predict(movie, 40, SPANS)
     save_timeline(prediction, tmp_path / "timeline.html")
     page = Page((tmp_path / "timeline.html").read_text())
@@ -177,15 +183,15 @@ def test_a_single_window_is_one_level_line(movie: Path, tmp_path: Path) -> None:
             assert (x0, x1, y0) == (data["x"], data["x"] + data["width"], y1)
 
 
-def test_the_sample_bundle_has_one_name_wherever_it_lies(
+def test_the_sample_bundle_is_named_wherever_it_lies(
     movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "there").mkdir()
-    monkeypatch.setattr("vis4mer.timeline.layout.sample_bundle", lambda: tmp_path / "there")
+    monkeypatch.setattr("vis4mer.timeline.captions.sample_bundle", lambda: tmp_path / "there")
     for bundle, name in ((tmp_path / "there", "the sample bundle"), (tmp_path / "other", "other")):
         save_timeline(predict(movie, 2, SPANS, bundle=str(bundle)), tmp_path / "timeline.html")
         texts = Page((tmp_path / "timeline.html").read_text()).texts["text"]
-        assert f"Model: {name}, on cpu; video read by pyav." in texts
+        assert f"Model: {name}, on cpu; video decoded by pyav." in texts
 
 
 def test_the_png_is_sharp_and_shows_curves_and_thumbnails(movie: Path, tmp_path: Path) -> None:
@@ -219,21 +225,11 @@ def test_errors_are_one_line(movie: Path, tmp_path: Path) -> None:
         save_timeline(predict(tmp_path / "gone.mkv", 2, SPANS), tmp_path / "timeline.png")
 
 
-def test_a_drawing_is_the_same_in_both_forms() -> None:
-    drawing = Drawing(
-        20,
-        10,
-        [
-            Area([(0, 0), (20, 0), (20, 5), (0, 5)], "line0"),
-            Line([(0, 8), (20, 8)], "line1", 2),
-            Label((1, 5), "a<b", 4, "muted"),
-        ],
-    )
-    pixels = np.asarray(Image.open(io.BytesIO(to_png(drawing))))
-    assert pixels.shape == (20, 40, 3)
-    assert tuple(pixels[16, 20]) == tuple(bytes.fromhex(LIGHT["line1"][1:]))
-    faint = [round(255 + (c - 255) * 0.12) for c in bytes.fromhex(LIGHT["line0"][1:])]
-    assert pixels[1, 38].tolist() == faint
-    svg = to_svg(drawing)
-    assert re.search(r'<polyline points="0\.00,8\.00 20\.00,8\.00" .*stroke="var\(--line1\)" stroke-width="2"', svg)
-    assert ">a&lt;b</text>" in svg
+def test_a_scanned_movie_is_not_scanned_again(movie: Path, tmp_path: Path, scans: list[str]) -> None:
+    save_timeline(predict(movie, 2, SPANS), tmp_path / "from_path.png")
+    assert scans == [str(movie)]
+    scanned = scan(movie)
+    scans.clear()
+    save_timeline(predict(movie, 2, SPANS), tmp_path / "from_scan.png", scanned)
+    assert scans == []
+    assert (tmp_path / "from_scan.png").read_bytes() == (tmp_path / "from_path.png").read_bytes()
