@@ -1,10 +1,10 @@
 """How many seconds of a movie are classified in a second, from the file to the prediction, and in how much memory.
 
-    python benchmarks/pipeline.py
+    python -m benchmarks.pipeline
 
 The paper's model with random weights: ViT-L/16, S4 decoder over windows of 60 s (L = 11820, d = 1024, three blocks),
-stride 1 s, one frame a second. Movies of 63 s, so four windows, H.264 (see movies.py; GOP 48, 3 B-frames), 360p and
-1080p. Three ways through the same code:
+stride 1 s, one frame a second. Movies of 63 s, so four windows, H.264 (see movies/textured.py; GOP 48, 3 B-frames),
+360p and 1080p. Three ways through the same code:
 
 - straightforward: what the published scripts do. Every frame is decoded, frames are encoded one at a time in float32 by
   PyTorch's own operators, SSM convolution kernels are generated anew for each window (baselines/straightforward.py),
@@ -41,13 +41,12 @@ try:
 except ImportError:
     sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
-from baselines.straightforward import StraightforwardDecoder
-from calls import by_pytorch
-from measure import machine, save
-from movies import Coding, make_movies, repeat
-from video import DecodeEverything
-
 import vis4mer
+from benchmarks.baselines.every_packet import DecodeEverything
+from benchmarks.baselines.straightforward import StraightforwardDecoder
+from benchmarks.harness.benchmark import Benchmark, Result
+from benchmarks.measure.calls import by_pytorch
+from benchmarks.movies.textured import Coding, make_movies, repeat
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
@@ -213,11 +212,9 @@ def show(movie: str, row: Mapping[str, Any]) -> None:
     )
 
 
-def main() -> None:
-    """Makes the movies, measures, prints the tables and writes the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="a small model and short movies, to try this; not written")
-    tiny = parser.parse_args().tiny
+def measure_all(options: argparse.Namespace) -> Result:
+    """Makes the movies, measures, and prints the tables."""
+    tiny = options.tiny
     model, rows, peaks = paper_model(tiny), [], []
     seconds, minutes = model.config.window_frames + 3, (1, 4) if tiny else (4, 120)
     with tempfile.TemporaryDirectory() as folder:
@@ -236,10 +233,10 @@ def main() -> None:
             peaks.append({"minutes": length, "peak_megabytes": round(peak_megabytes(movie), 1)})
     ratio = peaks[1]["peak_megabytes"] / peaks[0]["peak_megabytes"]
     print("peak memory:", ", ".join("{peak_megabytes} MB for {minutes} minutes".format(**peak) for peak in peaks))
-    if not tiny:
-        result = {"machine": machine(torch=torch.__version__), "rows": rows, "memory": peaks, "memory_ratio": ratio}
-        save("pipeline", {"description": __doc__, **result})
+    return {"rows": rows, "memory": peaks, "memory_ratio": ratio}
 
+
+BENCHMARK = Benchmark("pipeline", __doc__, measure_all)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()
