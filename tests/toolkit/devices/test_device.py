@@ -1,11 +1,9 @@
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vis4mer.devices import device
 from vis4mer.devices.device import CPU, Device, Driver, on_device, parse_device
-from vis4mer.devices.placement import place
 from vis4mer.errors import ConfigError, DeviceError
 
 
@@ -58,20 +56,6 @@ def test_a_device_beyond_the_last_is_an_error() -> None:
 def test_a_name_that_is_not_a_device_is_an_error() -> None:
     with pytest.raises(ConfigError, match="device='tpu': must be auto, cpu, cuda or cuda:N"):
         on_device("tpu", pytest.fail)
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("CUDA error:\n  no kernel image"), AssertionError("not compiled with CUDA")]
-)
-def test_a_device_that_pytorch_cannot_use_is_an_error(error: Exception) -> None:
-    def to(name: str) -> None:
-        assert name == "cuda:0"
-        raise error
-
-    message = " ".join(str(error).split())
-    with pytest.raises(DeviceError) as raised:
-        place(SimpleNamespace(to=to), Device("cuda"))  # type: ignore[arg-type]
-    assert str(raised.value) == f"device='cuda:0': PyTorch cannot use it: {message}; use --device cpu or auto"
 
 
 def test_a_machine_without_a_driver_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from vis4mer.config import ModelConfig
 from vis4mer.devices.device import Device, on_device
-from vis4mer.devices.placement import place
 from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.packages import missing
 from vis4mer.runtime.backends.base import Runner
@@ -182,7 +181,9 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     Raises:
         DeviceError: PyTorch cannot use the device.
     """
-    place(model, device)
+    from vis4mer.models.placement import to_device
+
+    to_device(model, str(device))
     assert model.encoder is not None, "load() refuses models without encoder"
     in_fp32, in_bf16 = (EagerRunner(model.encoder, ENCODER, device, precision) for precision in ("fp32", "bf16"))
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
