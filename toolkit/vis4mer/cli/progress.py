@@ -1,46 +1,39 @@
-"""The progress bar of `vis4mer run`."""
+"""Progress bars on stderr for the long calls of the library."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-if TYPE_CHECKING:
-    from vis4mer.runtime.classifier import Progress as ReportProgress
+from vis4mer.training.progress import Progress
 
-
-class _RateColumn(TextColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} frames/s")
+_COLUMNS = (
+    bars.TextColumn("{task.description}"),
+    bars.BarColumn(),
+    bars.MofNCompleteColumn(),
+    bars.TimeRemainingColumn(),
+)
 
 
 @contextmanager
-def frame_progress(title: str, shown: bool) -> Iterator["ReportProgress | None"]:
-    """Shows a bar on stderr with frames, frames per second and the time left.
+def progress_bars(*, hidden: bool = False) -> Iterator[Progress]:
+    """Shows one bar per task until the block ends, if stderr is a terminal.
 
     Args:
-        title: Title of the bar, free of control characters.
-        shown: Whether to show the bar at all.
+        hidden: Whether to show nothing on a terminal either.
 
     Yields:
-        The callable that reports progress to the bar; None if no bar is shown.
+        The callback to pass to the library.
     """
-    if not shown:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(""),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        # The number of frames expected is an estimate for a damaged movie, and a bar must not exceed its total.
-        yield lambda done, expected: bar.update(task, completed=done, total=max(done, expected))
+    disabled = hidden or not sys.stderr.isatty()
+    with bars.Progress(*_COLUMNS, console=Console(stderr=True), disable=disabled) as display:
+        ids: dict[str, bars.TaskID] = {}
+
+        def update(task: str, done: float, total: float) -> None:
+            if task not in ids:
+                ids[task] = display.add_task(task, total=total)
+            display.update(ids[task], completed=done, total=total)
+
+        yield update

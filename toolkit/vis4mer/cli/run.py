@@ -98,7 +98,7 @@ def run(
     show_log_messages(quiet)
     _require_writable(output, timeline)
 
-    from vis4mer.cli.progress import frame_progress
+    from vis4mer.cli.frame_progress import frame_progress
     from vis4mer.cli.report import form_of_file, report_form
     from vis4mer.cli.results import Results
     from vis4mer.runtime.loading import load

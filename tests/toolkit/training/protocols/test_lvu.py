@@ -124,7 +124,7 @@ def test_a_malformed_file_is_named_with_its_line(tmp_path: Path, changed: dict[s
             "scene",
             "class class_name youtube_id imdb_id",
             "0 office a tt",
-            "line 1: its header does not name 'class_id'",
+            "line 1: the header must name 'class_id'",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_missing_split_file_and_no_videos_at_all(tmp_path: Path) -> None:
 
 def test_two_files_of_one_video(tmp_path: Path) -> None:
     videos = touch(tmp_path / "videos", "a000.mp4", "again/a000.mkv")
-    with pytest.raises(DataError, match=r"a000\.mp4' and '.*a000\.mkv' are a000; keep one"):
+    with pytest.raises(DataError, match=r"a000\.mp4' and '.*a000\.mkv' are both a000; keep one"):
         find_protocol("lvu/scene").listing(write_scene(tmp_path / "lvu"), videos)
 
 
