@@ -1,5 +1,6 @@
-// The schema of the native ops. Autograd and shape inference are Python's (vis4mer_kernels/autograd.py); what a device
-// computes is in cpu/ and cuda/. Complex numbers travel as pairs of reals, [..., 2].
+// The schema of the native ops. Derivatives and shape inference are registered from Python
+// (vis4mer_kernels/autograd.py); the implementations are in cpu/ and cuda/. Complex tensors [...] are passed as pairs
+// of reals [..., 2].
 
 #include <torch/csrc/stable/library.h>
 

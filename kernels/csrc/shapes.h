@@ -1,4 +1,4 @@
-// What the ops require of their tensors, and the sizes that follow; the same on every device.
+// Checks of the ops' arguments, and the sizes that follow from them; the same on every device.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@ namespace vis4mer {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// The ops index raw pointers, so a tensor of another shape or layout would be read out of bounds.
 inline void require_shape(const Tensor& tensor, const char* name, std::initializer_list<int64_t> shape) {
   bool equal = tensor.dim() == static_cast<int64_t>(shape.size());
   int64_t axis = 0;
@@ -26,19 +27,19 @@ inline void require_shape(const Tensor& tensor, const char* name, std::initializ
 
 // Sizes of ssm_spectrum: dt [H], poles [H, N/2, 2], residues [4, H, N/2, 2], numerator [M, 2], beta [M], factor [M, 2].
 struct SpectrumSizes {
-  int64_t channels;  // H
-  int64_t pairs;     // N/2, conjugate pairs of poles
-  int64_t nodes;     // M
+  int64_t channels;     // H
+  int64_t pairs;        // N/2, conjugate pairs of poles
+  int64_t frequencies;  // M
 
   SpectrumSizes(const Tensor& dt, const Tensor& poles, const Tensor& residues, const Tensor& numerator,
                 const Tensor& beta, const Tensor& factor)
-      : channels(dt.size(0)), pairs(poles.size(1)), nodes(beta.size(0)) {
+      : channels(dt.size(0)), pairs(poles.size(1)), frequencies(beta.size(0)) {
     require_shape(dt, "dt", {channels});
     require_shape(poles, "poles", {channels, pairs, 2});
     require_shape(residues, "residues", {4, channels, pairs, 2});
-    require_shape(numerator, "numerator", {nodes, 2});
-    require_shape(beta, "beta", {nodes});
-    require_shape(factor, "factor", {nodes, 2});
+    require_shape(numerator, "numerator", {frequencies, 2});
+    require_shape(beta, "beta", {frequencies});
+    require_shape(factor, "factor", {frequencies, 2});
     const ScalarType type = dt.scalar_type();
     STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "dt must be float32 or float64");
     for (const Tensor* tensor : {&poles, &residues, &numerator, &beta, &factor}) {
@@ -47,7 +48,7 @@ struct SpectrumSizes {
   }
 };
 
-// Sizes of long_conv: u [B, L, H] in any of its dtypes, kernel [H, K] and D [H] in that of the accumulation.
+// Sizes of long_conv: u [B, L, H] of any floating type, kernel [H, K] and D [H] of the type that sums are computed in.
 struct ConvSizes {
   int64_t batch;     // B
   int64_t length;    // L

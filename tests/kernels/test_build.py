@@ -1,4 +1,4 @@
-"""How the native ops are built, found, and reported missing or broken."""
+"""Building, finding and loading the native ops, and the errors where they are missing or broken."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def _use(cache: Path, impl: str, **environment: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(("impl", "environment"), [("auto", {}), ("native", {}), ("auto", {"VIS4MER_OPS": "native"})])
-def test_an_absent_library_falls_back_once_aloud_unless_it_was_asked_for(
+def test_an_absent_library_is_a_fallback_with_one_warning_unless_requested(
     tmp_path: Path, impl: str, environment: dict[str, str]
 ) -> None:
     done = _use(tmp_path, impl, **environment)
@@ -65,7 +65,7 @@ def _copy_library(cache: Path) -> Path:
 
 @needs_compiler
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.95])
-def test_a_damaged_library_is_an_error_and_is_not_loaded(tmp_path: Path, kept: float) -> None:
+def test_a_damaged_library_is_an_error_and_not_loaded(tmp_path: Path, kept: float) -> None:
     path = _copy_library(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
@@ -75,7 +75,7 @@ def test_a_damaged_library_is_an_error_and_is_not_loaded(tmp_path: Path, kept: f
 
 
 @needs_compiler
-def test_a_library_that_does_not_load_is_an_error_that_names_causes(tmp_path: Path) -> None:
+def test_a_library_that_does_not_load_is_an_error_with_its_causes(tmp_path: Path) -> None:
     path = _copy_library(tmp_path)
     path.write_bytes(b"\x7fELF and nothing more")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -84,14 +84,14 @@ def test_a_library_that_does_not_load_is_an_error_that_names_causes(tmp_path: Pa
 
 
 @needs_compiler
-def test_a_found_library_is_used_without_a_compiler(tmp_path: Path) -> None:
+def test_a_built_library_is_used_without_a_compiler(tmp_path: Path) -> None:
     _copy_library(tmp_path)
     done = _use(tmp_path, "native", PATH="", CXX="no-such-compiler")
     assert done.stdout.splitlines() == ["[1.0, 2.0]"] * 2
     assert not done.stderr
 
 
-def test_no_compiler_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vis4mer_kernels.build"],
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CXX": "no-such-compiler"},
@@ -124,7 +124,7 @@ def test_a_failing_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_implementation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIS4MER_OPS", "fast")
     with pytest.raises(OpsError, match="VIS4MER_OPS='fast': must be one of auto, reference, native"):
         library.native("auto", "cpu")
@@ -145,15 +145,15 @@ def test_compiled_layers_equal_eager_ones() -> None:
 
 
 def test_tracing_leaves_nothing_behind() -> None:
-    """Traced tensors hold no numbers: a later layer of the same length must not meet them."""
-    length = 1361  # that no other test uses
+    """Traced tensors hold no numbers, so a later layer of the same length must not use them."""
+    length = 1361  # not used by another test
     u = torch.randn(1, 2, length)
     torch.export.export(SSMConv(channels=2, d_state=8, length=length), (u,), strict=False)
     assert torch.isfinite(SSMConv(channels=2, d_state=8, length=length)(u)).all()
 
 
 @needs_compiler
-def test_autocast_computes_in_the_activations_type() -> None:
+def test_autocast_keeps_the_activations_type() -> None:
     torch.manual_seed(0)
     u, kernel, D = torch.randn(2, 4, 60).bfloat16(), torch.randn(4, 60), torch.randn(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -31,7 +31,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def conv_inputs(batch: int, length: int, channels: int, taps: int, dtype: torch.dtype) -> list[Tensor]:
-    """grad, u, kernel, D; what a dtype of u rounds away is gone from the reference's input as well."""
+    """grad, u, kernel, D, rounded to `dtype` already, so that the reference sees the same values."""
     torch.manual_seed(length + channels)
     accumulated = torch.float64 if dtype == torch.float64 else torch.float32
     grad, u = torch.randn(2, batch, length, channels, dtype=torch.float64).to(dtype)
@@ -57,7 +57,7 @@ def conv_reference(grad: Tensor, *inputs: Tensor) -> list[Tensor]:
 
 
 def check_conv(ops: HostOps, inputs: list[Tensor], rounding: float, error: float) -> None:
-    """`rounding` is that of results in u's dtype, `error` that of those in the accumulation's."""
+    """`rounding` bounds the error of results in u's dtype, `error` that of results in the accumulation's."""
     y, du, dkernel, dD = conv_reference(*inputs)
     found = [ops.long_conv(*inputs[1:]), *ops.long_conv_backward(*inputs)]
     for result, expected, bound in zip(found, (y, du, dkernel, dD), (rounding, rounding, error, error), strict=True):
@@ -78,7 +78,7 @@ def test_long_conv_in_long_blocks(host: HostOps, length: int) -> None:
 
 @pytest.mark.parametrize("length", [2955, 11820])
 def test_long_conv_of_whole_windows(host: HostOps, length: int) -> None:
-    """Lengths at which the causal sum itself is out of reach; the reference is its transform in double precision."""
+    """At these lengths the causal sum itself takes too long; the reference is its transform in double precision."""
     grad, *inputs = conv_inputs(1, length, 1, length, torch.float32)
     leaves = [x.double().requires_grad_() for x in inputs]
     expected = reference.long_conv(leaves[0].transpose(1, 2), *leaves[1:]).transpose(1, 2)
@@ -101,19 +101,19 @@ def test_long_conv_of_uneven_shapes(host: HostOps, batch: int, length: int, chan
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-9), (torch.float16, 2**-12)])
 def test_long_conv_of_half_precision_rounds_once(host: HostOps, dtype: torch.dtype, rounding: float) -> None:
-    """Its accumulation is float32: results differ from the exact ones by the rounding of the output alone."""
+    """Sums are float32: results differ from the exact ones by the rounding of the output alone."""
     check_conv(host, conv_inputs(2, 295, 11, 295, dtype), rounding, FLOAT_ERROR)
 
 
 def spectrum_inputs(channels: int, pairs: int, length: int, dtype: torch.dtype) -> list[Tensor]:
-    """dt from 1e-4 to 1; poles as HiPPO-LegS has them, dt times -1/2 + i pi n; the exact nodes."""
+    """dt from 1e-4 to 1, poles like those of HiPPO-LegS, dt times -1/2 + i pi n, and the exact grid."""
     torch.manual_seed(length)
     dt = torch.logspace(-4, 0, channels, dtype=torch.float64)
     real = -0.5 - 0.1 * torch.rand(channels, pairs, dtype=torch.float64)
     poles = dt[:, None, None] * torch.stack([real, torch.pi * torch.arange(pairs).expand_as(real)], dim=-1)
     residues = torch.randn(4, channels, pairs, 2, dtype=torch.float64)
-    nodes = reference.exact_nodes(length, torch.float64, torch.device("cpu"))
-    inputs = [dt, poles, residues, torch.view_as_real(nodes.numerator), nodes.beta, torch.view_as_real(nodes.factor)]
+    grid = reference.exact_grid(length, torch.float64, torch.device("cpu"))
+    inputs = [dt, poles, residues, torch.view_as_real(grid.numerator), grid.beta, torch.view_as_real(grid.factor)]
     return [x.to(dtype).contiguous() for x in inputs]
 
 
@@ -132,9 +132,9 @@ def check_spectrum(ops: HostOps, inputs: list[Tensor], error: float) -> None:
     leaves = [x.requires_grad_() for x in exact[:3]]
     expected = spectrum_reference(*exact)
     assert relative(ops.ssm_spectrum(*inputs), expected.detach()) <= error
-    # Each channel on its own: those of large steps would hide those of small ones.
-    for channel, node in zip(ops.ssm_spectrum(*inputs), expected.detach(), strict=True):
-        assert relative(channel, node) <= error
+    # Each channel on its own, since large steps have large spectra that would hide the errors of small ones.
+    for channel, exact_channel in zip(ops.ssm_spectrum(*inputs), expected.detach(), strict=True):
+        assert relative(channel, exact_channel) <= error
     grad = torch.randn_like(expected).to(inputs[0].dtype)
     for found, gradient in zip(
         ops.ssm_spectrum_backward(grad, *inputs), torch.autograd.grad(expected, leaves, grad.double()), strict=True
@@ -150,12 +150,12 @@ def test_ssm_spectrum_and_its_gradients(host: HostOps, length: int, dtype: torch
 
 @pytest.mark.parametrize(("channels", "pairs", "length"), [(1, 1, 64), (2, 5, 513), (1, 70, 100), (1, 8, 8300)])
 def test_ssm_spectrum_of_other_state_sizes(host: HostOps, channels: int, pairs: int, length: int) -> None:
-    """Fewer poles than lanes, more than one round of them, more nodes than one span."""
+    """Fewer poles than lanes, more than one round of them, more frequencies than one span."""
     check_spectrum(host, spectrum_inputs(channels, pairs, length, torch.float64), 1e-11)
 
 
-def test_ssm_spectrum_at_nodes_with_a_real_part(host: HostOps) -> None:
-    """As those of published checkpoints have, by rounding; here of the size of the imaginary one."""
+def test_ssm_spectrum_on_a_grid_with_a_real_part(host: HostOps) -> None:
+    """Published checkpoints' grids have a small real part, from rounding; here it is as large as the imaginary one."""
     dt, poles, residues, numerator, beta, factor = spectrum_inputs(3, 8, 100, torch.float64)
     numerator[:, 0] = torch.rand(len(numerator), dtype=torch.float64)
     beta = torch.rand(len(beta), dtype=torch.float64) + 0.1
@@ -163,7 +163,7 @@ def test_ssm_spectrum_at_nodes_with_a_real_part(host: HostOps) -> None:
 
 
 def test_the_order_of_threads_changes_nothing(host: HostOps) -> None:
-    """Nothing is read before it is written, nor added in the order in which threads happen to run."""
+    """Nothing is read before it is written, and no sum depends on the order in which threads run."""
     conv = conv_inputs(3, 600, 9, 600, torch.float32)
     spectrum = spectrum_inputs(2, 32, 4200, torch.float32)
     grad = torch.randn(2, 2101, 2)

@@ -8,7 +8,7 @@ from vis4mer_kernels.linear import Linear, linear, with_fast_linears
 
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Takes oneDNN on any processor and for any size; gives the shapes of the results that it computed."""
+    """Enables oneDNN on any processor and for any size; lists the shapes of the results that it computes."""
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this build of PyTorch has no oneDNN")
     computed: list[tuple[int, ...]] = []
@@ -68,14 +68,14 @@ def test_has_second_derivatives(products: list[tuple[int, ...]]) -> None:
     assert len(products) > 2
 
 
-def test_gradients_that_nobody_wants_are_not_computed(products: list[tuple[int, ...]]) -> None:
+def test_unneeded_gradients_are_not_computed(products: list[tuple[int, ...]]) -> None:
     x, weight, bias = _inputs(5)
     linear(x.detach(), weight, bias).sum().backward()
     assert products == [(5, 7), (7, 19)]
     assert weight.grad is not None
 
 
-def test_the_rest_is_left_to_pytorch(products: list[tuple[int, ...]]) -> None:
+def test_other_products_are_left_to_pytorch(products: list[tuple[int, ...]]) -> None:
     layer = Linear(19, 7)
     x = torch.randn(5, 19)
     layer(x[0])
@@ -110,7 +110,7 @@ def test_the_processor_decides(vendor: str, capability: str, faster: bool, monke
     assert linears.onednn_is_faster.__wrapped__() is faster
 
 
-def test_layers_of_another_library_are_turned_in_place() -> None:
+def test_layers_of_another_library_are_converted_in_place() -> None:
     special = nn.modules.linear.NonDynamicallyQuantizableLinear(4, 4)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), special)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -18,7 +18,7 @@ def _inputs(length: int, taps: int, channels: int, dtype: torch.dtype, device: t
 
 
 def _joined(y: Tensor, du: Tensor, dkernel: Tensor, dD: Tensor) -> list[Tensor]:
-    """D is a weight of the present sample like the first tap, and its gradient is as large as the taps'."""
+    """D weighs the present sample, like the first tap, so its gradient is compared together with the taps'."""
     return [y, du, torch.cat([dkernel, dD[:, None]], dim=-1)]
 
 
@@ -50,7 +50,7 @@ def test_equals_double_precision_forward_and_backward(length: int, channels: int
 
 @pytest.mark.parametrize(("length", "taps"), [(64, 63), (591, 100), (100, 150), (20, 1)])
 def test_kernels_of_another_length(length: int, taps: int, device: torch.device) -> None:
-    """Missing taps count as zero; taps beyond the sequence are ignored and get no gradient."""
+    """Missing taps count as zero; taps beyond the sequence are ignored and receive no gradient."""
     inputs = _inputs(length, taps, 5, torch.float64, device)
     for actual, expected in zip(_joined(*_native(*inputs)), _joined(*_exact(*inputs)), strict=True):
         assert _error(actual, expected) < 1e-13
@@ -81,7 +81,7 @@ def test_memory_layouts_do_not_matter(device: torch.device) -> None:
 
 
 def test_every_element_of_every_output_is_written(device: torch.device) -> None:
-    """Results do not depend on what the memory held: here NaN, in freed blocks of the same sizes."""
+    """Results do not depend on the previous contents of memory: here NaN, in freed blocks of the same sizes."""
     u, kernel, D, grad = _inputs(591, 300, 19, torch.float32, device)
     expected = _native(u, kernel, D, grad)
     for _ in range(3):

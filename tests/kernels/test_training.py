@@ -1,4 +1,4 @@
-"""Training through whichever ops this machine has."""
+"""Training with the ops that this machine has."""
 
 import pytest
 import torch

@@ -56,7 +56,7 @@ def fixed_kernel(conv: SSMConv) -> Tensor:
     """The kernel [H, taps] of a layer's whole linear part in double precision; the skip D is in its first tap."""
     with torch.no_grad():
         exact = copy.deepcopy(conv).double()
-        kernel = exact.kernel()
+        kernel = exact.ssm_kernel()
         kernel[:, 0] += exact.D
     return kernel
 

@@ -1,9 +1,17 @@
 // Causal convolution with a skip, on the CPU: y[t] = sum_s kernel[s] u[t - s] + D u[t], channel by channel.
 //
-// The sequence is cut into P blocks of T samples (partitioned convolution): with spectra K_j of the kernel's blocks and
-// X_i of the input's, Z_i = sum_j K_j X_(i-j) holds block i of the output in its real part and what runs over into block
-// i + 1 in its imaginary part. The backward pass is the adjoint of each step in turn. A tile of channels, one per vector
-// lane, is one thread's work from beginning to end, so that results do not depend on the number of threads.
+// The sequence is cut into P blocks of T samples (partitioned convolution, overlap-add). K_j and X_i are the negacyclic
+// transforms (fft.h) of the blocks of the kernel and of the input, padded with T zeros each. The product of two such
+// blocks has degree below 2T, so it does not wrap around: Z_i = sum_j K_j X_(i-j) holds block i of the output in its
+// real part (samples 0 to T - 1) and the overlap into block i + 1 in its imaginary part (samples T to 2T - 1).
+//
+// The backward pass is the adjoint of each step. The output is y_i = Re z_i + Im z_(i-1), hence the gradient of z_i is
+// g_i + i g_(i+1), of transform dZ_i. Products are complex linear in either factor, so their adjoints multiply with the
+// conjugate: dX_m = sum_j conj(K_j) dZ_(m+j) and dK_j = sum_m conj(X_m) dZ_(m+j). The adjoint of a transform is its
+// inverse up to the factor T; du_m and the kernel's gradient are the real parts, because the padding is constant.
+//
+// A tile of channels, one per vector lane, is one thread's work from beginning to end. No sum crosses threads, so
+// results do not depend on their number, to the last bit.
 
 #include <algorithm>
 #include <memory>
@@ -23,9 +31,10 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
-// Blocks that a sequence is cut into, at most: short transforms stay in the cache, but every block meets every other.
+// Largest number of blocks. Shorter blocks keep transforms in the cache, but the products grow with the number squared.
 constexpr int64_t kMostBlocks = 8;
 
+// T, the smallest power of two for which kMostBlocks blocks hold the sequence.
 int64_t block_size(int64_t length) {
   int64_t size = 16;
   while (size * kMostBlocks < length) {
@@ -34,11 +43,12 @@ int64_t block_size(int64_t length) {
   return size;
 }
 
+// Vectors must lie at multiples of their size: the compiler emits aligned loads, which fault elsewhere.
 struct FreeAligned {
   void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{kVectorBytes}); }
 };
 
-// Spectra of the P blocks of a tile, [P, T].
+// Spectra of the P blocks of a tile, [P, T]. Not initialised: every transform writes its whole block.
 template <class T>
 class Spectra {
  public:
@@ -54,21 +64,23 @@ class Spectra {
   std::unique_ptr<Complex<T>, FreeAligned> values_;
 };
 
-// Rows [t, h] of one sequence, of which a tile sees some neighbouring channels.
+// One sequence [L, H], of which a tile sees neighbouring channels. They are contiguous in memory, so that a load fills
+// the lanes without a gather, in the order in which the decoder's linear layers leave their output.
 template <class T, class Storage>
 struct Rows {
-  Storage* data;     // of the tile's first channel
+  Storage* data;     // the first row's entry of the tile's first channel
   int64_t length;    // L
-  int64_t channels;  // H, the distance of rows
-  int64_t width;     // channels of the tile, at most its lanes
+  int64_t channels;  // H, the distance between rows
+  int64_t width;     // channels in the tile, at most the lanes; fewer in the last tile
 
-  // Sample t of every channel; zero beyond the sequence and the channels.
+  // Sample t of every channel, zero beyond the end of the sequence and in unused lanes.
   Vector<T> load(int64_t t) const {
     Vector<T> lanes = {};
     if (t >= length) {
       return lanes;
     }
     const Storage* row = data + t * channels;
+    // The constant trip count lets the compiler make one vector load and one conversion of the loop.
     if (width == kLanes<T>) {
       for (int64_t lane = 0; lane < kLanes<T>; ++lane) {
         lanes[lane] = static_cast<T>(row[lane]);
@@ -95,6 +107,7 @@ struct Rows {
   }
 };
 
+// sum += a b
 template <class T>
 void multiply_add(Complex<T>* sum, const Complex<T>* a, const Complex<T>* b, int64_t size) {
   for (int64_t k = 0; k < size; ++k) {
@@ -117,7 +130,7 @@ void zero(Complex<T>* values, int64_t size) {
   std::fill(values, values + size, Complex<T>{});
 }
 
-// One call's sizes and transform, shared by its tiles.
+// Sizes and transform of one call, shared by its tiles and read-only, so that threads need no lock.
 template <class T, class Storage>
 class LongConv {
  public:
@@ -131,8 +144,10 @@ class LongConv {
 
   int64_t tiles() const { return (sizes_.channels + kLanes<T> - 1) / kLanes<T>; }
 
-  // Tiles first <= tile < last, with working memory of their own.
+  // Computes tiles first <= tile < last, with working memory of their own. Tiles are the outer loop because the
+  // kernel's spectra serve the whole batch. The spectra of one tile take 3.5 MiB in float32 for L = 11,820.
   void forward(int64_t first, int64_t last, const Storage* u, Storage* y) const {
+    // Of the output, the present block and the one before, which holds the overlap.
     const Spectra<T> kernel(blocks_, fft_.size()), input(blocks_, fft_.size()), output(2, fft_.size());
     for (int64_t tile = first; tile < last; ++tile) {
       transform_kernel(tile, kernel);
@@ -142,11 +157,14 @@ class LongConv {
     }
   }
 
+  // Computes the gradients of the same tiles: du [B, L, H], dkernel [H, K] and dD [H].
   void backward(int64_t first, int64_t last, const Storage* grad, const Storage* u, Storage* du, T* dkernel,
                 T* dD) const {
     const Spectra<T> kernel(blocks_, fft_.size()), input(blocks_, fft_.size()), output(blocks_, fft_.size());
     const Spectra<T> input_grad(1, fft_.size()), kernel_grad(blocks_, fft_.size());
     for (int64_t tile = first; tile < last; ++tile) {
+      // The batch's contributions to the kernel's gradient add up in the frequency domain: one inverse transform for
+      // all.
       zero(kernel_grad[0], blocks_ * fft_.size());
       transform_kernel(tile, kernel);
       for (int64_t b = 0; b < sizes_.batch; ++b) {
@@ -172,8 +190,8 @@ class LongConv {
       fft_.inverse(sum);
       const int64_t start = block * size, end = std::min(start + size, sizes_.length);
       for (int64_t t = start; t < end; ++t) {
-        const Vector<T> runs_over = block > 0 ? before[t - start].im : Vector<T>{};
-        result.store(t, (sum[t - start].re + runs_over) * scale_);
+        const Vector<T> overlap = block > 0 ? before[t - start].im : Vector<T>{};
+        result.store(t, (sum[t - start].re + overlap) * scale_);
       }
     }
   }
@@ -183,6 +201,7 @@ class LongConv {
     const int64_t size = fft_.size();
     for (int64_t block = 0; block < blocks_; ++block) {
       zero(input_grad, size);
+      // dX_m and dK_j read the same dZ_(m+j): one pass over it serves both.
       for (int64_t j = 0; block + j < blocks_; ++j) {
         conjugate_multiply_add(input_grad, kernel[j], output[block + j], size);
         conjugate_multiply_add(kernel_grad[j], input[block], output[block + j], size);
@@ -206,6 +225,7 @@ class LongConv {
         }
       }
     }
+    // D joined the first tap (`transform_kernel`), so it has that tap's gradient.
     for (int64_t lane = 0; lane < width; ++lane) {
       dD[first + lane] = blocks_ > 0 ? kernel_grad[0][0].re[lane] * scale_ : T(0);
     }
@@ -232,7 +252,8 @@ class LongConv {
     }
   }
 
-  // An output block's gradient is its real part; the imaginary one is that of what it passed on to the next block.
+  // Transforms of g_i + i g_(i+1). Each block of the gradient is read once: it is the real part of its own transform
+  // and the imaginary part of the one before, which is complete only then.
   void transform_gradient(const Rows<T, const Storage>& upstream, const Spectra<T>& spectra) const {
     const int64_t size = fft_.size();
     for (int64_t block = 0; block < blocks_; ++block) {
@@ -252,7 +273,7 @@ class LongConv {
     }
   }
 
-  // The skip is one more weight on the present sample: it joins the first tap.
+  // D weighs the present sample, as the first tap does: added to it, the skip costs nothing.
   void transform_kernel(int64_t tile, const Spectra<T>& spectra) const {
     const int64_t first = tile * kLanes<T>, width = tile_width(tile);
     for (int64_t block = 0; block < blocks_; ++block) {
@@ -273,7 +294,7 @@ class LongConv {
   ConvSizes sizes_;
   NegacyclicFFT<T> fft_;
   int64_t blocks_;  // P
-  T scale_;         // of an inverse transform
+  T scale_;         // 1 / T, what `inverse` lacks
   const T* kernel_;
   const T* D_;
 };

@@ -1,12 +1,14 @@
-// One vector register's worth of numbers; the compiler maps the arithmetic to whatever the machine has.
+// Vectors of numbers, by GCC's and Clang's vector extension: ordinary arithmetic operators work lane by lane.
 #pragma once
 
 #include <cstdint>
 
 namespace vis4mer::cpu {
 
+// One AVX-512 register. On narrower machines the compiler splits each vector into several registers.
 constexpr int64_t kVectorBytes = 64;
 
+// The attribute does not apply to a type that depends on a template parameter, hence one specialisation per type.
 template <class T>
 struct Simd;
 
@@ -26,6 +28,7 @@ using Vector = typename Simd<T>::Vector;
 template <class T>
 constexpr int64_t kLanes = kVectorBytes / sizeof(T);
 
+// The sum over the lanes, in order. In double precision, since it joins a sum over many vectors.
 template <class T>
 double sum(const Vector<T>& vector) {
   double total = 0;
@@ -35,6 +38,7 @@ double sum(const Vector<T>& vector) {
   return total;
 }
 
+// Real and imaginary parts in separate registers, so that products need no shuffles within a register.
 template <class T>
 struct Complex {
   Vector<T> re, im;

@@ -1,11 +1,17 @@
-// The generating function of an SSM convolution kernel at M nodes, on the CPU:
+// The generating function of an SSM convolution kernel at M frequencies, on the CPU:
 //
 //   G = factor dt (S_0 - s S_1 S_2 / (1 + s S_3)),  s = dt beta,
 //   S_j = sum_n v_jn / (z - beta p_n) + conj(v_jn) / (z - beta conj(p_n)),  z the numerator.
 //
-// The two terms of a conjugate pair share one denominator, q_n = (z - beta p_n)(z - beta conj(p_n)), and so do the four
-// sums: S_j = z sum_n a_jn / q_n - beta sum_n b_jn / q_n with real a = 2 Re v and b = 2 Re(v conj(p)). One reciprocal
-// serves all. Nodes lie along the vector lanes; a channel is one thread's work from beginning to end.
+// S_0 to S_3 are the sums over the residues B C^*, B Q^*, P C^* and P Q^* (vis4mer_kernels/reference.py). Both terms of
+// a conjugate pair have the denominator q_n = (z - beta p_n)(z - beta conj(p_n)) once they are added, and so have all
+// four sums:
+//
+//   S_j = z sum_n a_jn / q_n - beta sum_n b_jn / q_n,  a = 2 Re v,  b = 2 Re(v conj(p)).
+//
+// Hence one complex reciprocal serves eight terms, and the coefficients a and b are real and the same at all
+// frequencies. The Cauchy matrix [H, M, N] is never stored: a term lives in registers. Frequencies lie along the vector
+// lanes. A channel is one thread's work from beginning to end, so results do not depend on the number of threads.
 //
 // Reference: Gu, Goel & Re, S4 (ICLR 2022), algorithm 1 and lemma C.3.
 
@@ -21,23 +27,26 @@ namespace vis4mer::cpu {
 namespace {
 
 constexpr int kSums = 4;  // products of {B, P} with {C, Q}
-constexpr int64_t kSpan = 16;  // vectors of nodes whose upstream gradients the backward pass keeps in the nearest cache
+// Vectors of frequencies that the backward pass treats together: their upstream gradients, 16 KiB in either precision,
+// stay in the first-level cache while every pole reads them.
+constexpr int64_t kSpan = 16;
 
-// [M, 2] or [M] as vectors of nodes, filled up to whole spans; the filling is masked by a zero factor.
+// The frequency grid as vectors, padded to whole spans, so that no loop has a remainder.
 template <class T>
-struct Nodes {
+struct Grid {
   std::vector<Complex<T>> numerator, factor;
   std::vector<Vector<T>> beta;
   int64_t vectors;
 
-  Nodes(const SpectrumSizes& sizes, const T* numerators, const T* betas, const T* factors)
-      : vectors((sizes.nodes + kLanes<T> * kSpan - 1) / (kLanes<T> * kSpan) * kSpan) {
+  Grid(const SpectrumSizes& sizes, const T* numerators, const T* betas, const T* factors)
+      : vectors((sizes.frequencies + kLanes<T> * kSpan - 1) / (kLanes<T> * kSpan) * kSpan) {
     const Vector<T> one = Vector<T>{} + T(1);
-    // Far from any pole, so that what is not read stays finite.
+    // The padding must stay finite in both passes: with beta = 0 its denominators are z^2, and a zero factor keeps it
+    // out of every gradient.
     numerator.assign(vectors, Complex<T>{one, one});
     factor.assign(vectors, Complex<T>{});
     beta.assign(vectors, Vector<T>{});
-    for (int64_t l = 0; l < sizes.nodes; ++l) {
+    for (int64_t l = 0; l < sizes.frequencies; ++l) {
       const int64_t vector = l / kLanes<T>, lane = l % kLanes<T>;
       numerator[vector].re[lane] = numerators[2 * l];
       numerator[vector].im[lane] = numerators[2 * l + 1];
@@ -48,6 +57,7 @@ struct Nodes {
   }
 };
 
+// One complex number as it lies in memory.
 template <class T>
 struct Pair {
   T re, im;
@@ -75,7 +85,8 @@ Complex<T> scaled(const Complex<T>& a, const Vector<T>& by) {
   return {a.re * by, a.im * by};
 }
 
-// z - beta p and z - beta conj(p); their differences, not their product's expansion, keep accuracy near a pole.
+// z - beta p and z - beta conj(p), which have one real part. Their product is computed from these differences:
+// expanded, z^2 - 2 beta Re(p) z + beta^2 |p|^2 cancels near a pole, where it matters most.
 template <class T>
 struct Distances {
   Vector<T> re, im, conjugate_im;
@@ -89,7 +100,7 @@ struct Distances {
   }
 };
 
-// One channel's poles p_n and residues v_jn.
+// One channel's step, poles p_n and residues v_jn.
 template <class T>
 struct Channel {
   T dt;
@@ -97,49 +108,59 @@ struct Channel {
   const Pair<T>* residues[kSums];  // [N/2] each
 };
 
+// One call's inputs, shared by its channels and read-only.
 template <class T>
 class Spectrum {
  public:
-  Spectrum(const SpectrumSizes& sizes, const T* dt, const T* poles, const T* residues, const Nodes<T>& nodes)
+  Spectrum(const SpectrumSizes& sizes, const T* dt, const T* poles, const T* residues, const Grid<T>& grid)
       : sizes_(sizes),
         dt_(dt),
         poles_(reinterpret_cast<const Pair<T>*>(poles)),
         residues_(reinterpret_cast<const Pair<T>*>(residues)),
-        nodes_(nodes) {}
+        grid_(grid) {}
 
+  // Writes the spectrum of channel h to spectrum [H, M, 2].
   void forward(int64_t h, T* spectrum) const {
     const Channel<T> channel = at(h);
     std::vector<T> a(sizes_.pairs * kSums), b(sizes_.pairs * kSums);
     fold(channel, a.data(), b.data());
-    for (int64_t vector = 0; vector * kLanes<T> < sizes_.nodes; ++vector) {
+    for (int64_t vector = 0; vector * kLanes<T> < sizes_.frequencies; ++vector) {
       Complex<T> sums[kSums];
       evaluate(channel, a.data(), b.data(), vector, sums);
-      const Vector<T> s = channel.dt * nodes_.beta[vector];
+      const Vector<T> s = channel.dt * grid_.beta[vector];
       const Complex<T> corrected = multiply(multiply(sums[1], sums[2]), woodbury(sums[3], s));
       const Complex<T> inner = sums[0] - scaled(corrected, s);
-      const Complex<T> value = scaled(multiply(nodes_.factor[vector], inner), Vector<T>{} + channel.dt);
+      const Complex<T> value = scaled(multiply(grid_.factor[vector], inner), Vector<T>{} + channel.dt);
       const int64_t start = vector * kLanes<T>;
-      for (int64_t lane = 0; lane < kLanes<T> && start + lane < sizes_.nodes; ++lane) {
-        spectrum[2 * (h * sizes_.nodes + start + lane)] = value.re[lane];
-        spectrum[2 * (h * sizes_.nodes + start + lane) + 1] = value.im[lane];
+      for (int64_t lane = 0; lane < kLanes<T> && start + lane < sizes_.frequencies; ++lane) {
+        spectrum[2 * (h * sizes_.frequencies + start + lane)] = value.re[lane];
+        spectrum[2 * (h * sizes_.frequencies + start + lane) + 1] = value.im[lane];
       }
     }
   }
 
-  // Gradients by the convention of complex autograd: a pair holds the derivatives by its real and imaginary part.
+  // Writes the gradients of channel h, given grad [H, M, 2], to ddt [H], dpoles [H, N/2, 2] and dresidues [4, H, N/2,
+  // 2]. As in PyTorch's autograd, a complex gradient holds the derivatives by the real and by the imaginary part, so
+  // that the gradient by x is conj(df/dx) times the gradient by f(x).
+  //
+  // Each span of frequencies is visited twice. The first visit evaluates the sums again and derives the gradients by
+  // them, with frequencies in the outer loop; the second collects what each pole receives, with poles in the outer
+  // loop, so that a pole's ten sums stay in registers. Reciprocals are computed on both visits: cheaper than storing
+  // [M, N/2] of them.
   void backward(int64_t h, const T* grad, T* ddt, T* dpoles, T* dresidues) const {
     const Channel<T> channel = at(h);
     const int64_t pairs = sizes_.pairs;
     std::vector<T> a(pairs * kSums), b(pairs * kSums);
     fold(channel, a.data(), b.data());
+    // Sums over many spans, with much cancellation in that of dt: double precision.
     std::vector<PairGrad> totals(pairs);
     double step_grad = 0;
-    for (int64_t start = 0; start < nodes_.vectors; start += kSpan) {
+    for (int64_t start = 0; start < grid_.vectors; start += kSpan) {
       Upstream upstream;
       Vector<T> span_step_grad = {};
       for (int64_t i = 0; i < kSpan; ++i) {
-        const Complex<T> z = nodes_.numerator[start + i];
-        const Vector<T> beta = nodes_.beta[start + i];
+        const Complex<T> z = grid_.numerator[start + i];
+        const Vector<T> beta = grid_.beta[start + i];
         Complex<T> sums[kSums], by_sum[kSums];
         evaluate(channel, a.data(), b.data(), start + i, sums);
         span_step_grad += through_woodbury(channel.dt, start + i, load(grad, h, start + i), sums, by_sum);
@@ -160,13 +181,13 @@ class Spectrum {
   }
 
  private:
-  // Gradients of sum_n a_jn / q_n and sum_n b_jn / q_n at a span of nodes.
+  // Gradients by sum_n a_jn / q_n and by sum_n b_jn / q_n at a span of frequencies.
   struct Upstream {
     Complex<T> by_z[kSums][kSpan];
     Complex<T> by_beta[kSums][kSpan];
   };
 
-  // Gradients of a_jn, b_jn and, as far as q_n depends on it, p_n, but for the factors that `unfold` knows.
+  // Gradients by a_jn and b_jn, and by p_n through q_n alone, short of the constant factors that `unfold` applies.
   struct PairGrad {
     double a[kSums] = {};
     double b[kSums] = {};
@@ -193,10 +214,11 @@ class Spectrum {
     }
   }
 
-  // The four sums at one vector of nodes.
+  // The four sums at one vector of frequencies.
   void evaluate(const Channel<T>& channel, const T* a, const T* b, int64_t vector, Complex<T>* sums) const {
-    const Complex<T> z = nodes_.numerator[vector];
-    const Vector<T> beta = nodes_.beta[vector];
+    const Complex<T> z = grid_.numerator[vector];
+    const Vector<T> beta = grid_.beta[vector];
+    // Sixteen accumulators in registers. The loop must be unrolled for that: an array with a variable index is memory.
     Complex<T> by_z[kSums] = {}, by_beta[kSums] = {};
     for (int64_t n = 0; n < sizes_.pairs; ++n) {
       const Complex<T> r = Distances<T>(z, beta, channel.poles[n]).product_reciprocal();
@@ -214,45 +236,51 @@ class Spectrum {
     }
   }
 
-  // 1 / (1 + s S_3)
+  // 1 / (1 + s S_3), the scalar that the Woodbury identity leaves to invert.
   static Complex<T> woodbury(const Complex<T>& sum, const Vector<T>& s) {
     return reciprocal(Complex<T>{T(1) + s * sum.re, s * sum.im});
   }
 
-  // From the gradient of G to those of the four sums; returns that of dt where it stands by itself.
+  // Computes the gradients by the four sums from the gradient by G. Returns the gradient by dt where G names it; the
+  // poles dt w depend on dt as well, but that is the caller's product. With t = 1 / (1 + s S_3):
+  //
+  //   dG/dS_0 = factor dt,  dG/dS_1 = -factor dt s S_2 t,  dG/dS_2 = -factor dt s S_1 t,
+  //   dG/dS_3 = factor dt s^2 S_1 S_2 t^2.
   Vector<T> through_woodbury(T dt, int64_t vector, const Complex<T>& grad, const Complex<T>* sums,
                              Complex<T>* by_sum) const {
-    const Vector<T> beta = nodes_.beta[vector], s = dt * beta;
+    const Vector<T> beta = grid_.beta[vector], s = dt * beta;
     const Complex<T> t = woodbury(sums[3], s);
     const Complex<T> left = multiply(sums[1], t), right = multiply(sums[2], t);
     const Complex<T> product = multiply(left, sums[2]);  // S_1 S_2 / (1 + s S_3)
     const Complex<T> inner = sums[0] - scaled(product, s);
-    // Upstream gradient of dt (S_0 - ...), and of the bracket alone.
-    const Complex<T> outer = conjugate_multiply(nodes_.factor[vector], grad);
+    // The gradients by dt (S_0 - ...) and by the parentheses alone.
+    const Complex<T> outer = conjugate_multiply(grid_.factor[vector], grad);
     const Complex<T> bracket = scaled(outer, Vector<T>{} + dt);
     by_sum[0] = bracket;
     by_sum[1] = scaled(conjugate_multiply(right, bracket), -s);
     by_sum[2] = scaled(conjugate_multiply(left, bracket), -s);
     by_sum[3] = scaled(conjugate_multiply(multiply(left, right), bracket), s * s);
-    // d(bracket)/d(dt) = -beta S_1 S_2 / (1 + s S_3)^2
+    // d(s t)/ds = t^2, so d(dt (S_0 - s S_1 S_2 t))/d(dt) = (S_0 - s S_1 S_2 t) - s S_1 S_2 t^2.
     const Complex<T> by_step = inner - scaled(multiply(product, t), s);
     return by_step.re * outer.re + by_step.im * outer.im;
   }
 
-  // Adds to the gradients of one conjugate pair what a span of nodes contributes.
+  // Adds a span's contribution to the gradients of one conjugate pair. With r = 1 / q the gradient by r is sum_j a_j
+  // by_z_j + b_j by_beta_j, and dr/dq = -r^2.
   void through_pair(const Pair<T>& pole, const T* a, const T* b, int64_t start, const Upstream& upstream,
                     PairGrad& total) const {
     Vector<T> by_a[kSums] = {}, by_b[kSums] = {}, by_re = {}, by_im = {};
     for (int64_t i = 0; i < kSpan; ++i) {
-      const Complex<T> z = nodes_.numerator[start + i];
-      const Vector<T> beta = nodes_.beta[start + i];
+      const Complex<T> z = grid_.numerator[start + i];
+      const Vector<T> beta = grid_.beta[start + i];
       const Distances<T> d(z, beta, pole);
       const Complex<T> r = d.product_reciprocal();
       Complex<T> by_r = {};
 #pragma GCC unroll 4
       for (int j = 0; j < kSums; ++j) {
         const Complex<T> gz = upstream.by_z[j][i], gb = upstream.by_beta[j][i];
-        // One product a statement: each is a fused multiply-add.
+        // One product per statement, so that each becomes one fused multiply-add on its accumulator. A sum of two
+        // products on the right would take a third instruction.
         by_a[j] += gz.re * r.re;
         by_a[j] += gz.im * r.im;
         by_b[j] += gb.re * r.re;
@@ -262,7 +290,7 @@ class Spectrum {
         by_r.re += b[j] * gb.re;
         by_r.im += b[j] * gb.im;
       }
-      // -dq/d(Re p) = 2 beta (z - beta Re p), -dq/d(Im p) = -2 beta^2 Im p; the constants follow in `unfold`.
+      // -dq/d(Re p) = 2 beta (z - beta Re p) and -dq/d(Im p) = -2 beta^2 Im p. `unfold` applies 2 and -2 Im p.
       const Complex<T> by_q = scaled(conjugate_multiply(multiply(r, r), by_r), beta);
       by_re += d.re * by_q.re + z.im * by_q.im;
       by_im += beta * by_q.re;
@@ -275,7 +303,7 @@ class Spectrum {
     total.pole[1] += sum<T>(by_im);
   }
 
-  // The adjoint of `fold`.
+  // The adjoint of `fold`, plus the gradient by the pole through q: Re p and Im p enter b as well as q.
   void unfold(const Channel<T>& channel, int64_t n, const PairGrad& grad, T* dpole, T* dresidue) const {
     const Pair<T> pole = channel.poles[n];
     double by_re = grad.pole[0], by_im = -grad.pole[1] * pole.im;
@@ -294,9 +322,9 @@ class Spectrum {
   Complex<T> load(const T* grad, int64_t h, int64_t vector) const {
     Complex<T> lanes = {};
     const int64_t start = vector * kLanes<T>;
-    for (int64_t lane = 0; lane < kLanes<T> && start + lane < sizes_.nodes; ++lane) {
-      lanes.re[lane] = grad[2 * (h * sizes_.nodes + start + lane)];
-      lanes.im[lane] = grad[2 * (h * sizes_.nodes + start + lane) + 1];
+    for (int64_t lane = 0; lane < kLanes<T> && start + lane < sizes_.frequencies; ++lane) {
+      lanes.re[lane] = grad[2 * (h * sizes_.frequencies + start + lane)];
+      lanes.im[lane] = grad[2 * (h * sizes_.frequencies + start + lane) + 1];
     }
     return lanes;
   }
@@ -305,7 +333,7 @@ class Spectrum {
   const T* dt_;
   const Pair<T>* poles_;
   const Pair<T>* residues_;
-  const Nodes<T>& nodes_;
+  const Grid<T>& grid_;
 };
 
 template <class T>
@@ -313,11 +341,12 @@ const T* data(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
+// Channels run in parallel; each writes its own part of every result.
 template <class T>
 void run_forward(const SpectrumSizes& sizes, const Tensor& dt, const Tensor& poles, const Tensor& residues,
                  const Tensor& numerator, const Tensor& beta, const Tensor& factor, Tensor& result) {
-  const Nodes<T> nodes(sizes, data<T>(numerator), data<T>(beta), data<T>(factor));
-  const Spectrum<T> spectrum(sizes, data<T>(dt), data<T>(poles), data<T>(residues), nodes);
+  const Grid<T> grid(sizes, data<T>(numerator), data<T>(beta), data<T>(factor));
+  const Spectrum<T> spectrum(sizes, data<T>(dt), data<T>(poles), data<T>(residues), grid);
   auto* values = static_cast<T*>(result.mutable_data_ptr());
   torch::stable::parallel_for(0, sizes.channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
@@ -330,8 +359,8 @@ template <class T>
 void run_backward(const SpectrumSizes& sizes, const Tensor& grad, const Tensor& dt, const Tensor& poles,
                   const Tensor& residues, const Tensor& numerator, const Tensor& beta, const Tensor& factor,
                   Tensor& ddt, Tensor& dpoles, Tensor& dresidues) {
-  const Nodes<T> nodes(sizes, data<T>(numerator), data<T>(beta), data<T>(factor));
-  const Spectrum<T> spectrum(sizes, data<T>(dt), data<T>(poles), data<T>(residues), nodes);
+  const Grid<T> grid(sizes, data<T>(numerator), data<T>(beta), data<T>(factor));
+  const Spectrum<T> spectrum(sizes, data<T>(dt), data<T>(poles), data<T>(residues), grid);
   auto* step_grad = static_cast<T*>(ddt.mutable_data_ptr());
   auto* pole_grad = static_cast<T*>(dpoles.mutable_data_ptr());
   auto* residue_grad = static_cast<T*>(dresidues.mutable_data_ptr());
@@ -345,7 +374,7 @@ void run_backward(const SpectrumSizes& sizes, const Tensor& grad, const Tensor& 
 Tensor ssm_spectrum(const Tensor& dt, const Tensor& poles, const Tensor& residues, const Tensor& numerator,
                     const Tensor& beta, const Tensor& factor) {
   const SpectrumSizes sizes(dt, poles, residues, numerator, beta, factor);
-  Tensor result = torch::stable::new_empty(dt, {sizes.channels, sizes.nodes, 2});
+  Tensor result = torch::stable::new_empty(dt, {sizes.channels, sizes.frequencies, 2});
   if (dt.scalar_type() == ScalarType::Double) {
     run_forward<double>(sizes, dt, poles, residues, numerator, beta, factor, result);
   } else {
@@ -358,7 +387,7 @@ std::tuple<Tensor, Tensor, Tensor> ssm_spectrum_backward(const Tensor& grad, con
                                                          const Tensor& residues, const Tensor& numerator,
                                                          const Tensor& beta, const Tensor& factor) {
   const SpectrumSizes sizes(dt, poles, residues, numerator, beta, factor);
-  require_shape(grad, "grad", {sizes.channels, sizes.nodes, 2});
+  require_shape(grad, "grad", {sizes.channels, sizes.frequencies, 2});
   STD_TORCH_CHECK(grad.scalar_type() == dt.scalar_type(), "grad must have dt's dtype");
   Tensor ddt = torch::stable::empty_like(dt), dpoles = torch::stable::empty_like(poles);
   Tensor dresidues = torch::stable::empty_like(residues);

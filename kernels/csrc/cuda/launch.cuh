@@ -19,10 +19,12 @@ inline void check(cudaError_t error) {
   STD_TORCH_CHECK(error == cudaSuccess, "CUDA error: ", cudaGetErrorString(error));
 }
 
-// Makes a tensor's device current for as long as it lives.
+// Launches kernels on a tensor's device and on PyTorch's current stream there. The device is current while the object
+// lives, because a launch goes to the current one.
 class Launch {
  public:
   explicit Launch(const Tensor& tensor) : guard_(tensor.get_device_index()) {
+    // The stable ABI has no C++ function for the stream, hence the C shim.
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
     stream_ = static_cast<cudaStream_t>(stream);
@@ -31,6 +33,8 @@ class Launch {
   template <class... Parameters, class... Arguments>
   void operator()(void (*kernel)(Parameters...), int64_t blocks, dim3 threads, int shared_bytes,
                   const Arguments&... arguments) const {
+    // Grids have one axis, of at most 2^31 - 1 blocks; kernels split its index themselves. The other axes end at
+    // 65,535.
     STD_TORCH_CHECK(blocks <= INT_MAX, "the batch is too large for one launch; split it");
     if (shared_bytes > kUsualSharedBytes) {
       check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
@@ -40,13 +44,13 @@ class Launch {
   }
 
  private:
-  static constexpr int kUsualSharedBytes = 48 << 10;  // beyond it, a kernel must ask
+  static constexpr int kUsualSharedBytes = 48 << 10;  // more must be requested per kernel
 
   torch::stable::accelerator::DeviceGuard guard_;
   cudaStream_t stream_ = nullptr;
 };
 
-// Every tensor must lie where the first does: kernels follow plain pointers.
+// Kernels follow plain pointers, so all tensors must be on the first one's device.
 inline void require_device(const Tensor& first, std::initializer_list<const Tensor*> others) {
   for (const Tensor* other : others) {
     STD_TORCH_CHECK(other->get_device_index() == first.get_device_index() && other->is_cuda(),

@@ -1,4 +1,4 @@
-// The op long_conv on CUDA devices: which types and block sizes its call takes.
+// The op long_conv on CUDA devices: checks, workspace, and the choice of types and of the block size.
 
 #include <tuple>
 
@@ -18,7 +18,7 @@ using torch::headeronly::Half;
 
 ConvShape shape_of(const ConvSizes& sizes) { return {sizes.batch, sizes.length, sizes.channels, sizes.taps}; }
 
-// A sequence is indexed in 32 bits, and so is a filter's block of spectra; the batch is not.
+// Kernels index a sequence, and a filter's block of spectra, in 32 bits, which saves registers; the batch in 64 bits.
 void require_indexable(const ConvSizes& sizes) {
   constexpr int64_t most = int64_t{1} << 20;
   STD_TORCH_CHECK(sizes.length <= most * 1024, "u must have at most 2^30 samples");
@@ -27,17 +27,19 @@ void require_indexable(const ConvSizes& sizes) {
 
 bool empty(const ConvSizes& sizes) { return sizes.batch == 0 || sizes.length == 0 || sizes.channels == 0; }
 
+// Scratch memory from PyTorch's allocator: freed on return, and reused only by later work on the same stream.
 template <class T>
 Tensor workspace(const Tensor& like, int64_t values) {
   const int64_t bytes = values * static_cast<int64_t>(sizeof(Complex<T>));
   return torch::stable::new_empty(like, {bytes}, ScalarType::Byte);
 }
 
-// Up to this length, short blocks waste less than long ones save by meeting fewer others.
+// Up to this length blocks of 256 are faster: less padding in the last block. Beyond it blocks of 1,024: the products
+// grow with the square of the number of blocks.
 constexpr int64_t kLongestOfShortBlocks = 2048;
 
-// Calls `run.operator()<T, N, Storage>()` with the types for u and the block size for its length. Double precision is
-// for checks, not for speed.
+// Calls `run.operator()<T, N, Storage>()` with the type of the sums, the block size for u's length and u's own type.
+// Double precision has one block size only: it serves checks, not speed.
 template <class Run>
 void dispatch(const Tensor& u, int64_t length, const Run& run) {
   const bool short_blocks = length <= kLongestOfShortBlocks;
@@ -84,6 +86,7 @@ std::tuple<Tensor, Tensor, Tensor> long_conv_backward(const Tensor& grad, const 
   require_indexable(sizes);
   Tensor du = torch::stable::empty_like(u);
   Tensor dkernel = torch::stable::empty_like(kernel), dD = torch::stable::empty_like(D);
+  // A launch of no blocks is an error in CUDA. Sums over nothing are zero.
   if (empty(sizes)) {
     torch::stable::zero_(dkernel);
     torch::stable::zero_(dD);

@@ -1,12 +1,22 @@
 // Causal convolution with a skip, y[t] = sum_s kernel[s] u[t - s] + D u[t], for [B, L, H] with H innermost.
 //
-// The sequence is cut into P blocks of N samples. A block and its predecessor, times -i, form one negacyclic transform
-// X_i, since x^-N = -i modulo x^N - i; then block i of the output is the real part of the inverse of
-// Z_i = sum_j K_j X_(i-j) (overlap-save). The adjoint: dZ_i is the transform of block i of the upstream gradient plus i
-// times its successor, du_m the real part of the inverse of sum_j conj(K_j) dZ_(m+j), and the kernel's gradient that of
-// sum_m conj(X_m) dZ_(m+j), X_m without a predecessor, over the batch. The skip joins the first tap.
+// The sequence is cut into P blocks of N samples (partitioned convolution, overlap-save). With one block of N
+// taps, an output block needs the block of samples at the same place and its predecessor. In the algebra of fft.cuh,
+// x^N = i, so a predecessor at x^-N is a predecessor times -i: X_i is the transform of u_i - i u_(i-1), and block i of the
+// output is the real part of the inverse of Z_i = sum_j K_j X_(i-j). What wraps around lands in the imaginary part.
+// Thus every output block is one thread block's own, with nothing to add from a neighbour; the CPU, which computes
+// blocks in order, carries an overlap instead (../cpu/long_conv.cpp).
 //
-// Spectra are [B, P, tiles, 16, N / 16, kChannels]; nothing but products combines them, so the order within is free.
+// The adjoint. Each block i of the input enters X_i, and X_(i+1) times -i. With g_i the blocks of the upstream
+// gradient, let dZ_i be the transform of g_i + i g_(i+1). Then
+//
+//   du_m = Re inverse(sum_j conj(K_j) dZ_(m+j)),    dkernel_j = Re inverse(sum_b sum_m conj(U_m) dZ_(m+j)),
+//
+// where U_m is the transform of u_m alone. The skip D joins the first tap, in both passes.
+//
+// Spectra are [B, P, tiles, 16, N / 16, kChannels]: each of a thread's sixteen values at the same place in sixteen
+// rows, so that a thread block writes whole rows. Nothing but products combines spectra, so the order within a block is
+// free.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +33,13 @@ struct ConvShape {
   int64_t taps;      // K <= L
 };
 
-// Which channels a launch covers, in tiles, and the blocks of each sequence.
+// The channels that a launch covers, as tiles of kChannels, and the blocks of each sequence.
 struct Span {
   int first_tile, tiles, blocks;
 };
 
-// Where a thread block of a launch over (batch, blocks, tiles) stands, and its thread in the tile.
+// The position of a thread in a launch over (batch, blocks, tiles). Tiles are fastest: neighbouring thread blocks,
+// which run at the same time, read neighbouring channels of the same rows.
 struct Place {
   int64_t b, h;
   int block, thread, channel;
@@ -43,7 +54,8 @@ struct Place {
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
-// Spectra of blocks i, to whose samples i Companion times those of block i + Companion are added (0: none).
+// Computes spectra of the blocks of a source, each with a companion: the transform of u_i + sqrt(-1) Companion times
+// u_(i + Companion). Companion is -1 for the signal, 1 for its upstream gradient, 0 for none.
 template <class T, int N, int Companion, class Source>
 __global__ void __launch_bounds__(N / kRadix * kChannels)
     transform_blocks(Source source, Span span, const Complex<T>* twiddles, Complex<T>* spectra) {
@@ -53,6 +65,7 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
   const auto column = source.column(place.b, place.h);
   const int t = place.block * N + place.thread;
   T samples[kRadix], companions[kRadix] = {};
+  // All loads are issued before the first use, so that their latencies overlap.
   column.template load<Transform::kThreads>(samples, t);
   if constexpr (Companion != 0) {
     column.template load<Transform::kThreads>(companions, t + Companion * N);
@@ -69,7 +82,7 @@ __global__ void __launch_bounds__(N / kRadix * kChannels)
   }
 }
 
-// Real parts of what has these spectra.
+// Inverts spectra and stores the real parts.
 template <class T, int N, class Sink>
 __global__ void __launch_bounds__(N / kRadix * kChannels)
     invert_blocks(Sink sink, Span span, const Complex<T>* twiddles, const Complex<T>* spectra) {

@@ -1,5 +1,6 @@
-// The launches of one call of long_conv: spectra of the whole filter, then the signal's a span of channels at a time,
-// so that what lies between transforms is bounded, and for the most part stays in a large second-level cache.
+// The launches of one call of long_conv: the spectra of the whole filter, then those of the signal, one span of
+// channels at a time. Spans bound the scratch memory, and keep most of what one launch writes in the second-level cache
+// for the next, so that it does not travel to memory and back.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +10,7 @@
 
 namespace vis4mer::cuda {
 
-constexpr int64_t kSpanBytes = int64_t{64} << 20;  // of a signal's spectra held at once, unless one tile takes more
+constexpr int64_t kSpanBytes = int64_t{64} << 20;  // signal spectra held at once; more only if one tile needs it
 
 // `launch(kernel, blocks, threads, shared bytes, arguments...)` runs a kernel on the caller's device and stream.
 template <class T, int N, class Storage, class Launch>
@@ -25,7 +26,7 @@ class LongConv {
         span_tiles_(std::clamp<int64_t>(
             span_bytes / (shape.batch * tile_values() * static_cast<int64_t>(sizeof(Complex<T>))), 1, tiles_)) {}
 
-  // Complex values of scratch memory, for either pass.
+  // Complex values of scratch memory that either pass needs.
   int64_t forward_workspace() const { return Transform::kTwiddles + filter_values() + span_values(); }
   int64_t backward_workspace() const { return Transform::kTwiddles + 2 * (filter_values() + span_values()); }
 
@@ -56,6 +57,8 @@ class LongConv {
       const Span part = span(tile, span_tiles_);
       transform<0>(sequences(u), part, shape_.batch, twiddles, signal);
       transform<1>(sequences(grad), part, shape_.batch, twiddles, upstream);
+      // First the filter's gradient, summed over the batch. The second correlation overwrites the signal's spectra,
+      // which only the first one reads.
       const auto gradients = of_signal<const Complex<T>>(upstream, part);
       correlate(of_signal<const Complex<T>>(signal, part), gradients, of_filter<Complex<T>>(filter_grad, part), part, 1,
                 shape_.batch);
@@ -68,7 +71,7 @@ class LongConv {
 
  private:
   static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-  // Elements of a batch side by side in a thread block: they share the filter's values.
+  // Rows of a thread block: elements of the batch, which read the same values of the filter from the first-level cache.
   static int64_t rows(int64_t batch) { return std::min<int64_t>(batch, 8); }
 
   int64_t tile_values() const { return blocks_ * N * kChannels; }
@@ -84,6 +87,8 @@ class LongConv {
   Signal<T, Values> sequences(Values* data) const {
     return {data, shape_.length, shape_.channels};
   }
+  // The filter's spectra hold all tiles and have no batch: with a stride of zero every element reads the same ones. The
+  // signal's hold the span's tiles only.
   template <class Value>
   Spectra<Value> of_filter(Value* values, const Span& span) const {
     return {values + int64_t{span.first_tile} * N * kChannels, 0, static_cast<int>(tiles_ * N * kChannels)};
@@ -93,6 +98,7 @@ class LongConv {
     return {values, blocks_ * columns(span), columns(span)};
   }
 
+  // Launches on one stream run in order, so the transforms find the twiddle factors complete.
   void prepare(const T* kernel, const T* D, Complex<T>* twiddles, Complex<T>* filter) const {
     launch_(fill_twiddles<T, N>, ceil_div(Transform::kTwiddles, 128), dim3(128), 0, twiddles);
     transform<0>(Taps<T, const T>{kernel, D, shape_.taps, shape_.channels}, span(0, tiles_), 1, twiddles, filter);
@@ -112,6 +118,7 @@ class LongConv {
             dim3(Transform::kThreads * kChannels), Transform::kSharedBytes, sink, span, twiddles, spectra);
   }
 
+  // Sums over `terms` elements of the batch into each of `batch` results.
   void correlate(const Spectra<const Complex<T>>& a, const Spectra<const Complex<T>>& z,
                  const Spectra<Complex<T>>& result, const Span& span, int64_t batch, int64_t terms) const {
     const int64_t outputs = batch * ceil_div(blocks_, kRegisterBlocks);
@@ -124,7 +131,7 @@ class LongConv {
   const Launch& launch_;
   int64_t blocks_;      // P
   int64_t tiles_;       // of kChannels channels
-  int64_t span_tiles_;  // tiles of which the signal's spectra are held at once
+  int64_t span_tiles_;  // tiles whose signal spectra are held at once
 };
 
 }  // namespace vis4mer::cuda

@@ -1,4 +1,4 @@
-// Where transforms find and leave their samples: [B, L, H] with channels innermost, or a filter's taps [H, K].
+// Sources and sinks of the transforms' samples: signals [B, L, H] with channels innermost, or a filter's taps [H, K].
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 
 namespace vis4mer::cuda {
 
-// One channel of one sequence, of which a thread takes every Step-th sample; zero beyond its ends.
+// One channel of one sequence, of which a thread takes every Step-th sample. Beyond its ends it reads zero and writes
+// nothing. A channel that does not exist has length zero, so that its threads still reach every barrier.
 template <class T, class Storage>
 struct SignalColumn {
   Storage* data;
@@ -15,6 +16,8 @@ struct SignalColumn {
 
   template <int Step>
   __device__ __forceinline__ void load(T (&values)[kRadix], int t) const {
+    // A running pointer takes one addition per sample instead of a 64-bit multiplication. The unsigned comparison
+    // checks both ends at once: the predecessor of the first block has negative t.
     const Storage* from = data + static_cast<int64_t>(t) * stride;
 #pragma unroll
     for (int k = 0; k < kRadix; ++k, t += Step, from += static_cast<int64_t>(Step) * stride) {
@@ -39,18 +42,19 @@ struct Signal {
   Storage* data;
   int64_t length, channels;
 
-  // Nothing, where there is no such channel.
   __device__ __forceinline__ SignalColumn<T, Storage> column(int64_t b, int64_t h) const {
     return {data + b * length * channels + h, h < channels ? static_cast<int>(length) : 0, static_cast<int>(channels)};
   }
 };
 
+// The taps of one channel, the first one with D added. A thread's accesses are contiguous per channel only, unlike a
+// signal's; the filter is read once per call.
 template <class T, class Value>
 struct TapsColumn {
   Value* kernel;
   Value* D;
   int taps;
-  bool exists;
+  bool exists;  // whether there is such a channel: with K = 0 taps, D remains
 
   template <int Step>
   __device__ __forceinline__ void load(T (&values)[kRadix], int t) const {
@@ -73,7 +77,8 @@ struct TapsColumn {
   }
 };
 
-// kernel [H, K] and D [H] as one filter. Its gradient is stored in the same way: D's is that of the first tap.
+// kernel [H, K] and D [H] as one filter. As the sink of its gradient, D receives that of the first tap, even with K =
+// 0.
 template <class T, class Value>
 struct Taps {
   Value* kernel;

@@ -1,4 +1,4 @@
-// The op ssm_spectrum on CUDA devices.
+// The op ssm_spectrum on CUDA devices: checks, scratch memory and the choice of the type.
 
 #include <tuple>
 
@@ -22,7 +22,7 @@ Spectrum<T> spectrum_of(const SpectrumSizes& sizes, const Tensor& dt, const Tens
           data<Complex<T>>(factor),
           sizes.channels,
           sizes.pairs,
-          sizes.nodes};
+          sizes.frequencies};
 }
 
 // Calls `run.operator()<T>()` with the type of the inputs.
@@ -39,8 +39,8 @@ Tensor ssm_spectrum(const Tensor& dt, const Tensor& poles, const Tensor& residue
                     const Tensor& beta, const Tensor& factor) {
   const SpectrumSizes sizes(dt, poles, residues, numerator, beta, factor);
   require_device(dt, {&poles, &residues, &numerator, &beta, &factor});
-  Tensor result = torch::stable::new_empty(dt, {sizes.channels, sizes.nodes, 2});
-  if (sizes.channels == 0 || sizes.nodes == 0) {
+  Tensor result = torch::stable::new_empty(dt, {sizes.channels, sizes.frequencies, 2});
+  if (sizes.channels == 0 || sizes.frequencies == 0) {
     return result;
   }
   const Launch launch(dt);
@@ -55,12 +55,12 @@ std::tuple<Tensor, Tensor, Tensor> ssm_spectrum_backward(const Tensor& grad, con
                                                          const Tensor& residues, const Tensor& numerator,
                                                          const Tensor& beta, const Tensor& factor) {
   const SpectrumSizes sizes(dt, poles, residues, numerator, beta, factor);
-  require_shape(grad, "grad", {sizes.channels, sizes.nodes, 2});
+  require_shape(grad, "grad", {sizes.channels, sizes.frequencies, 2});
   STD_TORCH_CHECK(grad.scalar_type() == dt.scalar_type(), "grad must have dt's dtype");
   require_device(dt, {&grad, &poles, &residues, &numerator, &beta, &factor});
   Tensor ddt = torch::stable::empty_like(dt), dpoles = torch::stable::empty_like(poles);
   Tensor dresidues = torch::stable::empty_like(residues);
-  if (sizes.channels == 0 || sizes.nodes == 0 || sizes.pairs == 0) {
+  if (sizes.channels == 0 || sizes.frequencies == 0 || sizes.pairs == 0) {
     for (Tensor* result : {&ddt, &dpoles, &dresidues}) {
       torch::stable::zero_(*result);
     }

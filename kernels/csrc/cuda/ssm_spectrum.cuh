@@ -1,11 +1,14 @@
-// The generating function of an SSM convolution kernel at M nodes:
+// The generating function of an SSM convolution kernel at M frequencies:
 //
 //   G = factor dt (S_0 - s S_1 S_2 / (1 + s S_3)),  s = dt beta,
 //   S_j = sum_n v_jn / (z - beta p_n) + conj(v_jn) / (z - beta conj(p_n)),  z the numerator.
 //
-// The two terms of a conjugate pair share one denominator, q_n = (z - beta p_n)(z - beta conj(p_n)), and so do the four
-// sums: S_j = z sum_n a_jn / q_n - beta sum_n b_jn / q_n with real a = 2 Re v and b = 2 Re(v conj(p)). One reciprocal
-// serves all. A thread block has one channel, whose poles are in shared memory, and a span of nodes.
+// Both terms of a conjugate pair have the denominator q_n = (z - beta p_n)(z - beta conj(p_n)) once they are added, and
+// so have all four sums: S_j = z sum_n a_jn / q_n - beta sum_n b_jn / q_n with real a = 2 Re v and b = 2 Re(v conj(p)).
+// One reciprocal serves all, and the Cauchy matrix [H, M, N] is never stored.
+//
+// A thread block has one channel and a span of frequencies, one per thread. The channel's poles lie in shared memory:
+// all threads read the same one at the same time, which is a broadcast.
 //
 // Reference: Gu, Goel & Re, S4 (ICLR 2022), algorithm 1 and lemma C.3.
 #pragma once
@@ -17,7 +20,7 @@
 namespace vis4mer::cuda {
 
 constexpr int kSums = 4;           // products of {B, P} with {C, Q}
-constexpr int kNodeThreads = 256;  // nodes that a thread block evaluates at once
+constexpr int kFrequencyThreads = 256;  // frequencies that a thread block evaluates at once
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
@@ -30,14 +33,15 @@ struct Spectrum {
   const Complex<T>* numerator;
   const T* beta;
   const Complex<T>* factor;
-  int64_t channels, pairs, nodes;
+  int64_t channels, pairs, frequencies;
 
   __device__ __forceinline__ const Complex<T>& residue(int j, int64_t h, int64_t n) const {
     return residues[(j * channels + h) * pairs + n];
   }
 };
 
-// z - beta p and z - beta conj(p); their differences, not their product's expansion, keep accuracy near a pole.
+// z - beta p and z - beta conj(p), which have one real part. Their product is computed from these differences:
+// expanded, z^2 - 2 beta Re(p) z + beta^2 |p|^2 cancels near a pole, where it matters most.
 template <class T>
 struct Distances {
   T re, im, conjugate_im;
@@ -51,13 +55,14 @@ struct Distances {
   }
 };
 
-// A pole and its residues, folded.
+// A pole and the coefficients a_j and b_j of its residues. Its alignment makes three 16-byte loads of it in float32.
 template <class T>
 struct alignas(16) FoldedPole {
   Complex<T> pole;
   T a[kSums], b[kSums];
 };
 
+// Folds one channel's poles into shared memory. Ends with a barrier, so all threads of the block must call it.
 template <class T>
 __device__ __forceinline__ void fold_poles(const Spectrum<T>& spectrum, int64_t h, FoldedPole<T>* folded) {
   for (int64_t n = threadIdx.x; n < spectrum.pairs; n += blockDim.x) {
@@ -73,10 +78,11 @@ __device__ __forceinline__ void fold_poles(const Spectrum<T>& spectrum, int64_t 
   __syncthreads();
 }
 
-// S_0 to S_3
+// S_0 to S_3 at one frequency.
 template <class T>
 __device__ __forceinline__ void evaluate_sums(const FoldedPole<T>* folded, int64_t pairs, const Complex<T>& z, T beta,
                                               Complex<T> (&sums)[kSums]) {
+  // z and beta do not depend on n: two multiplications at the end, instead of two per pole.
   Complex<T> by_z[kSums] = {}, by_beta[kSums] = {};
   for (int64_t n = 0; n < pairs; ++n) {
     const FoldedPole<T> pole = folded[n];
@@ -95,14 +101,15 @@ __device__ __forceinline__ void evaluate_sums(const FoldedPole<T>* folded, int64
   }
 }
 
-// The bracket S_0 - s S_1 S_2 / (1 + s S_3), and what its gradients are made of.
+// S_0 - s S_1 S_2 / (1 + s S_3), the inverse of diagonal plus rank 1 by the Woodbury identity, and its intermediate
+// results, which the gradients need.
 template <class T>
 struct Woodbury {
   T s;
   Complex<T> correction;  // 1 / (1 + s S_3)
   Complex<T> left;        // S_1 / (1 + s S_3)
   Complex<T> product;     // S_1 S_2 / (1 + s S_3)
-  Complex<T> value;
+  Complex<T> value;       // S_0 - s S_1 S_2 / (1 + s S_3)
 
   __device__ __forceinline__ Woodbury(T dt, T beta, const Complex<T> (&sums)[kSums])
       : s(dt * beta),
@@ -112,20 +119,20 @@ struct Woodbury {
         value(sums[0] - s * product) {}
 };
 
-// Grid: M / kNodeThreads spans by H channels. result [H, M]
+// Grid: H channels by ceil(M / kFrequencyThreads) spans. result [H, M]
 template <class T>
-__global__ void __launch_bounds__(kNodeThreads) spectrum_forward(Spectrum<T> spectrum, Complex<T>* result) {
+__global__ void __launch_bounds__(kFrequencyThreads) spectrum_forward(Spectrum<T> spectrum, Complex<T>* result) {
   auto* folded = reinterpret_cast<FoldedPole<T>*>(shared_memory);
-  const int64_t spans = (spectrum.nodes + kNodeThreads - 1) / kNodeThreads;
-  const int64_t h = blockIdx.x / spans, l = blockIdx.x % spans * kNodeThreads + threadIdx.x;
+  const int64_t spans = (spectrum.frequencies + kFrequencyThreads - 1) / kFrequencyThreads;
+  const int64_t h = blockIdx.x / spans, l = blockIdx.x % spans * kFrequencyThreads + threadIdx.x;
   fold_poles(spectrum, h, folded);
-  if (l >= spectrum.nodes) {
-    return;
+  if (l >= spectrum.frequencies) {
+    return;  // only after the barrier in fold_poles
   }
   Complex<T> sums[kSums];
   const T dt = spectrum.dt[h], beta = spectrum.beta[l];
   evaluate_sums(folded, spectrum.pairs, spectrum.numerator[l], beta, sums);
-  result[h * spectrum.nodes + l] = dt * (spectrum.factor[l] * Woodbury<T>(dt, beta, sums).value);
+  result[h * spectrum.frequencies + l] = dt * (spectrum.factor[l] * Woodbury<T>(dt, beta, sums).value);
 }
 
 }  // namespace vis4mer::cuda

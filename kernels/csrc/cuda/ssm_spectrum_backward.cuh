@@ -1,16 +1,21 @@
-// The gradients of ssm_spectrum. Each thread block evaluates a span of nodes again, writes the gradients of their eight
-// sums, over a_jn / q_n and over b_jn / q_n, to shared memory, and gathers from there what each pole gets; sums over
-// spans follow in a launch of their own, so that no sum depends on what ran first.
+// The gradients of ssm_spectrum. A pole's gradient is a sum over all frequencies, while the gradients by the four sums
+// S_j at a frequency need all poles, so a thread block changes sides in between. With a thread per frequency it
+// evaluates the sums again and writes the gradients by sum_n a_jn / q_n and by sum_n b_jn / q_n to shared memory; then,
+// with a lane per pole, it adds up what each pole receives from these frequencies. Reciprocals are computed on both
+// sides: storing them would take M N / 2 values per channel.
+//
+// Sums over warps, threads and spans are added in a fixed order, over spans by a launch of their own. Atomic additions
+// would be simpler, but their order, and with it the rounding, would change from run to run.
 #pragma once
 
 #include "ssm_spectrum.cuh"
 
 namespace vis4mer::cuda {
 
-constexpr int kPoleThreads = 32;            // poles whose gradients are gathered at once, one a lane
-constexpr int kPoleValues = 2 + 2 * kSums;  // gradients by q, that is by Re p and Im p, by a_j and by b_j
+constexpr int kPoleThreads = 32;            // poles whose gradients are summed at once, one per lane
+constexpr int kPoleValues = 2 + 2 * kSums;  // gradients by Re p and by Im p through q, by a_j and by b_j
 
-// A node and the gradients of its sums over a_jn / q_n and over b_jn / q_n.
+// A frequency, and the gradients by its sums over a_jn / q_n and over b_jn / q_n.
 template <class T>
 struct alignas(16) Upstream {
   Complex<T> by_z[kSums], by_beta[kSums];
@@ -18,7 +23,13 @@ struct alignas(16) Upstream {
   T beta;
 };
 
-// From the gradient of G to those of the sums at `upstream`'s z and beta; returns that of dt where it stands by itself.
+// Computes the gradients by the sums at `upstream`'s z and beta from the gradient by G. Returns the gradient by dt
+// where G names it; the poles depend on dt as well, but that is the caller's product. With t = 1 / (1 + s S_3):
+//
+//   dG/dS_0 = factor dt,  dG/dS_1 = -factor dt s S_2 t,  dG/dS_2 = -factor dt s S_1 t,
+//   dG/dS_3 = factor dt s^2 S_1 S_2 t^2.
+//
+// As in PyTorch's autograd, the gradient by x is conj(df/dx) times the gradient by f(x).
 template <class T>
 __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& factor, const Complex<T>& grad,
                                               const Complex<T> (&sums)[kSums], Upstream<T>& upstream) {
@@ -33,22 +44,23 @@ __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& fa
     upstream.by_z[j] = conj(upstream.z) * by_sum[j];
     upstream.by_beta[j] = -upstream.beta * by_sum[j];
   }
-  // d(dt bracket)/d(dt) = bracket - s S_1 S_2 / (1 + s S_3)^2
+  // d(s t)/ds = t^2, so d(dt (S_0 - s S_1 S_2 t))/d(dt) = (S_0 - s S_1 S_2 t) - s S_1 S_2 t^2.
   const Complex<T> by_step = woodbury.value - woodbury.s * (woodbury.product * woodbury.correction);
   return by_step.re * outer.re + by_step.im * outer.im;
 }
 
-// What one node contributes to the gradients of one conjugate pair; the pole's lack factors that `unfold` knows.
+// Adds one frequency's contribution to the gradients of one conjugate pair; `unfold` applies the constant factors of
+// the pole's. With r = 1 / q the gradient by r is sum_j a_j by_z_j + b_j by_beta_j, and dr/dq = -r^2.
 template <class T>
-__device__ __forceinline__ void through_pair(const Upstream<T>& node, const FoldedPole<T>& pair,
+__device__ __forceinline__ void through_pair(const Upstream<T>& point, const FoldedPole<T>& pair,
                                              T (&grad)[kPoleValues]) {
-  const Distances<T> d(node.z, node.beta, pair.pole);
+  const Distances<T> d(point.z, point.beta, pair.pole);
   const Complex<T> r = d.product_reciprocal();
   Complex<T> by_r = {};
 #pragma unroll
   for (int j = 0; j < kSums; ++j) {
-    const Complex<T> gz = node.by_z[j], gb = node.by_beta[j];
-    // One product a statement: each is a fused multiply-add.
+    const Complex<T> gz = point.by_z[j], gb = point.by_beta[j];
+    // One product per statement: each becomes one fused multiply-add.
     grad[2 + j] += gz.re * r.re;
     grad[2 + j] += gz.im * r.im;
     grad[2 + kSums + j] += gb.re * r.re;
@@ -58,69 +70,75 @@ __device__ __forceinline__ void through_pair(const Upstream<T>& node, const Fold
     by_r.re += pair.b[j] * gb.re;
     by_r.im += pair.b[j] * gb.im;
   }
-  // -dq/d(Re p) = 2 beta (z - beta Re p), -dq/d(Im p) = -2 beta^2 Im p
-  const Complex<T> by_q = node.beta * (conj(r * r) * by_r);
-  grad[0] += d.re * by_q.re + node.z.im * by_q.im;
-  grad[1] += node.beta * by_q.re;
+  // -dq/d(Re p) = 2 beta (z - beta Re p) and -dq/d(Im p) = -2 beta^2 Im p. `unfold` applies 2 and -2 Im p.
+  const Complex<T> by_q = point.beta * (conj(r * r) * by_r);
+  grad[0] += d.re * by_q.re + point.z.im * by_q.im;
+  grad[1] += point.beta * by_q.re;
 }
 
-// Grid: `spans` spans of `span_nodes` nodes by H channels. partial [spans, H, 1 + N/2 kPoleValues] gets dt's gradient
-// and the values of the poles, from the span's nodes alone. Warps take nodes in turn, lanes have one pole each.
+// Grid: H channels by `spans` spans of `span_size` frequencies. Writes to partial [spans, H, 1 + N/2 kPoleValues] the
+// gradient by dt and the values of the poles, from the span's frequencies alone. The launch bound limits float32 to 80
+// registers per thread, so that three thread blocks share a multiprocessor and hide each other's barriers; double
+// precision serves checks only.
 template <class T>
-__global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 : 1)
-    spectrum_backward(Spectrum<T> spectrum, const Complex<T>* grad, int64_t spans, int64_t span_nodes, T* partial) {
-  constexpr int kWarps = kNodeThreads / kPoleThreads;
-  auto* upstream = reinterpret_cast<Upstream<T>*>(shared_memory);         // [kNodeThreads]
-  auto* gathered = reinterpret_cast<T*>(upstream + kNodeThreads);         // [kNodeThreads, kPoleValues]
-  auto* folded = reinterpret_cast<FoldedPole<T>*>(gathered + kNodeThreads * kPoleValues);  // [N/2]
-  const int64_t h = blockIdx.x / spans, first = blockIdx.x % spans * span_nodes;
-  const int64_t last = first + span_nodes < spectrum.nodes ? first + span_nodes : spectrum.nodes;
+__global__ void __launch_bounds__(kFrequencyThreads, sizeof(T) == sizeof(float) ? 3 : 1)
+    spectrum_backward(Spectrum<T> spectrum, const Complex<T>* grad, int64_t spans, int64_t span_size, T* partial) {
+  constexpr int kWarps = kFrequencyThreads / kPoleThreads;
+  auto* upstream = reinterpret_cast<Upstream<T>*>(shared_memory);       // [kFrequencyThreads]
+  auto* gathered = reinterpret_cast<T*>(upstream + kFrequencyThreads);  // [kPoleValues, kFrequencyThreads]
+  auto* folded = reinterpret_cast<FoldedPole<T>*>(gathered + kFrequencyThreads * kPoleValues);  // [N/2]
+  const int64_t h = blockIdx.x / spans, first = blockIdx.x % spans * span_size;
+  const int64_t last = first + span_size < spectrum.frequencies ? first + span_size : spectrum.frequencies;
   const int lane = threadIdx.x % kPoleThreads, warp = threadIdx.x / kPoleThreads;
   T* const result = partial + (blockIdx.x % spans * spectrum.channels + h) * (1 + spectrum.pairs * kPoleValues);
   const T dt = spectrum.dt[h];
   fold_poles(spectrum, h, folded);
-  // One round serves N <= 64; more poles evaluate the nodes again.
+  // One round serves N <= 64, which is the usual size; each further 32 pairs evaluate the frequencies again.
   for (int64_t pole_start = 0; pole_start < spectrum.pairs; pole_start += kPoleThreads) {
     const int64_t n = pole_start + lane;
     const bool active = n < spectrum.pairs;
     const FoldedPole<T> pair = active ? folded[n] : FoldedPole<T>{};
     T step = 0, sums_of_pole[kPoleValues] = {};
-    for (int64_t start = first; start < last; start += kNodeThreads) {
+    for (int64_t start = first; start < last; start += kFrequencyThreads) {
       const int64_t l = start + threadIdx.x;
       if (l < last) {
         Complex<T> sums[kSums];
-        Upstream<T>& node = upstream[threadIdx.x];
-        node.z = spectrum.numerator[l];
-        node.beta = spectrum.beta[l];
-        evaluate_sums(folded, spectrum.pairs, node.z, node.beta, sums);
-        step += through_woodbury(dt, node.beta, spectrum.factor[l], grad[h * spectrum.nodes + l], sums, node);
+        Upstream<T>& point = upstream[threadIdx.x];
+        point.z = spectrum.numerator[l];
+        point.beta = spectrum.beta[l];
+        evaluate_sums(folded, spectrum.pairs, point.z, point.beta, sums);
+        step += through_woodbury(dt, point.beta, spectrum.factor[l], grad[h * spectrum.frequencies + l], sums, point);
       }
-      __syncthreads();
-      const int count = static_cast<int>(last - start < kNodeThreads ? last - start : kNodeThreads);
+      __syncthreads();  // every frequency's gradients are written
+      // Warps take frequencies in turn: all lanes of a warp read the same one, a broadcast from shared memory.
+      const int count = static_cast<int>(last - start < kFrequencyThreads ? last - start : kFrequencyThreads);
       for (int i = warp; active && i < count; i += kWarps) {
         through_pair(upstream[i], pair, sums_of_pole);
       }
-      __syncthreads();
+      __syncthreads();  // `upstream` is read; the next round may overwrite it
     }
+    // Each pole's values are spread over kWarps threads, one per warp. They are added in the order of the warps.
 #pragma unroll
     for (int k = 0; k < kPoleValues; ++k) {
-      gathered[k * kNodeThreads + threadIdx.x] = sums_of_pole[k];
+      gathered[k * kFrequencyThreads + threadIdx.x] = sums_of_pole[k];
     }
     __syncthreads();
-    for (int index = threadIdx.x; index < kPoleThreads * kPoleValues; index += kNodeThreads) {
+    for (int index = threadIdx.x; index < kPoleThreads * kPoleValues; index += kFrequencyThreads) {
       const int k = index / kPoleThreads, of = index % kPoleThreads;
       T total = 0;
       for (int w = 0; w < kWarps; ++w) {
-        total += gathered[k * kNodeThreads + w * kPoleThreads + of];
+        total += gathered[k * kFrequencyThreads + w * kPoleThreads + of];
       }
       if (pole_start + of < spectrum.pairs) {
         result[1 + (pole_start + of) * kPoleValues + k] = total;
       }
     }
-    __syncthreads();
+    __syncthreads();  // `gathered` is read; now it holds every thread's share of dt's gradient
     gathered[threadIdx.x] = step;
     __syncthreads();
-    for (unsigned half = kNodeThreads / 2; half > 0; half /= 2) {
+    // A binary tree: eight rounds for 256 threads, in a fixed order. Every round, with further poles, writes the same
+    // sum.
+    for (unsigned half = kFrequencyThreads / 2; half > 0; half /= 2) {
       if (threadIdx.x < half) {
         gathered[threadIdx.x] += gathered[threadIdx.x + half];
       }
@@ -132,7 +150,7 @@ __global__ void __launch_bounds__(kNodeThreads, sizeof(T) == sizeof(float) ? 3 :
   }
 }
 
-// The adjoint of `fold_poles` for one pole.
+// The adjoint of `fold_poles` for one pole, plus its gradient through q: Re p and Im p enter b as well as q.
 template <class T>
 __device__ __forceinline__ void unfold(const Spectrum<T>& spectrum, int64_t h, int64_t n, const T (&grad)[kPoleValues],
                                        Complex<T>* dpoles, Complex<T>* dresidues) {
@@ -148,7 +166,7 @@ __device__ __forceinline__ void unfold(const Spectrum<T>& spectrum, int64_t h, i
   dpoles[h * spectrum.pairs + n] = T(2) * by_pole;
 }
 
-// Adds the spans' gradients in their order, whatever ran first. A thread has one channel's dt or one pole.
+// Adds the spans' gradients in order. A thread has one channel's dt (n = -1) or one of its poles.
 template <class T>
 __global__ void sum_partials(Spectrum<T> spectrum, const T* partial, int64_t spans, T* ddt, Complex<T>* dpoles,
                              Complex<T>* dresidues) {

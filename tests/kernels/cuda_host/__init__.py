@@ -1,4 +1,4 @@
-"""The CUDA ops' device code, compiled for the host and run thread by thread: correctness without a GPU."""
+"""The CUDA ops' device code, compiled for the host and run thread by thread: a test of correctness without a GPU."""
 
 import ctypes
 import subprocess
@@ -13,7 +13,7 @@ _TYPES = {torch.float64: b"d", torch.float32: b"f", torch.bfloat16: b"b", torch.
 
 
 def compile_host_ops(compiler: str, folder: Path) -> "HostOps":
-    """Compiles the kernels as C++ into `folder`."""
+    """Compiles the device code as C++ into `folder`."""
     library = folder / "cuda_host_ops.so"
     include = Path(torch.__file__).parent / "include"
     flags = ["-std=c++20", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
@@ -23,12 +23,12 @@ def compile_host_ops(compiler: str, folder: Path) -> "HostOps":
 
 
 class HostOps:
-    """The ops as CUDA tensors would meet them; outputs hold NaN before a call.
+    """The ops with the interface of their CUDA implementation; outputs hold NaN before a call.
 
     Args:
-        library: of `compile_host_ops`.
-        descending: threads and blocks run last to first.
-        block: samples of a block of long_conv, 256 or 1024.
+        library: Library from `compile_host_ops`.
+        descending: Whether threads and thread blocks run from last to first.
+        block: Samples per block of long_conv, 256 or 1024.
     """
 
     def __init__(self, library: ctypes.CDLL, descending: bool = False, block: int = 256) -> None:

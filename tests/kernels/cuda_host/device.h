@@ -1,8 +1,8 @@
 // A CUDA device on the host: enough of the language for the ops' kernels, one thread block after another.
 //
-// The threads of a block are fibers that hand over at barriers. They run in ascending or descending order, which is all
-// that tells a run apart from another: where a barrier is missing, the two give different numbers. Shared memory holds
-// NaN when a block begins.
+// The threads of a block are fibers that yield at barriers. They run in ascending or descending order; where a barrier
+// is missing, the two orders compute different numbers. Shared memory holds NaN when a block begins, so a value read
+// before it is written is visible in the result.
 #pragma once
 
 #include <ucontext.h>
@@ -40,7 +40,7 @@ inline void sincospi(double turn, double* sine, double* cosine) {
 
 namespace vis4mer::cuda {
 
-constexpr int kMostShared = 163 << 10;  // bytes that a block of the smallest supported device may take
+constexpr int kMostShared = 163 << 10;  // bytes of shared memory per block on the smallest supported device, sm_80
 alignas(16) inline unsigned char shared_memory[kMostShared];
 
 // Runs the threads of one block to their end.
@@ -60,6 +60,7 @@ class Block {
       fiber.context.uc_link = &scheduler_;
       makecontext(&fiber.context, &Block::enter, 0);
     }
+    // One turn of every unfinished thread takes all of them from one barrier to the next, as the device does.
     for (unsigned done = 0; done < count_;) {
       done = 0;
       for (unsigned turn = 0; turn < count_; ++turn) {
@@ -101,6 +102,7 @@ class Block {
   unsigned running_ = 0;
 };
 
+// The counterpart of cuda/launch.cuh: the order of thread blocks changes with that of threads.
 class HostLaunch {
  public:
   explicit HostLaunch(bool descending) : descending_(descending) {}

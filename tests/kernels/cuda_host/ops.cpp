@@ -1,4 +1,4 @@
-// The CUDA ops' kernels and launches, run on the host: what device.h replaces is the device alone.
+// The CUDA ops' kernels and launches, run on the host. device.h replaces the device; all other code is the product's.
 
 #include "device.h"
 
@@ -11,9 +11,9 @@
 namespace vis4mer::cuda {
 namespace {
 
-constexpr int64_t kHostSpanBytes = 64 << 10;  // so small that few channels make several spans
+constexpr int64_t kHostSpanBytes = 64 << 10;  // small, so that few channels already make several spans
 
-// Scratch memory as a device hands it over: full of NaN.
+// Scratch memory full of NaN: a device's is not initialised either.
 template <class T>
 std::vector<T> scratch(int64_t values) {
   std::vector<T> memory(values);
@@ -87,8 +87,8 @@ extern "C" void long_conv(const int64_t* sizes, char type, int block, bool desce
   }
 }
 
-// sizes: H, N/2, M. inputs: dt, poles, residues, numerator, beta, factor, grad or null (forward).
-// outputs: the spectrum, or the gradients of dt, poles, residues.
+// sizes: H, N/2, M. inputs: dt, poles, residues, numerator, beta, factor, grad or null (forward). outputs: the
+// spectrum, or the gradients of dt, poles, residues.
 extern "C" void ssm_spectrum(const int64_t* sizes, char type, bool descending, const void* const* inputs,
                              void* const* outputs) {
   using namespace vis4mer::cuda;

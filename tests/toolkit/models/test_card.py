@@ -1,4 +1,4 @@
-"""The model card: what the configuration says, whatever the labels are."""
+"""The model card describes the configuration, with any labels."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def decoder(d_output: int) -> DecoderConfig:
     return DecoderConfig(d_input=64, l_max=34, d_output=d_output, d_model=16, n_layers=2, d_state=4)
 
 
-def test_it_says_what_the_model_is_and_how_to_run_it(tmp_path: Path) -> None:
+def test_it_describes_the_model_and_how_to_run_it(tmp_path: Path) -> None:
     heads = {"scene": HeadConfig(decoder(2), labels=("in", "out")), "score": HeadConfig(decoder(1), "regression")}
     lines = card(tmp_path, heads).splitlines()
     assert lines[0] == "---"
@@ -40,13 +40,13 @@ def test_it_says_what_the_model_is_and_how_to_run_it(tmp_path: Path) -> None:
     assert lines[-1] == "```"
 
 
-def test_a_checkpoint_of_decoders_is_not_said_to_take_movies(tmp_path: Path) -> None:
+def test_a_checkpoint_of_decoders_lists_no_command_for_movies(tmp_path: Path) -> None:
     text = card(tmp_path, {"scene": HeadConfig(decoder(2))}, encoder=None)
     assert "decoders only" in text
     assert "vis4mer run" not in text
 
 
-def test_a_model_of_segments_is_not_said_to_be_served() -> None:
+def test_a_model_of_segments_lists_no_command_for_serving() -> None:
     config = ModelConfig(
         {"dish": HeadConfig(DecoderConfig(1024, 64 * 49, 10, 1024, 3))},
         EncoderConfig("swin3d_b", 49, 1024, frames=32),
@@ -69,7 +69,7 @@ def test_a_model_of_segments_is_not_said_to_be_served() -> None:
         ("\u202eé", r'`"\u202eé"`'),
     ],
 )
-def test_labels_are_shown_and_nothing_else(tmp_path: Path, label: str, shown: str) -> None:
+def test_labels_are_escaped(tmp_path: Path, label: str, shown: str) -> None:
     text = card(tmp_path, {"scene": HeadConfig(decoder(1), labels=(label,))})
     assert f"- Head `scene`: classification among 1: {shown}\n" in text
 

@@ -46,7 +46,7 @@ def refused(path: Path, *parts: str) -> str:
     return message
 
 
-def test_own_folder_comes_back_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_saved_folder_is_restored_exactly(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     expected = Vis4mer(CONFIG)
     capsys.readouterr()
@@ -83,7 +83,7 @@ def test_prefixes_and_nesting(tmp_path: Path, state: dict[str, Tensor], prefix: 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_weights(tmp_path: Path, state: dict[str, Tensor], dtype: torch.dtype) -> None:
-    # The last root's z is beyond fp16's range, so nodes and z stay in fp32, as mixed-precision training leaves buffers.
+    # The last root's z exceeds fp16's range, so nodes and z stay in fp32, like all buffers in mixed-precision training.
     half = {name: value if name.endswith((".nodes", ".z")) else value.to(dtype) for name, value in state.items()}
     torch.save(half, tmp_path / "half.pt")
     model = load_checkpoint(tmp_path / "half.pt")
@@ -94,8 +94,8 @@ def test_half_precision_weights(tmp_path: Path, state: dict[str, Tensor], dtype:
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda s: s.pop("s4_layers.1.D"), ["'s4_layers.1.D' is missing"]),
-        (lambda s: s.pop("decoder.bias"), ["'decoder.bias' is missing"]),
+        (lambda s: s.pop("s4_layers.1.D"), ["key='s4_layers.1.D': is missing"]),
+        (lambda s: s.pop("decoder.bias"), ["key='decoder.bias': is missing"]),
         (lambda s: s.update({"extra.weight": torch.zeros(2)}), ["'extra.weight'", "remove"]),
         (lambda s: s.update({"s4_layers.1.D": torch.zeros(3)}), ["'s4_layers.1.D'", "(3,)", "(32,)"]),
         (lambda s: s.update({"s4_layers.1.D": torch.full((32,), torch.nan)}), ["'s4_layers.1.D'", "NaN"]),
@@ -107,7 +107,9 @@ def test_half_precision_weights(tmp_path: Path, state: dict[str, Tensor], dtype:
         (lambda s: s.update({"epoch": 3}), ["'epoch' is a int", "state_dict()"]),
     ],
 )
-def test_wrong_state_dicts(tmp_path: Path, state: dict[str, Tensor], change: Callable, parts: list[str]) -> None:  # type: ignore[type-arg]
+def test_wrong_state_dicts_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], change: Callable, parts: list[str]
+) -> None:  # type: ignore[type-arg]
     changed = dict(state)
     change(changed)
     torch.save(changed, tmp_path / "wrong.pt")
@@ -119,7 +121,7 @@ class _RunsCode:
         return os.system, ("touch executed",)
 
 
-def test_a_pickle_that_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"s4_layers.0.D": _RunsCode()}, tmp_path / "zip.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(_RunsCode(), protocol=2))
@@ -128,7 +130,7 @@ def test_a_pickle_that_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "executed").exists()
 
 
-def test_files_that_are_no_state_dict(tmp_path: Path) -> None:
+def test_files_without_a_state_dict_are_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "script.pt"))
     refused(tmp_path / "script.pt", "TorchScript program")
     (tmp_path / "x.pt.gz").write_bytes(gzip.compress(ORIGINAL.read_bytes()))
@@ -152,13 +154,13 @@ def test_files_that_are_no_state_dict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
-def test_truncated_archive(tmp_path: Path, sixteenth: int) -> None:
+def test_a_truncated_archive_is_refused(tmp_path: Path, sixteenth: int) -> None:
     content = ORIGINAL.read_bytes()
     (tmp_path / "cut.pt").write_bytes(content[: len(content) * sixteenth // 16])
     refused(tmp_path / "cut.pt")
 
 
-def test_damaged_folders(folder: Path) -> None:
+def test_damaged_folders_are_refused(folder: Path) -> None:
     config, weights = folder / "config.json", folder / "model.safetensors"
     whole_config, whole_weights = config.read_text(), weights.read_bytes()
     for text in ("", "{", "[]", '{"heads": 3}', whole_config.replace("labels", "label"), "\xff"):
@@ -172,8 +174,8 @@ def test_damaged_folders(folder: Path) -> None:
     refused(folder, "has no model.safetensors")
 
 
-def test_configuration_and_weights_of_different_models(folder: Path) -> None:
+def test_configuration_and_weights_of_different_models_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["heads"]["scene"]["decoder"]["d_model"] = 32
     (folder / "config.json").write_text(json.dumps(config))
-    refused(folder, "model.safetensors: key 'heads.scene", "check the configuration")
+    refused(folder, "model.safetensors': key 'heads.scene", "check the configuration")

@@ -8,7 +8,7 @@ from vis4mer.models.decoder import S4Decoder
 CONFIG = DecoderConfig(d_input=12, l_max=100, d_output=5, d_model=16, n_layers=3, d_state=8, dropout=0.5)
 
 
-def test_halves_length_and_width_block_by_block() -> None:
+def test_each_block_halves_length_and_width() -> None:
     decoder = S4Decoder(CONFIG).eval()
     shapes: list[tuple[int, ...]] = []
     for block in decoder.blocks:
@@ -19,8 +19,8 @@ def test_halves_length_and_width_block_by_block() -> None:
 
 
 @pytest.mark.parametrize("length", [99, 100])
-def test_block_equals_the_published_order_of_its_steps(length: int) -> None:
-    """Linear layer, residual, then pooling; here averaging comes first, which is the same but for rounding."""
+def test_a_block_equals_the_published_order_of_its_steps(length: int) -> None:
+    """Linear layer, residual, then pooling; averaging first computes the same, up to rounding."""
     torch.manual_seed(0)
     block = S4Decoder(CONFIG).double().eval().blocks[0]
     x = torch.randn(2, length, 16, dtype=torch.float64)
@@ -32,13 +32,13 @@ def test_block_equals_the_published_order_of_its_steps(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [8, 9, 63, 99, 100])
-def test_takes_any_length_up_to_l_max(length: int) -> None:
+def test_any_length_up_to_l_max_is_accepted(length: int) -> None:
     assert torch.isfinite(S4Decoder(CONFIG).eval()(torch.randn(1, length, 12))).all()
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((1, 101, 12), "L=101 tokens: must be from .*=8 to l_max=100"), ((1, 7, 12), "L=7"), ((100, 12), r"shape=\(100")],
+    [((1, 101, 12), "L=101: must be from .*=8 to l_max=100 tokens"), ((1, 7, 12), "L=7"), ((100, 12), r"shape=\(100")],
 )
 def test_other_shapes_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -32,7 +32,7 @@ def test_random_weights_come_from_the_seed() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_bfloat16_gives_float32_tokens() -> None:
+def test_bfloat16_returns_float32_tokens() -> None:
     encoder = FrameEncoder.build("test_vit", SMALL, "random").eval()
     frames = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     expected = encoder(frames)
@@ -59,7 +59,7 @@ def test_local_weights_are_resampled_to_the_frame_size(tmp_path: Path) -> None:
 def test_another_models_weights_are_refused(tmp_path: Path) -> None:
     other = timm.create_model("test_vit2", img_size=64, num_classes=0)
     save_file(other.state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"other\.safetensors: key '.*'"):
+    with pytest.raises(CheckpointError, match=r"weights='.*other\.safetensors': key '.*'"):
         FrameEncoder.build("test_vit", SMALL, tmp_path / "other.safetensors")
 
 
@@ -67,9 +67,9 @@ def test_another_models_weights_are_refused(tmp_path: Path) -> None:
     ("name", "message"),
     [("no_such_vit", "timm cannot create it"), ("resnet18", "timm cannot create it"), ("test_vit", None)],
 )
-def test_only_vision_transformers(name: str, message: str | None) -> None:
+def test_other_names_and_sizes_are_refused(name: str, message: str | None) -> None:
     if message is None:
-        with pytest.raises(ConfigError, match="gives 17 x 64"):
+        with pytest.raises(ConfigError, match=r"tokens, features\)=\(18, 64\): test_vit returns \(17, 64\)"):
             FrameEncoder(EncoderConfig(name, 18, 64), SMALL)
     else:
         with pytest.raises(ConfigError, match=message):

@@ -27,7 +27,7 @@ def case(request: pytest.FixtureRequest) -> tuple[S4Decoder, dict[str, torch.Ten
     return decoder, load_file(folder / "expected.safetensors"), json.loads((folder / "config.json").read_text())
 
 
-def test_sizes_are_read_off_the_tensors(case) -> None:  # type: ignore[no-untyped-def]
+def test_sizes_are_inferred_from_the_tensors(case) -> None:  # type: ignore[no-untyped-def]
     decoder, _, recorded = case
     config = decoder.config.to_dict()
     assert {key: config[key] for key in recorded["config"]} == recorded["config"]
@@ -37,7 +37,7 @@ def test_sizes_are_read_off_the_tensors(case) -> None:  # type: ignore[no-untype
 def test_kernels(case) -> None:  # type: ignore[no-untyped-def]
     decoder, expected, _ = case
     for i, block in enumerate(decoder.blocks):
-        assert relative_error(block.s4.conv.kernel(), expected[f"kernel_{i}"]) <= 5e-5
+        assert relative_error(block.s4.conv.ssm_kernel(), expected[f"kernel_{i}"]) <= 5e-5
 
 
 def test_logits_at_every_recorded_length(case) -> None:  # type: ignore[no-untyped-def]
@@ -67,10 +67,10 @@ def _original_state(recorded: dict[str, object]) -> dict[str, torch.Tensor]:
     return {key.removeprefix(str(recorded["state_dict_prefix"])): value for key, value in state.items()}
 
 
-def test_exact_kernel_of_the_same_weights_differs_only_by_the_nodes_rounding() -> None:
-    """The checkpoint's rounded nodes are a quirk, not another model: exact ones give nearly the same kernel."""
+def test_the_exact_kernel_of_the_same_weights_differs_only_by_the_rounding_of_the_roots() -> None:
+    """The stored roots of unity are rounded, not of another model: exact ones lead to nearly the same kernel."""
     decoder = load_checkpoint(RESOURCES / "lvu-small" / "checkpoint.pt").heads["decoder"]
     conv = decoder.blocks[0].s4.conv
-    stored = conv.kernel()
+    stored = conv.ssm_kernel()
     conv.omega = conv.z = None
-    assert 0 < relative_error(conv.kernel(), stored) < 5e-3
+    assert 0 < relative_error(conv.ssm_kernel(), stored) < 5e-3

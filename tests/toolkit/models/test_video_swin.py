@@ -20,13 +20,13 @@ def network(seed: int) -> SwinTransformer3d:
     torch.manual_seed(seed)
     network = SwinTransformer3d(**SIZES).eval()
     for name, parameter in network.named_parameters():
-        if "table" in name or "bias" in name:  # which start at zero, or too near to it to be told apart
+        if "table" in name or "bias" in name:  # initially zero, or too small for a difference to show
             torch.nn.init.normal_(parameter)
     return network
 
 
 def published(network: SwinTransformer3d) -> dict[str, Tensor]:
-    """The network's tensors under the names of the published code, found by walking its stages."""
+    """The network's tensors under the names of the published code, stage by stage."""
     state = {f"backbone.patch_embed.{k}": v for k, v in network.patch_embed.state_dict().items()}
     stages = list(network.features)
     for i, blocks in enumerate(stages[::2]):
@@ -52,7 +52,7 @@ def test_tokens_are_the_networks_last_features_averaged_over_time() -> None:
     torch.testing.assert_close(tokens.mean(1), pooled)
 
 
-def test_a_published_checkpoint_gives_the_same_tokens() -> None:
+def test_a_published_checkpoint_computes_the_same_tokens() -> None:
     source, other = network(0), VideoSwin(network(1)).eval()
     images = torch.randn(1, 8, 3, 32, 32)
     with torch.inference_mode():
@@ -91,7 +91,7 @@ def test_names_and_shapes_of_the_published_base_model(key: str, shape: tuple[int
     assert state[ours].shape == shape
 
 
-def test_a_file_fills_the_encoder_or_is_refused_by_the_name_it_uses(tmp_path: Path) -> None:
+def test_a_file_is_loaded_or_refused_with_its_own_names(tmp_path: Path) -> None:
     torch.manual_seed(1)
     state = published_tiny = {
         name.replace("features.0.", "layers.0.blocks."): tensor
@@ -129,7 +129,7 @@ def test_segments_of_normalised_frames() -> None:
         torch.testing.assert_close(encoder(frames), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_base_model_gives_49_tokens_of_1024_features() -> None:
+def test_the_base_model_returns_49_tokens_of_1024_features() -> None:
     with torch.device("meta"):
         encoder = FrameEncoder(EncoderConfig("swin3d_b", 49, 1024, frames=32), Preprocessing(segments=512))
     assert encoder.config.tokens * 64 == 3136

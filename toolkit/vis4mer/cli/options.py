@@ -7,28 +7,22 @@ from typing import Any
 import click
 
 from vis4mer.cli.console import say
-from vis4mer.devices.device import parse_device
+from vis4mer.devices.device import RequestedDevice, parse_device
 from vis4mer.errors import ConfigError
 
 
-def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """A callback for ``--device``.
-
-    Raises:
-        click.BadParameter: the name is no device's.
-    """
+def _parse_device(ctx: click.Context, param: click.Parameter, value: str) -> RequestedDevice:
     try:
-        parse_device(value)
+        return parse_device(value)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
-    return value
 
 
 def check_seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """A callback for a span of time, or None where it is not given.
+    """Checks a span of time in seconds: a callback for options that may be left out.
 
     Raises:
-        click.BadParameter: it is not positive, or not finite.
+        click.BadParameter: The value is not positive, or not finite.
     """
     if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value}: must be positive seconds")
@@ -36,19 +30,46 @@ def check_seconds(ctx: click.Context, param: click.Parameter, value: float | Non
 
 
 def device_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Returns the decorator that adds ``--device`` to a command.
+    """Returns the decorator that adds ``--device`` to a command, whose parameter becomes a `RequestedDevice`.
 
     Args:
         description: Help text of the option, a sentence.
     """
+    return _device_option(description, _parse_device)
+
+
+def device_name_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns the decorator that adds ``--device`` to a command, whose parameter stays the name, which is checked.
+
+    It is for commands that use several GPUs: for them, ``cuda`` means all GPUs and ``cuda:0`` the first one, while
+    both are the same `vis4mer.devices.device.Device`.
+
+    Args:
+        description: Help text of the option, a sentence.
+    """
+
+    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        _parse_device(ctx, param, value)
+        return value
+
+    return _device_option(description, check)
+
+
+def _device_option(
+    description: str, callback: Callable[[click.Context, click.Parameter, str], Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--device",
         default="auto",
         show_default=True,
         metavar="auto|cpu|cuda[:N]",
-        callback=check_device,
+        callback=callback,
         help=description,
     )
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no warnings on stderr.")
 
 
 def renamed_option(old: str, new: str, **shape: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

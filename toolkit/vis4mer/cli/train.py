@@ -11,7 +11,7 @@ import vis4mer
 from vis4mer.cli.command_line import command_line
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import device_option
+from vis4mer.cli.options import device_name_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import (
     BELOW_ONE,
@@ -52,7 +52,7 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
 @click.option("--resume", is_flag=True, help="Continue the run in OUTPUT after its last complete epoch, if any.")
-@device_option("Device to encode and train on.")
+@device_name_option("Device to encode and train on.")
 @setting(
     "--val-ratio",
     "data.val_ratio",
