@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
+from vis4mer.packages import require
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.dataset import DataSet
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.protocols import find_protocol
-from vis4mer.training.pytorch import require_torch
 from vis4mer.training.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def evaluate(
     head: str | None = None,
     cache: Path | str | None = None,
     cache_dtype: TokenDtype = "bf16",
-    device: str = "auto",
+    device: str | Device = "auto",
     precision: TrainPrecision = "fp32",
     batch_size: int = 32,
     loader_workers: int = 0,
@@ -70,7 +71,7 @@ def evaluate(
     named = _named_data_set(movies, protocol, videos, splits)
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found before.
-    require_torch("evaluation")
+    require("torch", "timm", purpose="for evaluation", extra="train")
     from vis4mer.training.evaluation import Evaluator, recorded_protocol
 
     evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from vis4mer.config import HeadConfig, ModelConfig
-from vis4mer.devices.device import on_device
+from vis4mer.devices.device import Device, on_device
 from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.models.placement import to_device
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.data import check_movies, evaluation_windows
 from vis4mer.training.dataset import DataSet
@@ -21,7 +22,6 @@ from vis4mer.training.listing import Listing
 from vis4mer.training.progress import Progress
 from vis4mer.training.protocols import PROTOCOLS
 from vis4mer.training.provenance import RECORD_FILE, read_record
-from vis4mer.training.pytorch import place
 from vis4mer.training.report import Report, Run
 
 
@@ -32,7 +32,7 @@ class Evaluator:
     head: str | None
     cache: Path | None
     cache_dtype: TokenDtype
-    device: str
+    device: str | Device
     precision: TrainPrecision
     batch_size: int
     loader_workers: int
@@ -71,7 +71,7 @@ class Evaluator:
         name = self.head or _head_name(model.config, data)
         head, config = model.head(name), model.config.heads[name]
         class_order = _class_order(data.listing, config, checkpoint)
-        _, device, _ = on_device(self.device, lambda candidate: place(model, candidate))
+        _, device, _ = on_device(self.device, lambda candidate: to_device(model, str(candidate)))
         features = FeatureCache(
             self.cache or checkpoint.parent / "features",
             model.encoder,
