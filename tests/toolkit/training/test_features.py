@@ -88,9 +88,9 @@ def test_every_setting_that_changes_the_tokens_changes_the_folder(tmp_path: Path
     ]
     assert len({cache.folder for cache in caches}) == len(caches)
     assert FeatureCache(tmp_path, encoder, PREPROCESSING, batch_size=1).folder == caches[0].folder
-    told = json.loads((caches[2].folder / "encoder.json").read_text())
-    assert told["preprocessing"]["fps"] == 4
-    assert told["encoder"] == encoder.config.to_dict()
+    description = json.loads((caches[2].folder / "encoder.json").read_text())
+    assert description["preprocessing"]["fps"] == 4
+    assert description["encoder"] == encoder.config.to_dict()
 
 
 def test_one_bit_of_one_weight_changes_the_digest(encoder: FrameEncoder) -> None:
