@@ -1,84 +1,113 @@
-"""Which lowering of the fixed long convolution is fastest on which target.
+"""The fastest lowering of the fixed long convolution for each target.
 
-    python benchmarks/longconv.py
+    python -m benchmarks.longconv
 
 One sequence (B = 1, float32) through the convolutions of the paper's three blocks: L = 11820, 5910 and 2955 at
-H = 1024, 512 and 256, in TorchScript, in AOTInductor (pt2) and in ONNX Runtime, which also gets the FFT as its DFT
-operator. Lowerings of a row run in turn; the medians of 5 are in milliseconds, with the relative L2 error against a
-double-precision convolution. `vis4mer export --lowering auto` prefers by this table. Writes results/longconv.json.
+D = 1024, 512 and 256, in TorchScript, in AOTInductor (pt2) and in ONNX Runtime, which also gets the FFT as its DFT
+operator. The lowerings of a target run in turn; times are medians of 5, errors are relative L2 errors against a
+convolution in double precision. `vis4mer export --lowering auto` chooses by this table. Writes results/longconv.json.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 try:
     import torch
 except ImportError:
-    sys.exit("error: package='torch': is needed; pip install '.[export]'")
+    sys.exit("error: package='torch': must be installed; run pip install '.[export]'")
 
-from graphs import export_graph
-from measure import machine, medians, save
 from torch import Tensor, nn
 
+from benchmarks.harness.benchmark import Benchmark, Result
+from benchmarks.harness.progress import progress, show
+from benchmarks.measure.graphs import export_graph
+from benchmarks.measure.timing import medians
 from vis4mer.models.s4 import SSMConv
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.lower import fixed_kernel
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
 
-_SHAPES = ((1024, 11820), (512, 5910), (256, 2955))
+TARGETS = ("torchscript", "pt2", "onnx")
+SHAPES, TINY_SHAPES = ((1024, 11820), (512, 5910), (256, 2955)), ((32, 394),)  # channels D and length L
+_D_STATE = 64
 
 
-def _runner(module: nn.Module, target: str, u: Tensor) -> Callable[[], object]:
-    run, _ = export_graph(module, target, u)
-    batch = u[:1].numpy()
-    return lambda: run(batch)
+class Convolutions(NamedTuple):
+    """One convolution in every lowering.
+
+    Attributes:
+        signal: Input u [2, D, L].
+        lowerings: Modules by the name of the lowering.
+        errors: Relative L2 error of each lowering's output.
+    """
+
+    signal: Tensor
+    lowerings: dict[str, nn.Module]
+    errors: dict[str, float]
 
 
-def main() -> None:
-    """Measures and prints the table."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def convolutions(channels: int, length: int) -> Convolutions:
+    """Returns a random SSM convolution of `channels` channels and `length` taps."""
+    torch.manual_seed(0)
+    conv = SSMConv(channels, _D_STATE, length).requires_grad_(False)
+    u = torch.randn(2, channels, length)
+    kernel, n = fixed_kernel(conv), 2 * length
+    exact = torch.fft.irfft(torch.fft.rfft(u.double(), n=n) * torch.fft.rfft(kernel, n=n), n=n)[..., :length]
+    lowerings: dict[str, nn.Module] = {
+        "fft": FFTConv(kernel, length).eval(),
+        "blocked_toeplitz": BlockedToeplitzConv(conv, length).eval(),
+        "matmul_dft": MatmulDFTConv(kernel, length).eval(),
+    }
+    errors = {name: float((module(u) - exact).norm() / exact.norm()) for name, module in lowerings.items()}
+    return Convolutions(u, lowerings, errors)
+
+
+def _call(module: nn.Module, format: str, u: Tensor) -> Callable[[], object]:
+    """Exports a module and returns a call of the graph on one sequence."""
+    runner, _ = export_graph(module, format, u)
+    return partial(runner, u[:1].numpy())
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Measures a row for each shape, target and lowering."""
+    rows: list[dict[str, Any]] = []
+    built = {shape: convolutions(*shape) for shape in (TINY_SHAPES if options.tiny else SHAPES)}
+    cases = list(product(built, TARGETS))
+    for shape, target in progress(cases, lambda case: f"L={case[0][1]} {case[1]}", weight=lambda case: case[0][0] ** 2):
+        rows += _rows(built[shape], target)
+    return {"rows": rows}
+
+
+def _rows(built: Convolutions, target: str) -> list[dict[str, Any]]:
+    _, channels, length = built.signal.shape
+    seconds = medians({name: _call(module, target, built.signal) for name, module in built.lowerings.items()})
     rows = []
-    for channels, length in _SHAPES:
-        torch.manual_seed(0)
-        conv = SSMConv(channels, 64, length).requires_grad_(False)
-        u = torch.randn(2, channels, length)
-        kernel = fixed_kernel(conv)
-        n = 2 * length
-        exact = torch.fft.irfft(torch.fft.rfft(u.double(), n=n) * torch.fft.rfft(kernel, n=n), n=n)[..., :length]
-        modules: dict[str, nn.Module] = {
-            "fft": FFTConv(kernel, length),
-            "blocked_toeplitz": BlockedToeplitzConv(conv, length),
-            "matmul_dft": MatmulDFTConv(kernel, length),
-        }
-        for module in modules.values():
-            module.eval()
-        errors = {name: float((module(u) - exact).norm() / exact.norm()) for name, module in modules.items()}
-        constants = {name: sum(b.nbytes for b in module.buffers()) for name, module in modules.items()}
-        for target in ("torchscript", "pt2", "onnx"):
-            seconds = medians({name: _runner(module, target, u) for name, module in modules.items()})
-            for name, taken in seconds.items():
-                rows.append(
-                    {
-                        "H": channels,
-                        "L": length,
-                        "target": target,
-                        "lowering": name,
-                        "milliseconds": round(1e3 * taken, 1),
-                        "relative_l2": errors[name],
-                        "constant_megabytes": round(constants[name] / 1e6, 1),
-                    }
-                )
-                print(
-                    f"H={channels:<5} L={length:<6} {target:<12} {name:<17} {1e3 * taken:9.1f} ms  "
-                    f"error {errors[name]:.1e}  constants {constants[name] / 1e6:7.1f} MB",
-                    flush=True,
-                )
-    versions = {name: version(name) for name in ("torch", "onnxruntime-gpu")}
-    save("longconv", {"description": __doc__, "machine": machine(**versions), "rows": rows})
+    for name, taken in seconds.items():
+        constants = sum(buffer.nbytes for buffer in built.lowerings[name].buffers())
+        rows.append(
+            {
+                "H": channels,
+                "L": length,
+                "target": target,
+                "lowering": name,
+                "milliseconds": round(1e3 * taken, 1),
+                "relative_l2": built.errors[name],
+                "constant_megabytes": round(constants / 1e6, 1),
+            }
+        )
+        show(
+            f"D={channels:<5} L={length:<6} {target:<12} {name:<17} {1e3 * taken:9.1f} ms  "
+            f"error {built.errors[name]:.1e}  constants {constants / 1e6:7.1f} MB"
+        )
+    return rows
 
+
+BENCHMARK = Benchmark("longconv", __doc__, run)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

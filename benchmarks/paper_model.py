@@ -1,10 +1,10 @@
 """The paper's whole model, ViT-L/16 and the S4 decoder at 60 s, exported to every target that builds without a GPU.
 
-    python benchmarks/paper_model.py
+    python -m benchmarks.paper_model
 
-Random weights; the sizes are the paper's: 197 tokens of 1024 features a frame, L = 11820, three blocks from d = 1024.
-Each bundle is written, proved against the model on random input and on samples/movie.mp4, opened again and verified.
-Prints and records file sizes, seconds and parity in results/paper_model.json. Takes ten minutes on two cores, 16 GB of
+Random weights; the sizes are the paper's: 197 tokens of 1024 features for each frame, L = 11820, three blocks from
+d = 1024. Each bundle is written, compared with the model on random input and on samples/movie.mp4, opened again and
+verified. Records file sizes, seconds and parity in results/paper_model.json. Takes ten minutes on two cores, 16 GB of
 memory and 12 GB of disk.
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 try:
     import torch
 except ImportError:
-    sys.exit("error: package='torch': is needed; pip install '.[export]'")
+    sys.exit("error: package='torch': must be installed; run pip install '.[export]'")
 
-from measure import RESULTS, machine, save
-
-from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig
+from benchmarks.harness.benchmark import Benchmark, Result
+from benchmarks.harness.progress import progress, show
+from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import Bundle
@@ -34,8 +34,8 @@ from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.targets.registry import names
 
-_MOVIE = Path(__file__).parents[1] / "samples" / "movie.mp4"
-_BUILDS: tuple[tuple[str, Precision], ...] = (
+Build = tuple[str, Precision]
+BUILDS: tuple[Build, ...] = (
     ("onnx", "fp32"),
     ("onnx", "fp16"),
     ("torchscript", "fp32"),
@@ -43,58 +43,89 @@ _BUILDS: tuple[tuple[str, Precision], ...] = (
     ("pt2", "fp32"),
     ("trt-rtx", "fp16"),
 )
+TINY_BUILDS: tuple[Build, ...] = (("onnx", "fp32"), ("torchscript", "fp32"))
+HEAD = "scene"
+_MOVIE = Path(__file__).parents[1] / "samples" / "movie.mp4"
 
 
-def _paper_model() -> Vis4mer:
-    torch.manual_seed(0)
+def paper_model() -> Vis4mer:
+    """Returns the paper's model with random weights."""
     encoder = EncoderConfig()
     decoder = DecoderConfig(
         d_input=encoder.features, l_max=60 * encoder.tokens, d_output=10, d_model=encoder.features, n_layers=3
     )
-    return Vis4mer(ModelConfig({"scene": HeadConfig(decoder)}, encoder)).eval()
+    return _model(ModelConfig({HEAD: HeadConfig(decoder)}, encoder))
 
 
-def _measure(model: Vis4mer, format: str, precision: Precision) -> dict[str, Any]:
+def tiny_model() -> Vis4mer:
+    """Returns a small model with windows of 5 s and random weights."""
+    encoder = EncoderConfig("test_vit", 5, 64)
+    decoder = DecoderConfig(d_input=64, l_max=5 * encoder.tokens, d_output=10, d_model=32, n_layers=2)
+    preprocessing, windows = Preprocessing(height=32, width=32), WindowConfig(seconds=5)
+    return _model(ModelConfig({HEAD: HeadConfig(decoder)}, encoder, preprocessing, windows))
+
+
+def _model(config: ModelConfig) -> Vis4mer:
+    torch.manual_seed(0)
+    return Vis4mer(config).eval()
+
+
+def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
+    """Exports the model, verifies the bundle, and returns a row."""
+    format, precision = build
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         bundle = export_model(model, Path(folder) / "bundle", ExportOptions(format, precision), movie=_MOVIE)
-        seconds = time.perf_counter() - start
+        exported = time.perf_counter() - start
         start = time.perf_counter()
-        again = {} if format == "trt-rtx" else check_bundle(Bundle.open(bundle.path), CPU)
-        verified = time.perf_counter() - start
+        # An engine for TensorRT-RTX is built without a GPU, but runs only on one.
+        verified = {} if format == "trt-rtx" else check_bundle(Bundle.open(bundle.path), CPU)
+        verify_seconds = time.perf_counter() - start
         return {
             "format": format,
             "precision": precision,
-            "export_seconds": round(seconds, 1),
-            "verify_seconds": round(verified, 1) if again else None,
+            "export_seconds": round(exported, 1),
+            "verify_seconds": round(verify_seconds, 1) if verified else None,
             "megabytes": {name: round(file.bytes / 1e6, 1) for name, file in bundle.files.items()},
-            "lowering": [block["lowering"] for block in bundle.lowering["scene"]["blocks"]],
+            "lowering": [block["lowering"] for block in bundle.lowering[HEAD]["blocks"]],
             "parity": {name: dict(report) for name, report in bundle.parity.items()},
-            "verified": {name: dataclasses.asdict(result) for name, result in again.items()},
+            "verified": {name: dataclasses.asdict(result) for name, result in verified.items()},
         }
 
 
-def main() -> None:
-    """Exports the model to each target in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=names(), help="only this one; other rows of the result stay")
-    chosen = parser.parse_args().format
-    model = _paper_model()
-    path = RESULTS / "paper_model.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() and chosen else []
-    for format, precision in _BUILDS:
-        if chosen not in (None, format):
-            continue
-        row = _measure(model, format, precision)
-        rows = [old for old in rows if (old["format"], old["precision"]) != (format, precision)] + [row]
-        for graph, report in row["parity"].items():
-            print(
-                f"{format:<12} {precision}  {graph:<8} rel. L2 error {report['relative_l2']:.1e}  "
-                f"export {row['export_seconds']:.0f} s  files {row['megabytes']}",
-                flush=True,
-            )
-        save("paper_model", {"description": __doc__, "machine": machine(torch=torch.__version__), "rows": rows})
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the choice of one format."""
+    parser.add_argument(
+        "--format", choices=names(), help="measures this format only and keeps the other rows of the result"
+    )
 
+
+def run(options: argparse.Namespace) -> Result:
+    """Exports the model to each target in turn."""
+    builds = TINY_BUILDS if options.tiny else BUILDS
+    builds = tuple(build for build in builds if options.format in (None, build[0]))
+    model = tiny_model() if options.tiny else paper_model()
+    rows = []
+    for build in progress(builds, " ".join):
+        row = measure(model, build)
+        rows.append(row)
+        for graph, report in row["parity"].items():
+            show(
+                f"{build[0]:<12} {build[1]}  {graph:<8} rel. L2 error {report['relative_l2']:.1e}  "
+                f"export {row['export_seconds']:.0f} s  files {row['megabytes']}"
+            )
+    kept = _other_rows(builds) if options.format and not options.tiny else []
+    return {"rows": [*kept, *rows]}
+
+
+def _other_rows(builds: tuple[Build, ...]) -> list[dict[str, Any]]:
+    """Returns the rows of the result file that belong to other builds."""
+    path = BENCHMARK.path()
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in old if (row["format"], row["precision"]) not in builds]
+
+
+BENCHMARK = Benchmark("paper_model", __doc__, run, add_options=add_options)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

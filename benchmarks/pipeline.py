@@ -1,24 +1,25 @@
-"""How many seconds of a movie are classified in a second, from the file to the prediction, and in how much memory.
+"""How many seconds of a movie are classified per second, from the file to the prediction, and in how much memory.
 
-    python benchmarks/pipeline.py
+    python -m benchmarks.pipeline
 
 The paper's model with random weights: ViT-L/16, S4 decoder over windows of 60 s (L = 11820, d = 1024, three blocks),
-stride 1 s, one frame a second. Movies of 63 s, so four windows, H.264 (see movies.py; GOP 48, 3 B-frames), 360p and
-1080p. Three ways through the same code:
+stride 1 s, one frame per second. Movies of 63 s, so four windows, H.264 (see movies/textured.py; GOP 48, 3 B-frames),
+360p and 1080p. Three ways through the same code:
 
-- straightforward: what the published scripts do. Every frame is decoded, frames are encoded one at a time in float32 by
+- straightforward: the published scripts' way. Every frame is decoded, frames are encoded one at a time in float32 by
   PyTorch's own operators, SSM convolution kernels are generated anew for each window (baselines/straightforward.py),
   one stage after another.
 - checkpoint: `vis4mer run --bundle CHECKPOINT` with its defaults, precision auto.
-- bundle: the same of what `vis4mer export --format pt2 --precision bf16` makes of the checkpoint.
+- bundle: the same for the output of `vis4mer export --format pt2 --precision bf16` for that checkpoint.
 
 The latter two run once with their stages in turn, and once as they are, with the video decoder ahead. Seconds are split
-by stage where stages come in turn. "decode" is what remains beside the other three: opening, indexing, demuxing,
-decoding, conversion to RGB, cutting windows. "overlap" is the share of the in-turn time that working ahead saves. After
-a run that does not count, the straightforward way runs once, the others in turn with each other three times; medians.
+by stage where stages run in turn. "resize" is the time of as many resizings of a picture of the movie's size, measured
+by themselves after the run. "decode" is what remains beside the other three: opening, indexing, demuxing, decoding,
+conversion to RGB, cutting windows. "overlap" is the share of the in-turn time that working ahead saves. After a run
+that does not count, the straightforward way runs once, the others in turn with each other three times; medians.
 
 Memory is the peak of a process that classifies a movie of two hours, and of one that classifies four minutes (the same
-minute again and again, 24 frames/s, 360p, GOP 24), with the small model of samples/bundle: a window a second.
+minute repeated, 24 frames/s, 360p, GOP 24), with the small model of samples/bundle: a window per second.
 
 Takes a quarter of an hour and 10 GB of memory on two cores. Writes results/pipeline.json.
 """
@@ -30,43 +31,49 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-from unittest.mock import patch
+from typing import Any, NamedTuple, TypeVar
 
 try:
     import torch
 except ImportError:
     sys.exit("error: package='torch': is needed; pip install '.[export]'")
 
-from baselines.straightforward import StraightforwardDecoder
-from calls import by_pytorch
-from measure import machine, save
-from movies import Coding, make_movies, repeat
-from video import DecodeEverything
+import numpy as np
 
 import vis4mer
-from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, WindowConfig
+from benchmarks.baselines.every_packet import DecodeEverything
+from benchmarks.baselines.straightforward import StraightforwardDecoder
+from benchmarks.harness.benchmark import Benchmark, Result
+from benchmarks.measure.calls import by_pytorch
+from benchmarks.movies.textured import Coding, make_movies, repeat
+from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime import classifier
+from vis4mer.runtime.aggregation import MovieAggregator
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.backends.eager import EagerRunner
 from vis4mer.runtime.bundle import ENCODER
 from vis4mer.runtime.classifier import Classifier
 from vis4mer.runtime.loading import eager_runners
-from vis4mer.runtime.precision import Chosen
-from vis4mer.video import sampled
-from vis4mer.video.movie import scan
+from vis4mer.runtime.precision import ChosenPrecision
+from vis4mer.runtime.prediction import HeadPrediction
+from vis4mer.runtime.stages import batched
+from vis4mer.video import VideoInfo, VideoReader, open_video, scan
+from vis4mer.video.resize import resize
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 REPEATS, BATCH_SIZE = 3, 32
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}
 HEAD = "scene"
 STAGES = ("decode", "resize", "encode", "S4 decode")
+OpenMovie = Callable[[Path, Preprocessing, int], VideoReader]
 BUNDLE = Path(__file__).parents[1] / "samples" / "bundle"
 
 _PEAK = """
@@ -76,22 +83,32 @@ print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
 """
 
 
-class InTurn:
-    """In the place of `Overlap`: every stage in the calling thread, when its next item is asked for."""
+class Stopwatch:
+    """Adds up the seconds that calls take, by stage."""
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
 
-    def __exit__(self, *error: object) -> None:
-        pass
+    def timed(self, stage: str, call: Callable[[T], R]) -> Callable[[T], R]:
+        """Returns `call` with its time added to `stage`."""
 
-    def ahead(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Gives the items as they are made."""
-        return iter(items)
+        def run(argument: T) -> R:
+            start = time.perf_counter()
+            result = call(argument)
+            self.seconds[stage] += time.perf_counter() - start
+            return result
+
+        return run
 
 
 class Run(NamedTuple):
-    """One prediction: how long it took, in all and by stage, and the first head's probabilities."""
+    """One prediction.
+
+    Attributes:
+        wall: Seconds in all.
+        stages: Seconds by stage, which sum to `wall`; empty if the stages overlap.
+        probabilities: Probabilities of the first head's labels.
+    """
 
     wall: float
     stages: dict[str, float]
@@ -99,7 +116,7 @@ class Run(NamedTuple):
 
 
 def paper_model(tiny: bool) -> Vis4mer:
-    """The paper's model, or a small one with windows of 10 s to try this file with."""
+    """Returns the paper's model, or a small one with windows of 10 s."""
     torch.manual_seed(0)
     encoder = EncoderConfig("vit_tiny_patch16_224", 197, 192) if tiny else EncoderConfig()
     windows = WindowConfig(seconds=10 if tiny else 60)
@@ -110,71 +127,96 @@ def paper_model(tiny: bool) -> Vis4mer:
 
 
 def straightforward(model: Vis4mer) -> Classifier:
-    """The model as the published scripts run it."""
+    """Returns the model as the published scripts run it."""
     decoder = StraightforwardDecoder(model.head(HEAD).config).eval().requires_grad_(False)
     decoder.load_state_dict(model.head(HEAD).state_dict())
     assert model.encoder is not None
     runners = {ENCODER: EagerRunner(model.encoder, ENCODER, CPU), HEAD: EagerRunner(decoder, HEAD, CPU)}
-    return _classifier(model, runners, Chosen("fp32", "as published"))
+    return _classifier(model, runners, ChosenPrecision("fp32", "as published"))
 
 
 def checkpoint(model: Vis4mer) -> Classifier:
-    """The model as a checkpoint of it runs."""
+    """Returns the model as it runs from a checkpoint."""
     return _classifier(model, *eager_runners(model, CPU))
 
 
 def bundle(model: Vis4mer, folder: Path) -> Classifier:
-    """The model as the fastest of its bundles runs on a CPU."""
+    """Returns the model as the fastest of its bundles runs on a CPU."""
     return vis4mer.load(export_model(model, folder, ExportOptions("pt2", "bf16")).path, device="cpu")
 
 
-def _classifier(model: Vis4mer, runners: Mapping[str, Runner], precision: Chosen) -> Classifier:
+def _classifier(model: Vis4mer, runners: Mapping[str, Runner], precision: ChosenPrecision) -> Classifier:
     return Classifier(model.config, runners, source="", device=CPU, device_reason="", precision=precision)
 
 
-def run(model: Classifier, movie: Path, *, overlapped: bool, everything: bool = False, batch_size: int) -> Run:
-    """Classifies a movie and times the stages; their sum is the wall time unless they overlap."""
-    seconds: Counter[str] = Counter()
+def run_in_turn(model: Classifier, movie: Path, batch_size: int, open_movie: OpenMovie) -> Run:
+    """Classifies a movie one stage after another, and times the stages."""
+    stages, preprocessing, watch = model.stages, model.model.preprocessing, Stopwatch()
+    encode, run_heads = watch.timed("encode", stages.encode), watch.timed("S4 decode", stages.run_heads)
+    windows_at_once = max(1, batch_size // model.model.window_frames)
+    start = time.perf_counter()
+    with open_movie(movie, preprocessing, batch_size) as reader:
+        aggregator = MovieAggregator(model.model, duration=reader.info.duration)
+        for windows in batched(stages.cut_windows(map(encode, reader)), windows_at_once):
+            aggregator.add(windows, run_heads(windows))
+        heads = aggregator.predictions()
+    wall = time.perf_counter() - start
+    watch.seconds["resize"] = resize_seconds(reader.info, preprocessing, reader.n_frames)
+    watch.seconds["decode"] = wall - watch.seconds.total()
+    return Run(wall, {stage: watch.seconds[stage] for stage in STAGES}, _probabilities(heads))
 
-    def timed(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            start = time.perf_counter()
-            result = call(*arguments)
-            seconds[stage] += time.perf_counter() - start
-            return result
 
-        return run
+def run_ahead(model: Classifier, movie: Path, batch_size: int) -> Run:
+    """Classifies a movie as `vis4mer run` does, with its stages at the same time."""
+    start = time.perf_counter()
+    prediction = model(movie, batch_size=batch_size)
+    return Run(time.perf_counter() - start, {}, _probabilities(prediction.heads))
 
-    names = {ENCODER: "encode", HEAD: "S4 decode"}
-    runners = {name: timed(names[name], runner) for name, runner in model._runners.items()}
-    watched = Classifier(model.model, runners, source="", device=CPU, device_reason="", precision=model.precision)
 
-    def open_everything(path: Path, preprocessing: Any, *, batch_size: int, **_: object) -> DecodeEverything:
-        return DecodeEverything(scan(path), preprocessing, reason="benchmark", batch_size=batch_size)
+def resize_seconds(info: VideoInfo, preprocessing: Preprocessing, frames: int) -> float:
+    """Measures how many seconds it takes to resize a picture of the movie's size `frames` times."""
+    picture = np.random.default_rng(0).integers(0, 256, (3, info.height, info.width), dtype=np.uint8)
+    start = time.perf_counter()
+    for _ in range(frames):
+        resize(picture, preprocessing)
+    return time.perf_counter() - start
 
-    with (
-        patch.object(sampled, "resize", timed("resize", sampled.resize)),
-        patch.object(classifier, "Overlap", classifier.Overlap if overlapped else InTurn),
-        patch.object(classifier, "open_video", open_everything if everything else classifier.open_video),
-    ):
-        start = time.perf_counter()
-        classify = partial(watched, movie, batch_size=batch_size)
-        prediction = (by_pytorch(classify) if everything else classify)()
-        wall = time.perf_counter() - start
-    seconds["decode"] = wall - seconds.total()
-    return Run(wall, {stage: seconds[stage] for stage in STAGES}, list(prediction.probabilities.values()))
+
+def open_planned(movie: Path, preprocessing: Preprocessing, batch_size: int) -> VideoReader:
+    """Opens a movie as `vis4mer run` does."""
+    return open_video(movie, preprocessing, batch_size=batch_size)
+
+
+def open_everything(movie: Path, preprocessing: Preprocessing, batch_size: int) -> VideoReader:
+    """Opens a movie for a reader that decodes every frame."""
+    return DecodeEverything(scan(movie), preprocessing, reason="benchmark", batch_size=batch_size)
+
+
+def _probabilities(heads: Mapping[str, HeadPrediction]) -> list[float]:
+    return list(heads[HEAD].probabilities.values())
 
 
 def measure(slow: Classifier, fast: Mapping[str, Classifier], movie: Path, seconds: int) -> list[dict[str, Any]]:
-    """The ways through one movie: a row for the slow one, and of each fast one for its stages in turn and ahead."""
+    """Measures the ways through one movie.
+
+    Args:
+        slow: Model of the straightforward way.
+        fast: Models of the other ways, by name.
+        movie: File of the movie.
+        seconds: Duration of the movie.
+
+    Returns:
+        A row for the straightforward way, and two for each other way: with its stages in turn, and as it is.
+    """
     for model in fast.values():  # loads libraries, fills caches
-        run(model, movie, overlapped=False, batch_size=BATCH_SIZE)
-    _, baseline = (run(slow, movie, overlapped=False, everything=True, batch_size=1) for _ in range(2))
+        run_in_turn(model, movie, BATCH_SIZE, open_planned)
+    straightforward_run = by_pytorch(partial(run_in_turn, slow, movie, 1, open_everything))
+    _, baseline = straightforward_run(), straightforward_run()
     runs: dict[str, list[tuple[Run, Run]]] = {way: [] for way in fast}
     for _ in range(REPEATS):
         for way, model in fast.items():
-            in_turn, ahead = (run(model, movie, overlapped=o, batch_size=BATCH_SIZE) for o in (False, True))
-            runs[way].append((in_turn, ahead))
+            in_turn = run_in_turn(model, movie, BATCH_SIZE, open_planned)
+            runs[way].append((in_turn, run_ahead(model, movie, BATCH_SIZE)))
 
     def row(way: str, precision: str, result: Run, saved: float | None = None) -> dict[str, Any]:
         return {
@@ -183,7 +225,7 @@ def measure(slow: Classifier, fast: Mapping[str, Classifier], movie: Path, secon
             "seconds": round(result.wall, 2),
             "movie_seconds_per_second": round(seconds / result.wall, 3),
             "faster": round(baseline.wall / result.wall, 2),
-            "stages": {name: round(taken, 2) for name, taken in result.stages.items()} if saved is None else {},
+            "stages": {name: round(taken, 2) for name, taken in result.stages.items()},
             "overlap": None if saved is None else round(saved, 3),
             "drift": max(abs(a - b) for a, b in zip(result.probabilities, baseline.probabilities, strict=True)),
         }
@@ -198,7 +240,7 @@ def measure(slow: Classifier, fast: Mapping[str, Classifier], movie: Path, secon
 
 
 def peak_megabytes(movie: Path) -> float:
-    """Peak resident memory of a process of its own that classifies `movie`."""
+    """Returns the peak resident memory of a separate process that classifies `movie`, in MB."""
     command = [sys.executable, "-c", _PEAK, str(BUNDLE), str(movie)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) * 1024 / 1e6
@@ -214,11 +256,9 @@ def show(movie: str, row: Mapping[str, Any]) -> None:
     )
 
 
-def main() -> None:
-    """Makes the movies, measures, prints the tables and writes the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="a small model and short movies, to try this; not written")
-    tiny = parser.parse_args().tiny
+def measure_all(options: argparse.Namespace) -> Result:
+    """Makes the movies, measures, and prints the tables."""
+    tiny = options.tiny
     model, rows, peaks = paper_model(tiny), [], []
     seconds, minutes = model.config.window_frames + 3, (1, 4) if tiny else (4, 120)
     with tempfile.TemporaryDirectory() as folder:
@@ -237,10 +277,10 @@ def main() -> None:
             peaks.append({"minutes": length, "peak_megabytes": round(peak_megabytes(movie), 1)})
     ratio = peaks[1]["peak_megabytes"] / peaks[0]["peak_megabytes"]
     print("peak memory:", ", ".join("{peak_megabytes} MB for {minutes} minutes".format(**peak) for peak in peaks))
-    if not tiny:
-        result = {"machine": machine(torch=torch.__version__), "rows": rows, "memory": peaks, "memory_ratio": ratio}
-        save("pipeline", {"description": __doc__, **result})
+    return {"rows": rows, "memory": peaks, "memory_ratio": ratio}
 
+
+BENCHMARK = Benchmark("pipeline", __doc__, measure_all)
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -1,1 +1,1 @@
-"""What the benchmarks compare with: the same models, written the straightforward way or with self-attention."""
+"""What the benchmarks compare with: the same models without the project's optimisations, or with self-attention."""

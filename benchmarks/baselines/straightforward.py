@@ -1,11 +1,11 @@
-"""The multi-scale S4 decoder as its formulas read, nothing arranged for speed.
+"""The multi-scale S4 decoder written as its formulas read, without optimisation.
 
-The SSM convolution kernel is generated anew in every pass, from one complex division for each of four products,
-channel, node and pair of states; the convolution is an FFT of length 2L, whatever the factors of L; the linear layer of
-S4 runs before the pooling that drops half of its rows. Only the Cauchy products are summed a few channels at a time and
-recomputed in the backward pass: kept whole they would need some 30 GB at the paper's size.
+Every pass generates the SSM convolution kernel again, with one complex division for each of four products, channel,
+node and pair of states. The convolution is an FFT of length 2L, whatever the factors of L. The linear layer of S4 runs
+before the pooling that drops half of its rows. Only the Cauchy products are summed a few channels at a time and
+recomputed in the backward pass: held at once, they would need about 30 GB at the paper's size.
 
-Parameters bear the names of `vis4mer.models.decoder.S4Decoder`'s, so that one's state dict fits the other.
+Parameters have the names of those of `vis4mer.models.decoder.S4Decoder`, so that a state dict of one fits the other.
 
 Reference: Gu, Goel & Ré (ICLR 2022), algorithm 1; Islam & Bertasius, ViS4mer (ECCV 2022), section 3.
 """
@@ -14,45 +14,33 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks.baselines.multiscale import MultiscaleBlock, MultiscaleDecoder
 from vis4mer.config import DecoderConfig
 
-# Channels whose Cauchy products are held at once: 4 x 2 x 32 x 5911 quotients are 12 MB at L = 11820. More are slower.
+# Channels whose Cauchy products are held at once: 4 x 2 x 32 x 5911 quotients take 12 MB at L = 11820. More channels
+# are slower.
 _CHANNELS = 2
 
 
-class StraightforwardDecoder(nn.Module):
-    """Features [B, L, d_input] to logits [B, d_output], equal to S4Decoder with exact nodes."""
+class StraightforwardDecoder(MultiscaleDecoder):
+    """Classifies features [B, L, d_input] as logits [B, d_output], like S4Decoder with exact nodes.
+
+    Args:
+        config: Sizes of the decoder.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        project = config.d_input != config.d_model
-        self.input = nn.Linear(config.d_input, config.d_model) if project else nn.Identity()
-        sizes = [(config.d_model >> i, config.l_max >> i) for i in range(config.n_layers)]
-        self.blocks = nn.ModuleList(_Block(width, config.d_state, length, config.dropout) for width, length in sizes)
-        self.output = nn.Linear(config.d_model >> config.n_layers, config.d_output)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Classifies features [B, L, d_input]."""
-        x = self.input(features)
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.output(x.mean(dim=1))
-        return logits
+        super().__init__(config, lambda width, length: _Block(width, config.d_state, length, config.dropout))
 
 
-class _Block(nn.Module):
-    def __init__(self, channels: int, d_state: int, length: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.s4 = _S4(channels, d_state, length, dropout)
-        self.dropout = nn.Dropout1d(dropout)
-        self.pool = nn.AvgPool1d(2)
-        self.reduce = nn.Linear(channels, channels // 2)
+class _Block(MultiscaleBlock):
+    def __init__(self, width: int, d_state: int, length: int, dropout: float) -> None:
+        super().__init__(width, dropout)
+        self.s4 = _S4(width, d_state, length, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.dropout(self.s4(self.norm(x)).transpose(1, 2))
-        x = self.pool(x.transpose(1, 2) + y).transpose(1, 2)
-        return nn.functional.gelu(self.reduce(x))
+    def mix(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.s4(x)
+        return mixed
 
 
 class _S4(nn.Module):
@@ -79,7 +67,7 @@ class _SSMConv(nn.Module):
         self.D = nn.Parameter(torch.zeros(channels))
 
     def kernel(self) -> Tensor:
-        """The SSM convolution kernel [H, L]."""
+        """Generates the SSM convolution kernel [D, L]."""
         turns = torch.arange(self.length // 2 + 1, dtype=torch.float64, device=self.D.device) / self.length
         omega = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
         z, factor = (2 * (1 - omega) / (1 + omega)).to(torch.complex64), (2 / (1 + omega)).to(torch.complex64)
@@ -98,15 +86,15 @@ class _SSMConv(nn.Module):
 
 
 def cauchy(residues: Tensor, z: Tensor, poles: Tensor) -> Tensor:
-    """Sums ``v / (z - p) + conj(v) / (z - conj(p))`` over the states, a conjugate pair by one complex division.
+    """Sums ``v / (z - p) + conj(v) / (z - conj(p))`` over the states, with one complex division for each pair.
 
     Args:
-        residues: v, [4, H, N/2], complex.
-        z: [nodes], complex.
-        poles: p, [H, N/2], complex.
+        residues: Residues v [4, D, N/2], complex.
+        z: Nodes [nodes], complex.
+        poles: Poles p [D, N/2], complex.
 
     Returns:
-        [4, H, nodes], complex.
+        Sums [4, D, nodes], complex.
     """
 
     def divide(residues: Tensor, poles: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 import sys
 from pathlib import Path
 
-# Benchmarks are scripts: they import each other from the folder they lie in.
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+# The commands run from the repository root, and so do their imports.
+sys.path.insert(0, str(Path(__file__).parents[2]))

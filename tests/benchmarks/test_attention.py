@@ -1,14 +1,14 @@
-"""The attention decoder is S4's with another mixer, and what is measured of it is what the table says."""
+"""The attention decoder is the S4 decoder with another mixer, and the table has a row for each mixer."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from attention import CALLS, measure
-from attention_plot import draw
-from baselines.attention import HEADS, AttentionDecoder, SelfAttention
 from torch import nn
 
+from benchmarks import attention
+from benchmarks.attention import CALLS, measure
+from benchmarks.baselines.attention import HEADS, AttentionDecoder, SelfAttention
 from vis4mer.config import DecoderConfig
 from vis4mer.models.decoder import S4Decoder
 
@@ -16,7 +16,7 @@ CONFIG = DecoderConfig(d_input=48, l_max=40, d_output=5, d_model=32, d_state=8, 
 
 
 @pytest.mark.parametrize("attention", ["softmax", "fused"])
-def test_self_attention_is_pytorchs(attention: str) -> None:
+def test_self_attention_equals_pytorchs(attention: str) -> None:
     torch.manual_seed(0)
     ours = SelfAttention(16, attention)
     theirs = nn.MultiheadAttention(16, HEADS, batch_first=True)
@@ -28,8 +28,8 @@ def test_self_attention_is_pytorchs(attention: str) -> None:
     assert torch.allclose(ours(x), theirs(x, x, x)[0], atol=1e-6)
 
 
-def test_shapes_are_those_of_s4_decoder() -> None:
-    """Each block halves length and width, and every parameter outside of the mixer has its like."""
+def test_shapes_equal_those_of_the_s4_decoder() -> None:
+    """Each block halves length and width, and the parameters outside of the mixer have equal names and shapes."""
     attention, s4 = AttentionDecoder(CONFIG, "fused"), S4Decoder(CONFIG)
     assert attention(torch.randn(3, 40, 48)).shape == s4(torch.randn(3, 40, 48)).shape == (3, 5)
     shared = {name: parameter.shape for name, parameter in s4.named_parameters() if ".s4." not in name}
@@ -38,8 +38,8 @@ def test_shapes_are_those_of_s4_decoder() -> None:
     }
 
 
-def test_mixers_parameters() -> None:
-    """S4: one matrix and 4 N/2 complex, step and skip a channel; attention: four matrices."""
+def test_number_of_parameters_of_the_mixers() -> None:
+    """S4: one matrix, and for each channel 4 N/2 complex values, dt and D; attention: four matrices."""
     attention, s4 = AttentionDecoder(CONFIG, "fused"), S4Decoder(CONFIG)
     for width, a, s in zip((32, 16), attention.blocks, s4.blocks, strict=True):
         matrix = width * width + width
@@ -48,20 +48,20 @@ def test_mixers_parameters() -> None:
 
 
 def test_rows_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attention.peak_bytes", lambda *arguments, device: 1 + len(arguments[1]))
+    monkeypatch.setattr(attention, "peak_bytes", lambda *arguments, device: 1 + len(arguments[1]))
     rows = measure([16, 32], 16, ("fp32",), "cpu", repeats=1)
     assert {(row["L"], row["call"], row["mixer"]) for row in rows} == {
         (length, call, mixer) for length in (16, 32) for call in CALLS for mixer in ("S4", "softmax", "fused")
     }
     assert all(row["times_s4_seconds"] == 1 for row in rows if row["mixer"] == "S4")
-    draw(rows, {"seconds": 2.63, "peak_bytes": 8.0}, tmp_path / "plot.png")
+    attention.plot({"rows": rows, "published": attention.PUBLISHED}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
-def test_what_does_not_fit_is_left_out_and_said(
+def test_a_row_that_does_not_fit_into_memory_is_left_out_with_a_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attention.peak_bytes", lambda *arguments, device: 1)
-    monkeypatch.setattr("attention.free_bytes", lambda device: 0)
+    monkeypatch.setattr(attention, "peak_bytes", lambda *arguments, device: 1)
+    monkeypatch.setattr(attention, "free_bytes", lambda device: 0)
     assert {row["mixer"] for row in measure([16], 16, ("fp32",), "cpu", repeats=1)} == {"S4", "fused"}
     assert "L=16 step fp32 softmax: left out" in capsys.readouterr().out

@@ -1,12 +1,13 @@
-"""The decoder's baseline computes the product's function, and the table has a row for each way with its limit."""
+"""The baseline computes the same function as the decoder, and the table has a row for each way with its limit."""
 
 import pytest
 import torch
-from baselines.straightforward import StraightforwardDecoder
-from calls import by_ops, gradients, impls
-from decoder import BASELINE, PRODUCTS, Run, measure
-from growth import growth
 
+from benchmarks import decoder
+from benchmarks.baselines.straightforward import StraightforwardDecoder
+from benchmarks.decoder import BASELINE, PRODUCTS, Run, measure
+from benchmarks.measure.calls import by_ops, gradients, impls
+from benchmarks.measure.growth import growth
 from vis4mer.config import DecoderConfig
 from vis4mer.models.decoder import S4Decoder
 from vis4mer_kernels.library import native
@@ -22,20 +23,20 @@ def tiny() -> DecoderConfig:
 
 
 @pytest.mark.parametrize("length", [4, 96, 197, 1000])
-def test_baseline_gives_the_products_logits_and_gradients(length: int) -> None:
+def test_baseline_and_decoder_have_equal_logits_and_gradients(length: int) -> None:
     torch.manual_seed(0)
-    decoder, baseline = S4Decoder(_config(length)).eval(), StraightforwardDecoder(_config(length)).eval()
-    baseline.load_state_dict(decoder.state_dict())
+    ours, baseline = S4Decoder(_config(length)).eval(), StraightforwardDecoder(_config(length)).eval()
+    baseline.load_state_dict(ours.state_dict())
     features = torch.randn(2, length, 16)
-    assert torch.allclose(baseline(features), decoder(features), atol=1e-4)
-    ours, theirs = gradients(decoder, features), gradients(baseline, features)
-    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+    assert torch.allclose(baseline(features), ours(features), atol=1e-4)
+    actual, expected = gradients(ours, features), gradients(baseline, features)
+    assert (actual - expected).norm() < 1e-3 * expected.norm()
 
 
-def test_baselines_logits_depend_on_its_kernel(tiny: DecoderConfig) -> None:
-    """Else the agreement above would show nothing."""
-    decoder, baseline = S4Decoder(tiny).eval(), StraightforwardDecoder(tiny).eval()
-    baseline.load_state_dict(decoder.state_dict())
+def test_logits_of_the_baseline_depend_on_its_kernel(tiny: DecoderConfig) -> None:
+    """Otherwise the agreement above would not test the kernel."""
+    baseline = StraightforwardDecoder(tiny).eval()
+    baseline.load_state_dict(S4Decoder(tiny).state_dict())
     features = torch.randn(2, tiny.l_max, 16)
     before = baseline(features)
     with torch.no_grad():
@@ -44,7 +45,7 @@ def test_baselines_logits_depend_on_its_kernel(tiny: DecoderConfig) -> None:
 
 
 def test_every_way_has_a_row_with_its_limit(tiny: DecoderConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decoder.peak_bytes", lambda *arguments: 1)  # measured in tests of its own
+    monkeypatch.setattr(decoder, "peak_bytes", lambda *arguments: 1)  # tested in test_memory.py
     rows = measure(tiny, repeats=1)
     runs = {Run(row["call"], row["way"], row["dtype"]): row for row in rows}
     for run, row in runs.items():
@@ -58,13 +59,13 @@ def test_every_way_has_a_row_with_its_limit(tiny: DecoderConfig, monkeypatch: py
     assert ways >= {("forward", "torchscript"), ("forward", "onnx"), *(("step", impl) for impl in impls())}
 
 
-def test_ops_are_those_asked_for() -> None:
-    meaning = by_ops("reference", lambda: native("auto", "cpu"))
-    assert meaning() is False
+def test_by_ops_selects_the_implementation() -> None:
+    is_native = by_ops("reference", lambda: native("auto", "cpu"))
+    assert is_native() is False
     assert native("auto", "cpu") is ("native" in impls())
 
 
-def test_growth_is_per_token() -> None:
+def test_growth_has_seconds_per_token() -> None:
     rows = growth((40, 80), width=8, repeats=1)
     assert [row["L"] for row in rows] == [40, 80]
     assert all(0 < row["forward_seconds_per_token"] < 1 for row in rows)

@@ -1,14 +1,14 @@
-"""The encoder's limit counts its operations, and every way through it gives its tokens."""
+"""The encoder's limit counts its operations, and every form of the encoder returns the same tokens."""
 
 import pytest
 import torch
-from encoder import WAYS, block_products, flop_per_frame, measure
 
+from benchmarks.encoder import WAYS, block_products, flop_per_frame, measure
 from vis4mer.config import EncoderConfig, Preprocessing
 from vis4mer.models.encoder import FrameEncoder
 
 
-def test_vit_large_has_123_gigaflop_a_frame() -> None:
+def test_vit_large_needs_123_gigaflop_per_frame() -> None:
     with torch.device("meta"):
         encoder = FrameEncoder(EncoderConfig(), Preprocessing())
     linear, attention, patches = 2 * 197 * 12 * 1024**2, 4 * 197**2 * 1024, 2 * 196 * 768 * 1024
@@ -16,9 +16,9 @@ def test_vit_large_has_123_gigaflop_a_frame() -> None:
     assert sum(p.flop for p in block_products(encoder, 3)) == 3 * linear
 
 
-def test_every_way_gives_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_form_returns_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WAYS, "fp32", ("torchscript", "onnx"))
-    monkeypatch.setitem(WAYS, "bf16", ("torchscript",))  # pt2 compiles for half a minute
+    monkeypatch.setitem(WAYS, "bf16", ("torchscript",))  # compiling pt2 takes half a minute
     preprocessing = Preprocessing(height=32, width=32)
     encoder = FrameEncoder.build("test_vit", preprocessing, "random").eval().requires_grad_(False)
     rows = measure(encoder, batches=(1, 3), repeats=1)

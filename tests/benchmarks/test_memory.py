@@ -1,4 +1,4 @@
-"""Peak memory counts what a call held at its worst, and nothing that was there before."""
+"""Peak memory counts the most that a call holds at once, and nothing that was held before."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from memory import peak_bytes
+
+from benchmarks.measure.memory import peak_bytes
 
 MEGABYTE = 1 << 20
 
 
 @pytest.fixture(autouse=True)
 def _importable_in_the_measured_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It imports this module by the name that pytest gave it, and inherits the path."""
+    """The process imports this module by the name that pytest gave it, and inherits the path."""
     monkeypatch.syspath_prepend(Path(__file__).parents[__name__.count(".")])
 
 
@@ -22,7 +23,7 @@ def prepare_fill(held: int, taken: int) -> Callable[[], None]:
 
 
 def fill(held: torch.Tensor, taken: int) -> None:
-    for _ in range(3):  # one after another, never two at once
+    for _ in range(3):  # one after the other, never two at once
         torch.ones(taken, dtype=torch.uint8)
 
 
@@ -36,7 +37,7 @@ def prepare_pieces(count: int) -> Callable[[], None]:
 
 
 def pieces(count: int) -> None:
-    """Small blocks that stay, between large ones that are freed."""
+    """Allocates small blocks that are kept, between large ones that are freed."""
     kept = []
     for _ in range(count):
         large = torch.ones(8 * MEGABYTE, dtype=torch.uint8)
@@ -44,5 +45,5 @@ def pieces(count: int) -> None:
         del large
 
 
-def test_what_was_freed_does_not_count() -> None:
+def test_freed_memory_does_not_count() -> None:
     assert peak_bytes(prepare_pieces, 100) <= 40 * MEGABYTE

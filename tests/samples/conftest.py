@@ -5,8 +5,8 @@ import pytest
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
-# The samples are scripts: they import their package from the folder they lie in.
-sys.path.insert(0, str(SAMPLES))
+# The commands run from the repository root, and so do their imports.
+sys.path.insert(0, str(SAMPLES.parent))
 
 
 @pytest.fixture(scope="session")

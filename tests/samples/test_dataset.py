@@ -1,11 +1,10 @@
-"""Data sets are what `vis4mer train` reads."""
+"""`vis4mer train` reads the datasets that the generator writes."""
 
 from pathlib import Path
 
-from cottage.dataset import movie_path, write_dataset
-from cottage.film import Format
-from cottage.story import Story
-
+from samples.generator.dataset import movie_path, write_dataset
+from samples.generator.film import Format
+from samples.generator.story import Story
 from vis4mer.training.listing import Listing
 
 TINY = Format(fps=1, width=64, height=36)
@@ -25,7 +24,7 @@ def test_training_reads_the_listing(tmp_path: Path) -> None:
         ]
 
 
-def test_movies_that_exist_are_kept(tmp_path: Path) -> None:
+def test_existing_movies_are_kept(tmp_path: Path) -> None:
     write_dataset(tmp_path, {"train": range(2)}, TINY)
     movie_path(tmp_path, 0).write_bytes(b"kept")
     write_dataset(tmp_path, {"train": range(3)}, TINY)

@@ -1,13 +1,13 @@
-"""The sample's frame encoder learns from movie files, reproducibly."""
+"""The training of the sample's frame encoder is reproducible, and the encoder learns who is at the door."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from cottage import encoder
-from cottage.dataset import write_dataset
-from cottage.film import Format
 
+from samples.generator import encoder
+from samples.generator.dataset import write_dataset
+from samples.generator.film import Format
 from vis4mer.config import Preprocessing
 
 PREPROCESSING = Preprocessing(height=32, width=32)
@@ -29,8 +29,8 @@ def test_seed_determines_weights(movies: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_tokens_tell_who_is_at_the_door(movies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames of two guests at the door differ more in their tokens than two frames of one guest."""
+def test_tokens_distinguish_the_characters_at_the_door(movies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest class centre of a frame's tokens is nearly always that of its own character."""
     monkeypatch.setattr(encoder, "_STEPS", 60)
     trained = encoder.train_encoder("test_vit", PREPROCESSING, movies, range(4), 0)
     frames, targets = encoder.read_frames(movies, range(4), PREPROCESSING)

@@ -1,13 +1,14 @@
-"""Pictures follow from the story alone, and files from the pictures."""
+"""Pictures depend on the story alone, and files on the pictures."""
 
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from cottage.characters import COLOURS
-from cottage.film import Format, render, write
-from cottage.story import Story
+
+from samples.generator.characters import COLOURS
+from samples.generator.film import Format, render, write
+from samples.generator.story import Story
 
 SMALL = Format(fps=1, width=160, height=90)
 STORY = Story.from_seed(11)
@@ -36,7 +37,7 @@ def test_spans_follow_one_another() -> None:
 
 
 def test_the_guest_stands_in_the_door() -> None:
-    """Of the four characters' colours, the guest's is the one that fills the doorway."""
+    """The doorway is filled with the guest's colour, not with one of the other three."""
     for event in (STORY.leaving, STORY.arriving):
         (frame,) = render(STORY, SMALL, (event.start + 2.5, event.start + 3.5))
         doorway = frame[40:75, 66:94].reshape(-1, 3).astype(int)
@@ -59,7 +60,7 @@ def test_a_file_holds_the_frames(tmp_path: Path) -> None:
     assert max(np.abs(a - b).mean() for a, b in zip(decoded, drawn, strict=True)) < 8
 
 
-def test_the_same_story_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_stories_have_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write(STORY, tmp_path / name, SMALL, (0, 10))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()

@@ -1,4 +1,4 @@
-"""The embedded sample: a movie, a small model, and the right answer."""
+"""The embedded sample: a movie, a small model, and the correct label."""
 
 import json
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-from cottage.film import Format, render
-from cottage.story import Story
 
 import vis4mer
+from samples.generator.film import Format, render
+from samples.generator.story import Story
 
-SEED = 2425  # as in make_movie's first example
+SEED = 2425  # as in the first example of make_movie
 
 
 def test_movie_is_small_h264_of_60_to_90_seconds(samples: Path) -> None:
@@ -39,7 +39,7 @@ def test_bundle_is_small(samples: Path) -> None:
     assert sum(file.stat().st_size for file in files) < 8e6
 
 
-def test_run_gives_the_right_label(samples: Path) -> None:
+def test_run_prints_the_correct_label(samples: Path) -> None:
     command = [sys.executable, "-c", "from vis4mer.cli.main import main; main()", "run", str(samples / "movie.mp4")]
     done = subprocess.run(
         [*command, "--output-format", "json", "--device", "cpu"], capture_output=True, text=True, check=True
@@ -48,13 +48,13 @@ def test_run_gives_the_right_label(samples: Path) -> None:
     assert head["label"] == Story.from_seed(SEED).label
 
 
-def test_windows_that_hold_both_door_scenes_know(samples: Path) -> None:
-    """They are sure of the label; those that miss the first door scene are not."""
+def test_only_windows_with_both_door_scenes_are_certain(samples: Path) -> None:
+    """They are certain of the label; windows without the first door scene are not."""
     story = Story.from_seed(SEED)
     prediction = vis4mer.load(samples / "bundle", device="cpu")(samples / "movie.mp4")
     index = list(prediction.probabilities).index(story.label)
-    first, last = story.telling_starts()
-    knowing = [w.probabilities[index] for w in prediction.windows if first + 1 <= w.start <= last - 1]
-    blind = [w.probabilities[index] for w in prediction.windows if w.start >= story.leaving.end]
-    assert min(knowing) > 0.95
-    assert 0.3 < min(blind) <= max(blind) < 0.7
+    first, last = story.decisive_starts()
+    certain = [w.probabilities[index] for w in prediction.windows if first + 1 <= w.start <= last - 1]
+    uncertain = [w.probabilities[index] for w in prediction.windows if w.start >= story.leaving.end]
+    assert min(certain) > 0.95
+    assert 0.3 < min(uncertain) <= max(uncertain) < 0.7

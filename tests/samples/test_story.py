@@ -1,12 +1,13 @@
-"""A movie's label follows from two events at least 40 s apart, and from nothing less."""
+"""A movie's label depends on two events at least 40 s apart, and on nothing less."""
 
 import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
-from cottage.film import Format, render
-from cottage.story import CHARACTERS, LABELS, PLACES, DoorScene, Passing, Story
+
+from samples.generator.film import Format, render
+from samples.generator.story import CHARACTERS, LABELS, PLACES, DoorScene, Passing, Story
 
 STORIES = [Story.from_seed(seed) for seed in range(4000)]
 TRAINED = len(STORIES) // 2
@@ -32,9 +33,9 @@ def test_the_only_door_scenes_are_at_least_40_s_apart() -> None:
         assert story.gap == story.arriving.start - story.leaving.end >= 40
 
 
-def test_telling_windows_hold_both_door_scenes() -> None:
+def test_decisive_windows_hold_both_door_scenes() -> None:
     for story in STORIES:
-        first, last = story.telling_starts()
+        first, last = story.decisive_starts()
         assert last - first >= 3
         for start in (first, last):
             assert 0 <= start <= start + 60 <= story.duration + 1e-9
@@ -42,7 +43,7 @@ def test_telling_windows_hold_both_door_scenes() -> None:
             assert story.arriving.end <= start + 60 + 1e-9
 
 
-def test_at_door_names_who_is_seen() -> None:
+def test_at_door_returns_the_visible_character() -> None:
     story = STORIES[7]
     assert story.at_door(story.leaving.start) == story.leaving.character
     assert story.at_door(story.arriving.end - 0.01) == story.arriving.character
@@ -50,21 +51,21 @@ def test_at_door_names_who_is_seen() -> None:
     assert story.at_door(0) is None
 
 
-def test_label_says_whether_the_same_one_arrives() -> None:
+def test_label_is_whether_the_same_character_arrives() -> None:
     for story in STORIES:
         assert (story.label == "returns") == (story.leaving.character == story.arriving.character)
 
 
 @pytest.mark.parametrize("event", ["leaving", "arriving"])
-def test_labels_are_balanced_whoever_is_at_the_door(event: str) -> None:
+def test_labels_are_balanced_for_every_character_at_the_door(event: str) -> None:
     counts = Counter((getattr(story, event).character, story.label) for story in STORIES)
     expected = len(STORIES) / len(CHARACTERS) / len(LABELS)
     for pair in itertools.product(CHARACTERS, LABELS):
         assert abs(counts[pair] - expected) < 4 * np.sqrt(expected)
 
 
-def test_no_single_fact_gives_the_label_away() -> None:
-    """A linear classifier on everything but the pair of guests stays at chance; with the pair it is always right."""
+def test_no_single_fact_reveals_the_label() -> None:
+    """A linear classifier on everything but the pair of guests stays at chance; with the pair it is always correct."""
     facts = np.array([_facts(story) for story in STORIES])
     pairs = np.array([_pair(story) for story in STORIES])
     chance = 4 * np.sqrt(0.25 / (len(STORIES) - TRAINED))  # four standard deviations
@@ -74,7 +75,7 @@ def test_no_single_fact_gives_the_label_away() -> None:
 
 
 @pytest.mark.slow
-def test_mean_colour_does_not_give_the_label_away() -> None:
+def test_mean_colour_does_not_reveal_the_label() -> None:
     stories = STORIES[:600]
     colours = np.array([_mean_colour(story) for story in stories])
     columns = np.hstack([colours, colours**2])
@@ -110,7 +111,7 @@ def _mean_colour(story: Story) -> np.ndarray:
 
 
 def _accuracy(columns: np.ndarray, stories: list[Story] = STORIES) -> float:
-    """Share of the second half that a ridge classifier fitted to the first half gets right."""
+    """Returns the accuracy on the second half of a ridge classifier that is fitted to the first half."""
     half = len(stories) // 2
     scale = columns[:half].std(axis=0) + 1e-9
     x = np.hstack([(columns - columns[:half].mean(axis=0)) / scale, np.ones((len(columns), 1))])

@@ -17,6 +17,7 @@ from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig
 from vis4mer.devices import cuda
 from vis4mer.devices.device import Driver
 from vis4mer.runtime.bundle import BundleWriter
+from vis4mer.video import movie as movies
 
 TOKENS, FEATURES, WINDOW = 2, 4, 5  # P, D, frames
 
@@ -137,6 +138,20 @@ def make_video() -> MakeVideo:
         return path
 
     return make
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the movies that are scanned from now on, each as often as it is."""
+    scanned: list[str] = []
+    index_packets = movies.index_packets
+
+    def recording(container: Any, stream: Any, path: str) -> Any:
+        scanned.append(path)
+        return index_packets(container, stream, path)
+
+    monkeypatch.setattr(movies, "index_packets", recording)
+    return scanned
 
 
 @pytest.fixture(scope="session")

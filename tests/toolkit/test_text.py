@@ -29,5 +29,5 @@ def test_a_clock_has_hours_only_where_needed(seconds: float, text: str) -> None:
         (b"\xff.mp4".decode(errors="surrogateescape"), "\\udcff.mp4"),
     ],
 )
-def test_what_is_shown_cannot_act(text: str, shown: str) -> None:
+def test_printable_text_cannot_act_on_a_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown

@@ -17,17 +17,37 @@ if TYPE_CHECKING:
     from vis4mer.runtime.classifier import Classifier
     from vis4mer.runtime.loading import load
     from vis4mer.runtime.prediction import Prediction
+    from vis4mer.training.evaluate import evaluate
+    from vis4mer.training.extract import extract
+    from vis4mer.training.settings import ExtractSettings, TrainSettings
+    from vis4mer.training.train import train
     from vis4mer_export.api import export
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "__version__", "export", "load"]
+__all__ = [
+    "Classifier",
+    "ExtractSettings",
+    "Prediction",
+    "TrainSettings",
+    "__version__",
+    "evaluate",
+    "export",
+    "extract",
+    "load",
+    "train",
+]
 
 
 _MODULES = {
     "Classifier": "vis4mer.runtime.classifier",
+    "ExtractSettings": "vis4mer.training.settings",
     "Prediction": "vis4mer.runtime.prediction",
     "export": "vis4mer_export.api",
+    "TrainSettings": "vis4mer.training.settings",
+    "evaluate": "vis4mer.training.evaluate",
+    "extract": "vis4mer.training.extract",
     "load": "vis4mer.runtime.loading",
+    "train": "vis4mer.training.train",
 }
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever ends the process in between."""
+"""Files that are written completely or not at all, even if the process is killed in between."""
 
 import contextlib
 import os
@@ -17,14 +17,13 @@ _PROBE_BYTES = 64 << 10
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing that takes `path`'s place when the block ends without an exception.
+    """Opens a file for writing that replaces `path` when the block ends without an exception.
 
-    The bytes go to a temporary file in the same folder (a rename is atomic within one file system only), reach the
-    disk before the rename, and are removed if the block raises. The name holds host and process, so that two processes
-    that write the same file do not write into each other, and the next one removes what a killed one left behind.
+    The bytes go to a temporary file in the same folder, because a rename is atomic only within one file system. They
+    reach the disk before the rename, and are removed if the block raises.
 
     Args:
-        path: the file to create or replace; its folder must exist.
+        path: File to create or replace; its folder must exist.
 
     Yields:
         The temporary file, seekable, in binary mode.
@@ -41,20 +40,21 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself is only durable once the folder is
+        os.fsync(folder)  # makes the rename itself durable
     finally:
         os.close(folder)
 
 
 def staging_path(path: Path) -> Path:
-    """A name beside `path` for what will take its place: hidden, and of this process alone.
+    """Returns a hidden name beside `path`, unique to this process, for a file or folder that will replace it.
 
-    What killed processes of this host left under such names for the same `path`, files or folders, is removed.
+    The name holds host and process, so two processes that write the same path do not disturb each other, and this
+    function removes files and folders that killed processes of this host have left under such names.
     """
     prefix = f".{path.name}.{socket.gethostname()}."
     for leftover in path.parent.iterdir():
         process = leftover.name.removeprefix(prefix).partition(".")[0]
-        if leftover.name.startswith(prefix) and process.isdecimal() and not _lives(process):
+        if leftover.name.startswith(prefix) and process.isdecimal() and not _is_running(process):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -62,20 +62,22 @@ def staging_path(path: Path) -> Path:
     return path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}")
 
 
-def _lives(process: str) -> bool:
-    """Whether a process of this host may still write; one that has ended and that nobody waits for does not."""
+def _is_running(process: str) -> bool:
+    """Returns whether a process of this host may still write; a zombie may not."""
     try:
         status = Path("/proc", process, "stat").read_text()
     except OSError:
         return False
-    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+    # The state is the first field after the command's name, which is in parentheses and may contain any character.
+    state = status.rpartition(")")[2].split()[0]
+    return state not in ("Z", "X")
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Finds out before the work whether `write_atomically` will be able to write its result.
+    """Checks before long work that `write_atomically` can write its result.
 
     Raises:
-        Vis4merError: the place is missing, forbidden, a directory, or full.
+        Vis4merError: The folder is missing or not writable, the path is a directory, or the disk is full.
     """
     target = Path(path)
     try:
@@ -90,12 +92,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` so that the file is the old one or the whole new one.
+    """Writes a file so that it always holds either its old content or all of `data`.
 
-    A device or pipe such as ``/dev/stdout`` is written to directly, and a symbolic link's target is replaced.
+    A device or pipe such as ``/dev/stdout`` is written to directly; of a symbolic link, the target is replaced.
 
     Raises:
-        Vis4merError: the file cannot be written; what was there before is unchanged.
+        Vis4merError: The file cannot be written; its old content is unchanged.
     """
     target = Path(path)
     try:
@@ -106,6 +108,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             target.write_bytes(data)
     except OSError as error:
         raise _cannot_write(target, error) from None
+
+
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Returns whether two paths name one file, which need not exist yet."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:  # one of them does not exist yet
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_regular_or_new(target: Path) -> bool:
@@ -119,4 +129,4 @@ def _is_regular_or_new(target: Path) -> bool:
 
 
 def _cannot_write(target: Path, error: OSError) -> Vis4merError:
-    return Vis4merError(f"output={str(target)!r}: cannot be written: {error.strerror}; name another place")
+    return Vis4merError.of("output", target, f"cannot be written: {error.strerror}", "name another file")

@@ -1,18 +1,20 @@
-"""Text for people to read."""
+"""Text for people to read: escaped, shortened, formatted."""
+
+_QUOTED_CHARACTERS = 300
 
 
 def printable(text: str) -> str:
-    """Escapes what a screen would act on instead of showing: control characters, bidi marks, undecodable bytes."""
+    """Escapes characters that a terminal acts on instead of showing: controls, bidi marks, undecodable bytes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def one_line(message: str) -> str:
-    """A library's message on one line of bounded length, to quote within an error of our own."""
-    return " ".join(message.split())[:300]
+    """Returns a library's message on one line of at most 300 characters, to quote in an error of this project."""
+    return " ".join(message.split())[:_QUOTED_CHARACTERS]
 
 
 def clock(seconds: float) -> str:
-    """Time as ``m:ss`` or ``h:mm:ss``, to the nearest second."""
+    """Formats seconds as ``m:ss`` or ``h:mm:ss``, rounded to the nearest second."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

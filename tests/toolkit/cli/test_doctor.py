@@ -22,7 +22,7 @@ def without_gpu(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_gpu")
-def test_json_says_what_this_machine_is_and_has() -> None:
+def test_json_describes_this_machine() -> None:
     result = CliRunner().invoke(main, ["doctor", "--json"])
     assert result.exit_code == 0
     findings = json.loads(result.stdout)
@@ -32,6 +32,8 @@ def test_json_says_what_this_machine_is_and_has() -> None:
     assert "CPUExecutionProvider" in findings["onnxruntime_providers"]
     versions = {package["name"]: package["version"] for package in findings["packages"]}
     assert versions["numpy"] == metadata.version("numpy")
+    extras = {package["name"]: package["extra"] for package in findings["packages"]}
+    assert (extras["numpy"], extras["torch"], extras["onnx"]) == (None, "torch", "export")
     assert (findings["cuda_driver"], findings["gpus"]) == ("13.0", [])
     assert (findings["device_auto"], findings["device_reason"]) == ("cpu", "the driver offers no GPU")
     assert (findings["precision_auto"], findings["precision_reason"]) == ("fp32", "cpu is not faster in bf16")
@@ -39,7 +41,7 @@ def test_json_says_what_this_machine_is_and_has() -> None:
 
 
 @pytest.mark.usefixtures("without_gpu")
-def test_native_ops_are_where_they_are_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_native_ops_are_listed_or_the_reason_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Library:
         raise OpsError("library='x.so': does not load")
 
@@ -53,13 +55,14 @@ def test_native_ops_are_where_they_are_or_why_not(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("without_gpu")
-def test_an_absent_package_is_shown_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_package_is_shown_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name == "torch":
             raise metadata.PackageNotFoundError(name)
         return "1.2.3"
 
     monkeypatch.setattr("importlib.metadata.version", version)
+    monkeypatch.setattr("vis4mer.packages.requirements", lambda: {"": ["numpy"], "torch": ["torch"]})
     lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
     assert any(line.split(maxsplit=1) == ["torch", "absent: pip install 'vis4mer[torch]'"] for line in lines)
     assert any(line.split() == ["numpy", "1.2.3"] for line in lines)

@@ -32,7 +32,7 @@ def write_video(path: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def movies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten videos, and lists of them as LVU's, in which one more is named that is not there."""
+    """Ten videos, split files in the format of LVU that list them and one missing video, and a CSV of the ten."""
     root = tmp_path_factory.mktemp("lvu")
     task, names = LVU
     (root / task).mkdir()
@@ -54,7 +54,7 @@ def movies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(movies: Path) -> list[Path]:
-    """Two seeds of one task, over the same encoder."""
+    """Models of one task from two seeds, with the same encoder."""
     from safetensors.torch import save_file
 
     from vis4mer.config import Preprocessing
@@ -83,7 +83,7 @@ def evaluate(movies: Path, *arguments: str | Path) -> Result:
     return command("eval", *arguments, "--cache", movies / "cache", "--device", "cpu")
 
 
-def test_the_table_has_the_published_numbers_and_what_is_missing(movies: Path, runs: list[Path]) -> None:
+def test_the_table_has_the_published_results_and_the_missing_movies(movies: Path, runs: list[Path]) -> None:
     where = ("--videos", movies / "videos", "--splits", movies)
     result = evaluate(movies, *runs, *where)
     assert result.exit_code == 0, result.stderr
@@ -106,10 +106,8 @@ def test_the_table_has_the_published_numbers_and_what_is_missing(movies: Path, r
     assert report["missing"] == ["gone"]
 
 
-def test_a_users_listing_gives_the_same_figures_whatever_the_order_of_its_classes(
-    movies: Path, runs: list[Path], tmp_path: Path
-) -> None:
-    """The CSV's classes are sorted, those of the benchmark are not."""
+def test_the_order_of_the_classes_does_not_change_the_figures(movies: Path, runs: list[Path], tmp_path: Path) -> None:
+    """The CSV's classes are sorted, the benchmark's are not."""
     where = ("--videos", movies / "videos", "--splits", movies)
     benchmark = json.loads(evaluate(movies, runs[0], *where, "--json").stdout)["results"][0]
     result = evaluate(movies, runs[0], "--movies", movies / "movies.csv", "--json", "--plots", tmp_path / "plots")
@@ -135,7 +133,7 @@ def test_a_cache_of_other_frames_is_refused(movies: Path, runs: list[Path], tmp_
     assert done.stderr.count("\n") == 1
 
 
-def test_as_published_is_told(movies: Path, runs: list[Path], tmp_path: Path) -> None:
+def test_a_run_as_published_is_marked(movies: Path, runs: list[Path], tmp_path: Path) -> None:
     done = command(
         *("train", movies / "movies.csv", "-o", tmp_path / "run", "--epochs", "1"),
         *("--device", "cpu", "--as-published", *ENCODER, *HEAD, "--encoder-weights", movies / "encoder.safetensors"),
@@ -158,7 +156,7 @@ def test_as_published_is_told(movies: Path, runs: list[Path], tmp_path: Path) ->
         ("path,value,split\n{a},1,train\n{b},2,val\n{c},3,test\n", "but the data set is a regression"),
     ],
 )
-def test_data_that_do_not_fit_are_one_line(
+def test_a_data_set_that_does_not_fit_is_a_one_line_error(
     movies: Path, runs: list[Path], tmp_path: Path, listing: str, message: str
 ) -> None:
     paths = {name: movies / "videos" / f"test{i}.mp4" for i, name in enumerate("abc")}
@@ -170,14 +168,14 @@ def test_data_that_do_not_fit_are_one_line(
     assert result.stdout == ""
 
 
-def test_a_checkpoint_that_names_no_benchmark_needs_to_be_told(movies: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_recorded_benchmark_needs_a_data_set(movies: Path, tmp_path: Path) -> None:
     Vis4mer(ModelConfig({"x": HeadConfig(DecoderConfig(4, 8, 2, 4, 1, d_state=4))}, encoder=None)).save_pretrained(
         tmp_path
     )
     result = evaluate(movies, tmp_path, "--videos", movies / "videos", "--splits", movies)
     assert result.exit_code == 1
-    assert "names no benchmark; give --protocol or --movies" in result.stderr
+    assert "names no benchmark; give a protocol or a CSV of movies" in result.stderr
     result = evaluate(movies, tmp_path, "--movies", movies / "movies.csv")
-    assert "holds decoders only" in result.stderr
+    assert "holds no encoder" in result.stderr
     assert evaluate(movies, tmp_path).exit_code == 2
     assert evaluate(movies, tmp_path, "--protocol", "lvu/scene").exit_code == 2

@@ -17,13 +17,16 @@ from torch import Tensor
 from vis4mer.cli.console import show_log_messages
 from vis4mer.cli.main import main
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.training.extraction import CacheRecipe, extract_in_parallel
 from vis4mer.training.features import FeatureCache
-from vis4mer.training.videos import Job
+from vis4mer.training.progress import ignore_progress
+from vis4mer.training.settings import EncoderSettings, ExtractSettings
+from vis4mer.training.videos import EncodingJob
+from vis4mer.training.workers import CacheRecipe, encode_in_workers
 
-SMALL = ("--encoder", "vit_tiny_patch16_224", "--weights", "random", "--image-size", "32", "--device", "cpu")
+SMALL = ("--encoder", "vit_tiny_patch16_224", "--encoder-weights", "random", "--image-size", "32", "--device", "cpu")
 
 
 def write_video(path: Path, seed: int, frames: int = 12) -> Path:
@@ -54,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_is_encoded_once_as_training_would(videos: Path, tmp_path: Path) -> None:
+def test_a_folder_is_encoded_once_into_the_cache_of_training(videos: Path, tmp_path: Path) -> None:
     result = extract(videos, "-o", tmp_path / "cache", *SMALL)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.endswith(": 4 of 4 videos, 4 encoded now\n")
@@ -77,12 +80,12 @@ def test_a_folder_is_encoded_once_as_training_would(videos: Path, tmp_path: Path
 
 def test_other_frames_or_weights_go_to_another_folder(videos: Path, tmp_path: Path) -> None:
     video = videos / "sub" / "0.mp4"
-    for changed in ([], ["--fps", "2"], ["--seed", "1"], ["--dtype", "fp32"], ["--image-size", "48"]):
+    for changed in ([], ["--fps", "2"], ["--seed", "1"], ["--cache-dtype", "fp32"], ["--image-size", "48"]):
         assert extract(video, "-o", tmp_path, *SMALL, *changed).exit_code == 0
     assert len({path.parent for path in tmp_path.rglob("*.safetensors")}) == 5
 
 
-def test_a_bad_video_is_reported_and_the_others_are_done(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_video_is_reported_and_the_others_are_encoded(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
     (tmp_path / "list.txt").write_text(f"bad.mp4\n{videos}/sub/0.mp4\n{videos}/sub/gone.mp4\n{videos}/sub/1.mp4\n")
     result = extract(tmp_path / "list.txt", "-o", tmp_path / "cache", "-q", *SMALL)
@@ -94,13 +97,13 @@ def test_a_bad_video_is_reported_and_the_others_are_done(videos: Path, tmp_path:
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
-def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: Path) -> None:
+def test_the_clips_of_a_protocol_are_encoded_and_missing_videos_are_named(videos: Path, tmp_path: Path) -> None:
     fact = {"class": "Task", "recipe_type": 3, "start": 0.5, "end": 2.5}
     database = {str(i): fact | {"subset": "training" if i else "testing"} for i in range(4)} | {
         name: fact | {"subset": "testing"} for name in ("gone-1", "gone-2")
     }
     (tmp_path / "COIN.json").write_text(json.dumps({"database": database}))
-    options = ("--protocol", "coin", "--splits", tmp_path, "--weights", "random", "--device", "cpu")
+    options = ("--protocol", "coin", "--splits", tmp_path, "--encoder-weights", "random", "--device", "cpu")
     small = ("--encoder", "swin3d_t", "--segments", "2", "--image-size", "32")
     result = extract(videos, "-o", tmp_path / "cache", *options, *small)
     assert result.exit_code == 0, result.stderr
@@ -121,10 +124,10 @@ def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: 
         (["--encoder", "swin3d_t"], 1, "segments=None: must be given"),
         (["--encoder", "no_such_model"], 1, "encoder='no_such_model'"),
         (["--image-size", "9000"], 1, "height=9000"),
-        (["--weights", "nowhere.pth"], 1, "nowhere.pth"),
+        (["--encoder-weights", "nowhere.pth"], 1, "nowhere.pth"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_encoded(
+def test_a_mistake_is_reported_before_anything_is_encoded(
     videos: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     result = extract(videos, "-o", tmp_path / "cache", *SMALL, *arguments)
@@ -134,7 +137,7 @@ def test_mistakes_are_told_before_anything_is_encoded(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(
+def test_an_interrupted_run_continues_to_the_same_bytes(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward, calls = FrameEncoder.forward, iter(range(100))
@@ -149,7 +152,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         patch.setattr(FrameEncoder, "forward", interrupted)
         stopped = extract(videos, "-o", tmp_path / "cut", *options)
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.stderr
+    assert "the same command continues" in stopped.stderr
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
     assert extract(videos, "-o", tmp_path / "cut", *options).stdout.endswith("4 of 4 videos, 3 encoded now\n")
     assert extract(videos, "-o", tmp_path / "whole", *options).exit_code == 0
@@ -157,20 +160,22 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_start_are_told_without_a_traceback(
+def test_workers_that_cannot_start_are_reported_without_a_traceback(
     videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = CacheRecipe(tmp_path, "vit_tiny_patch16_224", "random", Preprocessing(height=32, width=32))
-    jobs = [Job(path) for path in sorted(videos.rglob("*.mp4"))]
-    with pytest.raises(DeviceError, match=r"workers=2: one died, .*; use fewer workers"):
-        list(extract_in_parallel(recipe, jobs, 2, ["meta:0"], partial(show_log_messages, True)))
-    told = capfd.readouterr().err
-    assert "vis4mer: error: a worker cannot start on meta:0: " in told
-    assert "Traceback" not in told
+    encoder = EncoderSettings("vit_tiny_patch16_224", "random")
+    recipe = CacheRecipe(tmp_path, ExtractSettings(encoder=encoder, preprocessing=Preprocessing(height=32, width=32)))
+    jobs = [EncodingJob(path) for path in sorted(videos.rglob("*.mp4"))]
+    on_start = partial(show_log_messages, True)
+    with pytest.raises(DeviceError, match=r"workers=2: a worker died, .*; use fewer workers"):
+        list(encode_in_workers(recipe, jobs, 2, [Device("meta")], "encoding", ignore_progress, on_start))
+    messages = capfd.readouterr().err
+    assert "vis4mer: error: a worker cannot start on meta:0: " in messages
+    assert "Traceback" not in messages
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_its_workers_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_killed_run_ends_its_workers_and_continues_to_the_same_bytes(tmp_path: Path) -> None:
     for i in range(5):
         write_video(tmp_path / "videos" / f"{i}.mp4", seed=i, frames=80)
     options = (tmp_path / "videos", *SMALL, "--fps", "4", "-o")
@@ -191,3 +196,15 @@ def test_a_killed_run_ends_its_workers_and_goes_on_to_the_same_bytes(tmp_path: P
     torch.set_num_threads(threads)
     assert contents(cut) == contents(tmp_path / "whole")
     assert len(contents(cut)) == 5 + 2
+
+
+def test_former_names_of_options_warn_and_work(videos: Path, tmp_path: Path) -> None:
+    small = ("--encoder", "vit_tiny_patch16_224", "--image-size", "32", "--device", "cpu", "-q")
+    result = extract(videos / "sub" / "0.mp4", "-o", tmp_path, *small, "--weights", "random", "--dtype", "fp32")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines() == [
+        "vis4mer: warning: --weights is now --encoder-weights; the next version drops the old name",
+        "vis4mer: warning: --dtype is now --cache-dtype; the next version drops the old name",
+    ]
+    (description,) = tmp_path.rglob("encoder.json")
+    assert json.loads(description.read_text())["dtype"] == "fp32"

@@ -42,11 +42,11 @@ def vis4mer_command(tiny_bundle: Path) -> list[str]:
     return [sys.executable, "-m", "vis4mer.cli.main", "run", "--bundle", str(tiny_bundle), "--device", "cpu"]
 
 
-def test_the_sample_model_says_that_it_is_one(movie: Path) -> None:
-    for quiet, told in (([], True), (["--quiet"], False)):
+def test_the_sample_model_is_announced(movie: Path) -> None:
+    for quiet, announced in (([], True), (["--quiet"], False)):
         result = CliRunner().invoke(main, ["run", str(movie), "--device", "cpu", *quiet])
         assert result.exit_code == 0
-        assert ("the sample model answers" in result.stderr) is told
+        assert ("using the sample model" in result.stderr) is announced
 
 
 def test_json_of_one_video_is_an_object(run: Run, movie: Path) -> None:
@@ -73,7 +73,7 @@ def test_if_every_video_fails_the_results_are_empty_and_parse(run: Run) -> None:
     assert (result.exit_code, json.loads(result.stdout)) == (1, [])
 
 
-def test_a_url_is_told_to_be_downloaded(run: Run, movie: Path) -> None:
+def test_a_url_is_refused(run: Run, movie: Path) -> None:
     result = run("https://example.org/a.mp4", movie)
     assert result.exit_code == 1
     assert result.stderr == (
@@ -111,7 +111,7 @@ def test_the_table_shows_labels_by_probability(run: Run, movie: Path) -> None:
     assert "0:12 · 12 frames" in result.stdout
 
 
-def test_the_table_has_no_blanks_at_ends_and_says_what_a_cell_is(run: Run, movie: Path) -> None:
+def test_the_table_has_no_trailing_blanks_and_names_its_windows(run: Run, movie: Path) -> None:
     one, two = run(movie).stdout, run(movie, movie, "--stride", "1").stdout
     assert "5 windows of 5 s" in one
     assert "8 windows of 5 s" in two
@@ -120,12 +120,12 @@ def test_the_table_has_no_blanks_at_ends_and_says_what_a_cell_is(run: Run, movie
     assert two == "\n".join([run(movie, "--stride", "1").stdout] * 2)
 
 
-def test_a_curve_of_more_windows_than_cells_says_so(run: Run, make_video: Any, tmp_path: Path) -> None:
+def test_a_curve_of_more_windows_than_cells_names_both_numbers(run: Run, make_video: Any, tmp_path: Path) -> None:
     long = make_video(tmp_path / "long.mkv", [(1, 2, 3)] * 40)
     assert "24 of 36 windows of 5 s" in run(long, "--stride", "1").stdout
 
 
-def test_a_file_gets_what_stdout_would_get(run: Run, movie: Path, tmp_path: Path) -> None:
+def test_a_file_holds_what_stdout_would(run: Run, movie: Path, tmp_path: Path) -> None:
     for form in ("table", "json", "jsonl", "csv"):
         output = tmp_path / f"result.{form}"
         output.write_text("old")
@@ -137,7 +137,7 @@ def test_a_file_gets_what_stdout_would_get(run: Run, movie: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["result.json", "result.JSONL", "result.csv", "result.txt", "result"])
-def test_the_form_goes_by_the_files_suffix_unless_asked_for(run: Run, movie: Path, tmp_path: Path, name: str) -> None:
+def test_the_form_follows_the_files_suffix_by_default(run: Run, movie: Path, tmp_path: Path, name: str) -> None:
     form = name.lower().partition(".")[2] if "." in name and "txt" not in name else "table"
     run(movie, "-o", tmp_path / name)
     assert (tmp_path / name).read_text() == run(movie, "--output-format", form).stdout
@@ -151,7 +151,7 @@ def _umask() -> int:
     return mask
 
 
-def test_a_link_stays_one_and_its_target_is_written(run: Run, movie: Path, tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_its_target_is_written(run: Run, movie: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     assert run(movie, "--output-format", "json", "-o", tmp_path / "link").exit_code == 0
     assert (tmp_path / "link").is_symlink()
@@ -205,6 +205,14 @@ def test_a_timeline_is_drawn_beside_the_result(run: Run, movie: Path, tmp_path: 
     assert json.loads(result.stdout)["video"] == str(movie)
     start = (tmp_path / f"timeline.{suffix}").read_bytes()[:8]
     assert start == (b"\x89PNG\r\n\x1a\n" if suffix == "png" else b"<!DOCTYP")
+
+
+def test_a_movie_is_scanned_once_for_prediction_and_timeline(
+    run: Run, movie: Path, tmp_path: Path, scans: list[str]
+) -> None:
+    assert run(movie, "--timeline", tmp_path / "timeline.png").exit_code == 0
+    assert scans == [str(movie)]
+    assert (tmp_path / "timeline.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,7 @@ def test_hostile_names_cannot_act_on_the_terminal(run: Run, make_video: Any, tmp
     assert os.fsencode(video) in rows
 
 
-def test_damage_is_told_and_stands_in_the_result(run: Run, movie: Path, tmp_path: Path) -> None:
+def test_damage_is_reported_on_stderr_and_in_the_result(run: Run, movie: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.mkv"
     damaged.write_bytes(movie.read_bytes()[: movie.stat().st_size * 3 // 4])
     result = run(damaged, "--output-format", "json")
@@ -330,14 +338,16 @@ def test_a_full_stdout_is_one_line(tiny_bundle: Path, arguments: Sequence[str]) 
     assert done.stderr.count("\n") == 1
 
 
-def test_results_come_even_where_stderr_is_closed(vis4mer_command: list[str], movie: Path) -> None:
+def test_results_are_printed_even_if_stderr_is_closed(vis4mer_command: list[str], movie: Path) -> None:
     command = ["sh", "-c", '"$@" 2>&-', "sh", *vis4mer_command, str(movie), "--output-format", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert done.returncode == 0
     assert json.loads(done.stdout)["video"] == str(movie)
 
 
-def test_the_whole_way_needs_the_base_install_only(vis4mer_command: list[str], movie: Path, tmp_path: Path) -> None:
+def test_a_movie_and_its_timeline_need_the_base_install_only(
+    vis4mer_command: list[str], movie: Path, tmp_path: Path
+) -> None:
     forbidden = ("torch", "torchvision", "timm", "onnx", "safetensors", "huggingface_hub", "nvidia", "matplotlib")
     program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); from vis4mer.cli.main import main; main()"
     for suffix in ("png", "html"):
@@ -418,7 +428,7 @@ def test_ctrl_c_ends_at_once_even_in_native_code(
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
-    """Does `act` when the movie of that number, from 1 on, is about to be classified."""
+    """Calls `act` just before the movie of that number, counted from 1, is classified."""
     classify, calls = Classifier.__call__, itertools.count(1)
 
     def classify_or_act(*arguments: Any, **options: Any) -> Any:

@@ -10,7 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 
 import vis4mer
 from vis4mer.cli.main import main
@@ -63,7 +65,7 @@ def test_from_a_listing_to_a_model_that_predicts(listing: Path, tmp_path: Path) 
     assert config["windows"]["seconds"] == 8
 
 
-def test_resume_goes_on_and_a_run_is_not_overwritten(listing: Path, tmp_path: Path) -> None:
+def test_resume_continues_a_run_and_without_it_a_run_is_not_overwritten(listing: Path, tmp_path: Path) -> None:
     common = (listing, "-o", tmp_path / "out", "--cache", tmp_path / "cache", *SMALL)
     assert train(*common, "--epochs", "1").exit_code == 0
     encoded = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
@@ -155,7 +157,7 @@ def test_a_download_is_announced_before_it_starts(
     assert "here here ...); give a local file" in failed
 
 
-def test_a_listing_with_a_missing_movie(listing: Path, tmp_path: Path) -> None:
+def test_a_missing_movie_is_a_one_line_error(listing: Path, tmp_path: Path) -> None:
     broken = listing.with_name("broken.csv")
     broken.write_text(listing.read_text() + "\ngone.mp4,dark\n")
     result = train(broken, "-o", tmp_path / "out", *SMALL)
@@ -164,7 +166,7 @@ def test_a_listing_with_a_missing_movie(listing: Path, tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_ctrl_c_keeps_the_last_whole_epoch_and_exits_with_130(listing: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_last_complete_epoch_and_exits_with_130(listing: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-c", "from vis4mer.cli.main import main; main()", "train", str(listing)]
     command = [*program, "-o", str(tmp_path / "out"), "--epochs", "100000", *SMALL]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -194,7 +196,7 @@ def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_torchrun_gives_the_figures_of_one_process(listing: Path, tmp_path: Path) -> None:
+def test_torchrun_computes_the_figures_of_one_process(listing: Path, tmp_path: Path) -> None:
     common = (listing, *SMALL, "--cache", tmp_path / "cache", "--epochs", "2", "--dropout", "0", "--tensorboard")
     result = torchrun(*common, "-o", tmp_path / "two")
     assert result.returncode == 0, result.stderr
@@ -213,7 +215,7 @@ def test_torchrun_gives_the_figures_of_one_process(listing: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_torchrun_tells_of_a_mistake_once(listing: Path, tmp_path: Path) -> None:
+def test_torchrun_reports_a_mistake_once(listing: Path, tmp_path: Path) -> None:
     for broken in ("gone.csv", listing):
         result = torchrun(broken, "-o", tmp_path / "out", *SMALL, "--encoder-weights", "nowhere.safetensors")
         assert result.returncode == 1
@@ -232,7 +234,7 @@ def test_curves_for_tensorboard(listing: Path, tmp_path: Path) -> None:
         assert [event.value for event in events.Scalars(tag)] == pytest.approx([r[name] for r in history], rel=1e-6)
 
 
-def test_tensorboard_missing_is_told_before_anything_is_encoded(
+def test_missing_tensorboard_is_reported_before_anything_is_encoded(
     listing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -242,7 +244,7 @@ def test_tensorboard_missing_is_told_before_anything_is_encoded(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_the_record_holds_the_command_that_repeats_it(listing: Path, tmp_path: Path) -> None:
+def test_the_record_holds_the_command_that_repeats_the_run(listing: Path, tmp_path: Path) -> None:
     assert train(listing, "-o", tmp_path / "a b", *SMALL, "--epochs", "1").exit_code == 0
     record = json.loads((tmp_path / "a b" / "last" / "training.json").read_text())
     _, *arguments = shlex.split(record["command"].replace(str(tmp_path / "a b"), str(tmp_path / "again")))
@@ -257,7 +259,48 @@ def test_the_record_holds_the_command_that_repeats_it(listing: Path, tmp_path: P
     "arguments",
     [[], ["--protocol", "lvu/scene"], ["movies.csv", "--protocol", "lvu/scene"], ["movies.csv", "--videos", "x"]],
 )
-def test_either_a_listing_or_a_protocol_with_its_folders(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_run_needs_either_a_listing_or_a_protocol_with_its_folders(tmp_path: Path, arguments: list[str]) -> None:
     result = train("-o", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert "--protocol" in result.stderr
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "last" / "model.safetensors")
+
+
+def test_the_stored_settings_repeat_the_run_bit_for_bit(listing: Path, tmp_path: Path) -> None:
+    first = train(listing, "-o", tmp_path / "first", *SMALL, "--epochs", "2", "--seed", "3", "--stride", "2")
+    assert first.exit_code == 0, first.stderr
+    stored = tmp_path / "first" / "settings.yaml"
+    again = train("--config", stored, "-o", tmp_path / "again", "--device", "cpu")
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr.count("val_accuracy") == 2
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "again")
+    assert before.keys() == after.keys()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert (tmp_path / "again" / "settings.yaml").read_bytes() == stored.read_bytes()
+
+    other = train("--config", stored, "-o", tmp_path / "other", "--device", "cpu", "--seed", "4", "--epochs", "1")
+    assert other.exit_code == 0, other.stderr
+    assert len((tmp_path / "other" / "history.jsonl").read_text().splitlines()) == 1
+    assert any(not torch.equal(before[name], value) for name, value in weights(tmp_path / "other").items())
+
+
+def test_a_mistake_in_a_settings_file_is_one_line(listing: Path, tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(f"data: {{movies: {listing}}}\ntraining: {{lr: fast}}\n")
+    result = train("--config", path, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr == f"vis4mer: error: config={str(path)!r}: training.lr='fast': must be a number\n"
+    assert not (tmp_path / "out").exists()
+    missing = train("--config", tmp_path / "gone.yaml", "-o", tmp_path / "out")
+    assert missing.exit_code == 1
+    assert "gone.yaml': no such file" in missing.stderr
+
+
+def test_the_former_name_of_loader_workers_warns(tmp_path: Path) -> None:
+    result = train("--workers", "1", "-o", tmp_path / "out", "gone.csv")
+    assert result.stderr.splitlines()[0] == (
+        "vis4mer: warning: --workers is now --loader-workers; the next version drops the old name"
+    )

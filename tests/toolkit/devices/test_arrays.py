@@ -1,4 +1,4 @@
-"""Arrays on a device, over a stand-in for the driver whose device memory is the host's."""
+"""Arrays on a GPU, with a fake driver whose device memory is the host's."""
 
 import ctypes
 import gc
@@ -32,7 +32,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), zeros=st.integers(0, 4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_join_is_numpys_on_either_side(driver: Any, sizes: list[int], zeros: int) -> None:
+def test_join_equals_numpys_on_host_and_device(driver: Any, sizes: list[int], zeros: int) -> None:
     pieces = [numbers(size, 2, 3) for size in sizes]
     expected = np.concatenate([*pieces, np.zeros((zeros, 2, 3), np.float32)])
     np.testing.assert_array_equal(join(pieces, len(expected)), expected)
@@ -43,7 +43,7 @@ def test_join_is_numpys_on_either_side(driver: Any, sizes: list[int], zeros: int
     np.testing.assert_array_equal(joined.numpy(), expected)
 
 
-def test_a_whole_piece_is_not_copied(driver: Any) -> None:
+def test_a_single_whole_piece_is_not_copied(driver: Any) -> None:
     on_cpu, on_gpu = numbers(4, 2), uploaded(numbers(4, 2))
     assert join([on_cpu], 4) is on_cpu
     assert join([on_gpu], 4) is on_gpu
@@ -67,7 +67,7 @@ def test_views_share_the_memory_and_keep_it(driver: Any) -> None:
     assert driver.memory == {}
 
 
-def test_other_libraries_read_it_and_are_read(driver: Any) -> None:
+def test_arrays_are_shared_with_other_libraries(driver: Any) -> None:
     values = numbers(3, 2)
     array = uploaded(values)
     facts = array.__cuda_array_interface__
@@ -81,7 +81,7 @@ def test_other_libraries_read_it_and_are_read(driver: Any) -> None:
 @pytest.mark.parametrize(
     "function", ["cuMemAlloc_v2", "cuMemcpyDtoDAsync_v2", "cuMemsetD8Async", "cuStreamSynchronize"]
 )
-def test_a_device_that_fails_is_an_error(driver: Any, function: str) -> None:
+def test_a_failing_device_is_an_error(driver: Any, function: str) -> None:
     piece = uploaded(numbers(2, 2))
     driver.fail = function
     with pytest.raises(DeviceError, match=f"device='cuda:0': {function} failed: CUDA_ERROR_OUT_OF_MEMORY"):
@@ -100,7 +100,7 @@ HEADERS = [
 
 
 @pytest.mark.skipif(not HEADERS, reason="no CUDA header on this machine")
-def test_the_calls_have_the_types_of_cudas_header() -> None:
+def test_the_calls_have_the_types_of_the_cuda_header() -> None:
     header = HEADERS[0].read_text(errors="replace")
     kinds = {
         "unsigned int": ctypes.c_uint,
@@ -126,5 +126,5 @@ def test_the_calls_have_the_types_of_cudas_header() -> None:
         assert declared == list(types), f"{plain}({found[1]})"
 
 
-def test_the_stand_in_has_every_call(driver: Any) -> None:
+def test_the_fake_driver_has_every_call(driver: Any) -> None:
     assert set(cuda._PROTOTYPES) <= set(dir(driver))

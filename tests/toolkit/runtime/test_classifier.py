@@ -13,11 +13,12 @@ import pytest
 
 import vis4mer
 from vis4mer.devices.arrays import DeviceArray
-from vis4mer.devices.device import Device, Driver
+from vis4mer.devices.device import CPU, Device, Driver
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
 from vis4mer.runtime.bundle import BundleWriter
+from vis4mer.runtime.classifier import Classifier
 from vis4mer.runtime.loading import is_bundle
-from vis4mer.video.reader import open_video
+from vis4mer.video import open_video, scan
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 
@@ -32,6 +33,18 @@ def naive(model: Any, colours: Sequence[tuple[int, int, int]], starts: Sequence[
     return {"colour": powers / powers.sum(1, keepdims=True), "light": model.head("light", windows)[:, 0]}
 
 
+def with_runners(classifier: Classifier, **runners: Any) -> Classifier:
+    """The same classifier with other runners for some of its graphs."""
+    return Classifier(
+        classifier.model,
+        {**classifier.stages.runners, **runners},
+        source=classifier.source,
+        device=classifier.device,
+        device_reason=classifier.device_reason,
+        precision=classifier.precision,
+    )
+
+
 def colours(n: int) -> list[tuple[int, int, int]]:
     return [(250 - 20 * i, 10, 5 + 20 * i) for i in range(n)]
 
@@ -41,7 +54,7 @@ def colours(n: int) -> list[tuple[int, int, int]]:
     [(12, None, [0, 2, 4, 6, 7]), (12, 1.0, list(range(8))), (11, 3.0, [0, 3, 6]), (5, 2.0, [0]), (3, 2.0, [0])],
 )
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
-def test_a_movie_gets_what_all_its_frames_at_once_would_give(
+def test_a_prediction_equals_that_of_all_frames_at_once(
     tiny_bundle: Path,
     tiny_model: Any,
     make_video: Any,
@@ -71,15 +84,16 @@ def test_a_movie_gets_what_all_its_frames_at_once_would_give(
 
 def test_every_frame_is_encoded_once_however_windows_overlap(tiny_bundle: Path, movie: Path) -> None:
     classifier = vis4mer.load(tiny_bundle, device="cpu")
-    encode, sizes = classifier._runners["encoder"], []
+    encode, sizes = classifier.stages.runners["encoder"], []
 
     def counting(frames: Any) -> Any:
         sizes.append(len(frames))
         return encode(frames)
 
-    classifier._runners = {**classifier._runners, "encoder": counting}
     seen = []
-    classifier(movie, stride=1.0, batch_size=5, progress=lambda done, expected: seen.append((done, expected)))
+    with_runners(classifier, encoder=counting)(
+        movie, stride=1.0, batch_size=5, progress=lambda done, expected: seen.append((done, expected))
+    )
     assert sum(sizes) == 12
     assert max(sizes) <= 5
     assert seen[-1] == (12, 12)
@@ -88,7 +102,7 @@ def test_every_frame_is_encoded_once_however_windows_overlap(tiny_bundle: Path, 
 
 def sequential(classifier: Any, video: Path, batch_size: int) -> dict[str, np.ndarray]:
     """What a classifier's runners make of a movie one after the other, in this thread."""
-    model, runners = classifier.model, classifier._runners
+    model, runners = classifier.model, classifier.stages.runners
     with open_video(video, model.preprocessing, batch_size=batch_size) as reader:
         tokens = np.concatenate([runners["encoder"](batch.frames) for batch in reader])
     length, step = model.window_frames, model.windows.stride_frames(model.preprocessing.fps)
@@ -104,25 +118,23 @@ def test_overlapping_stages_change_no_bit() -> None:
     logits: dict[str, list[np.ndarray]] = {name: [] for name in classifier.model.heads}
 
     def recording(name: str) -> Any:
-        run = classifier._runners[name]
+        run = classifier.stages.runners[name]
         return lambda batch: logits[name].append(output := run(batch)) or output
 
     expected = sequential(classifier, SAMPLES / "movie.mp4", batch_size)
-    recorders = {name: recording(name) for name in logits}
-    classifier._runners = {**classifier._runners, **recorders}
-    classifier(SAMPLES / "movie.mp4", batch_size=batch_size)
+    with_runners(classifier, **{name: recording(name) for name in logits})(SAMPLES / "movie.mp4", batch_size=batch_size)
     for name, outputs in logits.items():
         np.testing.assert_array_equal(np.concatenate(outputs), expected[name])
 
 
 @pytest.mark.parametrize("stage", ["encoder", "colour"])
 @pytest.mark.parametrize("error", [DeviceError("out of memory"), KeyboardInterrupt()])
-def test_a_stage_that_fails_ends_the_others(
+def test_a_failing_stage_ends_the_others(
     tiny_bundle: Path, make_video: Any, tmp_path: Path, stage: str, error: BaseException
 ) -> None:
     video = make_video(tmp_path / "movie.mkv", [(20, 40, 60)] * 300)
     classifier = vis4mer.load(tiny_bundle, device="cpu")
-    run, calls, encoded = classifier._runners[stage], [], []
+    run, calls, encoded = classifier.stages.runners[stage], [], []
 
     def fail(batch: Any) -> Any:
         calls.append(len(batch))
@@ -130,14 +142,14 @@ def test_a_stage_that_fails_ends_the_others(
             raise error
         return run(batch)
 
-    def counting(frames: Any, encode: Any = classifier._runners["encoder"]) -> Any:
+    def counting(frames: Any, encode: Any = classifier.stages.runners["encoder"]) -> Any:
         encoded.append(len(frames))
         return encode(frames)
 
-    classifier._runners = {**classifier._runners, "encoder": counting, stage: fail}
+    failing = with_runners(classifier, **{"encoder": counting, stage: fail})
     before = set(threading.enumerate())
     with pytest.raises(type(error)) as raised:
-        classifier(video, batch_size=2)
+        failing(video, batch_size=2)
     assert raised.value is error
     assert set(threading.enumerate()) <= before
     assert len(calls) == 3
@@ -151,7 +163,7 @@ def test_tokens_stay_on_the_device(tiny_bundle: Path, make_video: Any, tmp_path:
     expected = cpu(video, stride=1.0, batch_size=10)
 
     def on_device(name: str) -> Any:
-        run, row = cpu._runners[name], {"encoder": (2, 4), "colour": (3,), "light": (1,)}[name]
+        run, row = cpu.stages.runners[name], {"encoder": (2, 4), "colour": (3,), "light": (1,)}[name]
 
         def call(batch: Any) -> DeviceArray:
             if name != "encoder":
@@ -163,10 +175,7 @@ def test_tokens_stay_on_the_device(tiny_bundle: Path, make_video: Any, tmp_path:
 
         return call
 
-    runners = {name: on_device(name) for name in cpu._runners}
-    classifier = vis4mer.Classifier(
-        cpu.model, runners, source="", device=cpu.device, device_reason="", precision=cpu.precision
-    )
+    classifier = with_runners(cpu, **{name: on_device(name) for name in cpu.stages.runners})
     got = classifier(video, stride=1.0, batch_size=10)
     assert got.heads == expected.heads
     assert set(driver.copies) == {"DtoD", "DtoH"}
@@ -195,7 +204,7 @@ def test_the_dictionary_is_the_json_contract(tiny_bundle: Path, movie: Path) -> 
 
 
 @pytest.mark.parametrize(("n_frames", "padded"), [(4, True), (5, False)])
-def test_a_movie_shorter_than_a_window_is_told(
+def test_a_movie_shorter_than_a_window_is_reported(
     tiny_bundle: Path,
     make_video: Any,
     tmp_path: Path,
@@ -206,11 +215,11 @@ def test_a_movie_shorter_than_a_window_is_told(
     video = make_video(tmp_path / "short.mkv", colours(n_frames))
     prediction = vis4mer.load(tiny_bundle, device="cpu")(video)
     assert prediction.to_dict()["padded"] is padded
-    told = [f"video={str(video)!r}: 4 s is shorter than the model's window of 5 s" in m for m in caplog.messages]
-    assert told == [True] * padded
+    reported = [f"video={str(video)!r}: 4 s is shorter than the model's window of 5 s" in m for m in caplog.messages]
+    assert reported == [True] * padded
 
 
-def test_a_stride_that_is_rounded_to_frames_is_told_once(
+def test_a_stride_rounded_to_frames_is_reported_once(
     tiny_bundle: Path, movie: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     classifier = vis4mer.load(tiny_bundle, device="cpu")
@@ -220,7 +229,7 @@ def test_a_stride_that_is_rounded_to_frames_is_told_once(
     assert len(caplog.messages) == 1
 
 
-def test_threads_may_share_a_classifier(tiny_bundle: Path, make_video: Any, tmp_path: Path) -> None:
+def test_threads_share_a_classifier(tiny_bundle: Path, make_video: Any, tmp_path: Path) -> None:
     classifier = vis4mer.load(tiny_bundle, device="cpu")
     videos = [make_video(tmp_path / f"{i}.mkv", [(20 * i, 40, 200 - 20 * i)] * 7) for i in range(6)]
     alone = [classifier(video).to_dict() for video in videos]
@@ -241,7 +250,7 @@ def test_arguments_are_validated(tiny_bundle: Path, movie: Path, stride: float |
         vis4mer.load(tiny_bundle, device="cpu")(movie, stride=stride, batch_size=batch_size)
 
 
-def test_an_output_that_is_not_finite_is_no_label(
+def test_an_output_that_is_not_finite_is_an_error(
     tiny_bundle: Path, tiny_model: Any, tiny_config: Any, movie: Path, tmp_path: Path
 ) -> None:
     broken = type(tiny_model)(tiny_model.to_tokens, {n: w * np.nan for n, w in tiny_model.to_logits.items()})
@@ -250,7 +259,7 @@ def test_an_output_that_is_not_finite_is_no_label(
         for name in tiny_config.heads:
             writer.path(f"{name}.onnx").write_bytes(broken.onnx_head(name))
         writer.commit(format="onnx", precision="fp32", model=tiny_config)
-    with pytest.raises(Vis4merError, match=r"head='colour': gave a non-finite output at 0\.0 s"):
+    with pytest.raises(Vis4merError, match=r"head='colour': returned a non-finite output at 0\.0 s"):
         vis4mer.load(tmp_path / "broken", device="cpu")(movie)
 
 
@@ -277,12 +286,12 @@ def test_graphs_that_do_not_fit_the_manifest_are_an_error(tiny_model: Any, tiny_
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "CPU", "", "cuda:9999", "cpu\n"])
-def test_a_device_that_is_none_is_an_error(tiny_bundle: Path, name: str) -> None:
+def test_an_unknown_device_is_an_error(tiny_bundle: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="must be auto, cpu, cuda or cuda:N"):
         vis4mer.load(tiny_bundle, device=name)
 
 
-def test_an_absent_gpu_is_an_error_and_auto_says_why_it_is_not_used(
+def test_an_absent_gpu_is_an_error_and_auto_reports_why_it_is_not_used(
     tiny_bundle: Path, movie: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
@@ -292,7 +301,23 @@ def test_an_absent_gpu_is_an_error_and_auto_says_why_it_is_not_used(
     assert (prediction.device, prediction.device_reason) == ("cpu", "there is no NVIDIA driver")
 
 
-def test_paths_that_are_no_model_are_one_line_errors(tmp_path: Path) -> None:
+def test_a_device_is_named_or_parsed(tiny_bundle: Path) -> None:
+    for device in ("cpu", CPU):
+        classifier = vis4mer.load(tiny_bundle, device=device)
+        assert (classifier.device, classifier.device_reason) == (CPU, "requested")
+
+
+def test_a_scanned_movie_is_not_scanned_again(tiny_bundle: Path, movie: Path, scans: list[str]) -> None:
+    classifier = vis4mer.load(tiny_bundle, device="cpu")
+    expected = classifier(movie)
+    assert scans == [str(movie)]
+    scanned = scan(movie)
+    scans.clear()
+    assert classifier(scanned) == expected
+    assert scans == []
+
+
+def test_paths_without_a_model_are_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match="does not exist"):
         vis4mer.load(tmp_path / "nowhere")
@@ -303,19 +328,19 @@ def test_paths_that_are_no_model_are_one_line_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"# a text", b"", bytes(100), b"\x00\x00\x00\x20ftypisom"])
-def test_a_file_that_is_no_model_is_told_without_pytorch(
+def test_a_file_that_is_not_a_model_is_an_error_without_pytorch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     file = tmp_path / "README.md"
     file.write_bytes(content)
-    with pytest.raises(BundleError, match="is neither a bundle nor a checkpoint; give a bundle directory"):
+    with pytest.raises(BundleError, match="is neither a bundle nor a checkpoint; name a bundle directory"):
         is_bundle(file)
 
 
 def test_a_file_of_a_bundle_names_the_bundle(tiny_bundle: Path) -> None:
     for name in ("encoder.onnx", "manifest.json"):
-        with pytest.raises(BundleError, match=re.escape(f"give its directory, {str(tiny_bundle)!r}")):
+        with pytest.raises(BundleError, match=re.escape(f"name its directory, {str(tiny_bundle)!r}")):
             is_bundle(tiny_bundle / name)
 
 
@@ -323,12 +348,12 @@ def test_a_file_of_a_bundle_names_the_bundle(tiny_bundle: Path) -> None:
     ("name", "content"),
     [("a.pt", b""), ("A.CKPT", b""), ("a.safetensors", b""), ("epoch=3", b"PK\x03\x04..."), ("old", b"\x80\x02\x8a")],
 )
-def test_weights_are_known_by_suffix_or_beginning(tmp_path: Path, name: str, content: bytes) -> None:
+def test_weights_are_recognised_by_suffix_or_first_bytes(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert not is_bundle(tmp_path / name)
 
 
-def test_a_checkpoint_of_decoders_only_says_what_is_missing() -> None:
+def test_a_checkpoint_without_encoder_is_refused() -> None:
     pytest.importorskip("torch")
     original = Path(__file__).parents[2] / "resources" / "original" / "lvu-small" / "checkpoint.pt"
     with pytest.raises(CheckpointError, match="holds decoders only"):

@@ -1,4 +1,4 @@
-"""Stages in threads: order, bounds, exceptions, and that none is left behind."""
+"""Stages in threads: order, bounds, exceptions, and that no thread is left running."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import pytest
 
 from vis4mer.runtime.overlap import Overlap
 
-PATIENCE = 30  # seconds after which something hangs
+PATIENCE = 30  # seconds after which a wait counts as a deadlock
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_an_item_is_made_while_the_one_before_it_is_used() -> None:
 
 
 class Item:
-    """Something whose life can be watched."""
+    """An object whose lifetime is observed."""
 
 
 def test_no_more_is_made_than_one_item_ahead() -> None:
@@ -65,7 +65,7 @@ def test_no_more_is_made_than_one_item_ahead() -> None:
         for item in overlap.ahead(make()):
             time.sleep(0)
             del item
-    assert most <= 3, "taken, ready, and in the making"
+    assert most <= 3, "one in use, one ready and one being made"
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), MemoryError()])

@@ -21,7 +21,7 @@ def encode(frames: Any) -> Any:
 
 
 def off_by(relative: float, frame: int) -> Any:
-    """An encoder whose tokens of one of two frames are wrong by a part of their norm."""
+    """Returns an encoder whose tokens for one of two frames have the given relative error."""
 
     def run(frames: Any) -> Any:
         tokens = encode(frames)
@@ -41,12 +41,12 @@ def fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("relative", "expected", "reason"),
     [
-        (1e-3, "bf16", "amx_bf16 is faster in it, and the encoder's tokens are off by 1.0e-03 only"),
+        (1e-3, "bf16", "amx_bf16 is faster in it, and the encoder's tokens are off by only 1.0e-03"),
         (3e-2, "fp32", "in bf16 the encoder's tokens are off by 3.0e-02, more than 2e-02"),
         (np.nan, "fp32", "in bf16 the encoder's tokens are off by nan, more than 2e-02"),
     ],
 )
-def test_auto_goes_by_the_worst_frame(frame: int, relative: float, expected: str, reason: str) -> None:
+def test_auto_decides_by_the_worst_frame(frame: int, relative: float, expected: str, reason: str) -> None:
     chosen = encoder_precision(encode, off_by(relative, frame), "auto", CPU, SIZE)
     assert chosen == (expected, reason)
 
@@ -56,9 +56,9 @@ def test_auto_is_fp32_where_bf16_is_no_faster(monkeypatch: pytest.MonkeyPatch) -
     assert encoder_precision(pytest.fail, pytest.fail, "auto", CPU, SIZE) == ("fp32", "cpu is not faster in bf16")
 
 
-@pytest.mark.parametrize("asked", ["fp32", "bf16"])
-def test_what_is_asked_for_is_not_questioned(asked: Any) -> None:
-    assert encoder_precision(pytest.fail, pytest.fail, asked, CPU, SIZE) == (asked, "asked for")
+@pytest.mark.parametrize("requested", ["fp32", "bf16"])
+def test_a_requested_precision_is_not_questioned(requested: Any) -> None:
+    assert encoder_precision(pytest.fail, pytest.fail, requested, CPU, SIZE) == (requested, "requested")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_asked_for_is_not_questioned(asked: Any) -> None:
         ("", None),
     ],
 )
-def test_a_cpus_units_are_those_it_names(monkeypatch: pytest.MonkeyPatch, text: str, units: str | None) -> None:
+def test_a_cpu_has_the_units_among_its_flags(monkeypatch: pytest.MonkeyPatch, text: str, units: str | None) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: text)
     device._cpu_flags.cache_clear()
     assert device.bf16_units(CPU) == units
@@ -82,7 +82,7 @@ def test_a_cpus_units_are_those_it_names(monkeypatch: pytest.MonkeyPatch, text: 
 @pytest.mark.parametrize(
     ("capability", "units"), [((7, 5), None), ((8, 0), "compute capability 8.0"), ((12, 1), "12.1")]
 )
-def test_a_gpus_units_go_by_its_capability(
+def test_a_gpu_has_the_units_of_its_capability(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], units: str | None
 ) -> None:
     monkeypatch.setattr(device, "compute_capability", lambda device: capability)
@@ -100,19 +100,19 @@ def half_bundle(tiny_model: Any, tiny_config: Any, tmp_path: Path) -> Path:
     return tmp_path / "half"
 
 
-def test_a_bundle_has_the_precision_of_its_export(tiny_bundle: Path, half_bundle: Path, movie: Path) -> None:
+def test_a_bundle_keeps_the_precision_of_its_export(tiny_bundle: Path, half_bundle: Path, movie: Path) -> None:
     values = vis4mer.load(half_bundle, device="cpu")(movie).to_dict()
     assert (values["precision"], values["precision_reason"]) == ("fp16", "the bundle was exported in it")
-    assert vis4mer.load(tiny_bundle, device="cpu", precision="fp32").precision == ("fp32", "asked for")
-    for bundle, has, asked in ((tiny_bundle, "fp32", "bf16"), (half_bundle, "fp16", "fp32")):
+    assert vis4mer.load(tiny_bundle, device="cpu", precision="fp32").precision == ("fp32", "requested")
+    for bundle, has, requested in ((tiny_bundle, "fp32", "bf16"), (half_bundle, "fp16", "fp32")):
         with pytest.raises(ConfigError) as error:
-            vis4mer.load(bundle, device="cpu", precision=asked)  # type: ignore[arg-type]
+            vis4mer.load(bundle, device="cpu", precision=requested)  # type: ignore[arg-type]
         assert str(error.value) == (
-            f"precision={asked!r}: the bundle {str(bundle)!r} computes in {has}; "
-            f"use auto, or export it with --precision {asked}"
+            f"precision={requested!r}: the bundle {str(bundle)!r} computes in {has}; "
+            f"use auto, or export it with --precision {requested}"
         )
 
 
-def test_a_precision_that_is_none_is_an_error(tiny_bundle: Path) -> None:
+def test_an_unknown_precision_is_an_error(tiny_bundle: Path) -> None:
     with pytest.raises(ConfigError, match="precision='int8': must be one of auto, fp32, bf16"):
         vis4mer.load(tiny_bundle, precision="int8")  # type: ignore[arg-type]

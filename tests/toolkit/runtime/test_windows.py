@@ -12,7 +12,7 @@ from vis4mer.runtime.windows import cut_windows
 
 
 def batches(n_frames: int, sizes: list[int]) -> Iterator[NDArray[np.float32]]:
-    """Tokens [n, 2, 3] in batches of the given sizes, over and over, until the movie is at its end."""
+    """Yields a movie's tokens [n, 2, 3] in batches of the given sizes, repeated until the movie ends."""
     movie = np.arange(1, n_frames * 6 + 1, dtype=np.float32).reshape(n_frames, 2, 3)
     start = 0
     while start < n_frames:
@@ -22,7 +22,7 @@ def batches(n_frames: int, sizes: list[int]) -> Iterator[NDArray[np.float32]]:
 
 
 def naive_starts(n_frames: int, length: int, stride: int) -> list[int]:
-    """Every stride-th start whose window fits, and the one that ends on the last frame."""
+    """Returns every stride-th start whose window fits, and the start whose window ends on the last frame."""
     fitting = {start for start in range(0, n_frames, stride) if start + length <= n_frames}
     return sorted(fitting | {max(0, n_frames - length)})
 

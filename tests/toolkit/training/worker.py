@@ -1,4 +1,4 @@
-"""A process that trains: the model of a folder on its movies. Keeps the gradients of each step, and the history."""
+"""Trains the model of a folder on the folder's movies, and saves the gradients of each step and the history."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import Movie
+from vis4mer.training.data import TrainingMovie
 from vis4mer.training.distributed import join_processes
 from vis4mer.training.loop import Trainer
 from vis4mer.training.state import RunFolder
@@ -16,11 +16,11 @@ from vis4mer.training.tokens import TokenFile
 torch.set_num_threads(1)
 folder, output, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 movies = {
-    split: [Movie(TokenFile.open(Path(path)), target) for path, target in targets]
+    split: [TrainingMovie(TokenFile.open(Path(path)), target) for path, target in targets]
     for split, targets in torch.load(folder / "targets.pt").items()
 }
 with join_processes() as processes:
-    # Rates that leave the weights as they are, so that all steps' gradients can be compared, and no clipping.
+    # These rates leave the weights unchanged, so the gradients of all steps are comparable. Nothing is clipped.
     config = TrainConfig(epochs=epochs, batch_size=3, lr=1e-20, ssm_lr=1e-20, weight_decay=0, clip_norm=1e9)
     model = Vis4mer.from_pretrained(folder / "model")
     run = RunFolder(output, resume=True)

@@ -1,15 +1,21 @@
-"""What reaches the terminal besides results: one-line messages on stderr, with nothing in them that could garble it."""
+"""Messages for the terminal besides results: one line each on stderr, free of characters that could garble it."""
 
 import logging
 import sys
+from typing import TextIO
 
 from vis4mer.text import printable
 
 
 def say(level: str, message: str) -> None:
-    """Prints ``vis4mer: <level>: <message>`` as one line on stderr, which may be closed."""
+    """Prints ``vis4mer: <level>: <message>`` as one line on stderr, unless that is closed."""
     if sys.stderr is not None:
         print(f"vis4mer: {level}: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Returns whether a standard stream is a terminal; it is None if the process was started with it closed."""
+    return stream is not None and stream.isatty()
 
 
 class _MessageHandler(logging.Handler):
@@ -18,7 +24,7 @@ class _MessageHandler(logging.Handler):
 
 
 def show_log_messages(quiet: bool) -> None:
-    """Shows the library's warnings, such as a fallback and its reason, on stderr; with `quiet` only its errors."""
+    """Shows the library's warnings, such as a fallback and its reason, on stderr; with `quiet`, only its errors."""
     logger = logging.getLogger("vis4mer")
     logger.handlers = [_MessageHandler()]
     logger.setLevel(logging.ERROR if quiet else logging.WARNING)

@@ -4,31 +4,23 @@ import importlib.metadata
 import json
 import os
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import vis4mer
+from vis4mer.cli.options import json_option
 from vis4mer.errors import Vis4merError
 from vis4mer.text import printable
 
-# Distributions by the extra that brings them; the first group is the base install.
-_ONNXRUNTIME = "onnxruntime-gpu" if platform.machine() == "x86_64" else "onnxruntime"
-_PACKAGES = {
-    "": ("numpy", "av", "pillow", "rich", "click", _ONNXRUNTIME),
-    "torch": ("torch", "torchvision", "timm", "einops", "safetensors", "huggingface_hub"),
-    "export": ("onnx", "onnxscript"),
-    "train": ("tensorboard", "matplotlib"),
-    "dali": ("nvidia-dali-cuda120",),
-    "trt": ("tensorrt",),
-    "rtx": ("tensorrt-rtx",),
-}
+if TYPE_CHECKING:
+    from vis4mer.devices.device import Device
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as a JSON object.")
+@json_option
 def doctor(as_json: bool) -> None:
-    """Say what this machine can do and why not more."""
+    """Report what this machine can do, and why not more."""
     findings = _examine()
     if as_json:
         click.echo(json.dumps(findings, indent=2))
@@ -41,12 +33,12 @@ def doctor(as_json: bool) -> None:
 
 
 def _examine() -> dict[str, Any]:
-    from vis4mer.devices.device import probe_driver
+    from vis4mer.devices.device import CPU, probe_driver
 
     driver = probe_driver()
     device, device_reason = _default_device()
-    precision, precision_reason = _default_precision(device)
-    video_decoder, video_decoder_reason = _default_video_decoder(device)
+    precision, precision_reason = _default_precision(device or CPU)
+    video_decoder, video_decoder_reason = _default_video_decoder(device or CPU)
     return {
         "vis4mer": vis4mer.__version__,
         "python": platform.python_version(),
@@ -56,54 +48,51 @@ def _examine() -> dict[str, Any]:
         "gpus": list(driver.gpus),
         "gpu_problem": driver.problem,
         "onnxruntime_providers": _onnxruntime_providers(),
-        "device_auto": device,
+        "device_auto": None if device is None else str(device),
         "device_reason": device_reason,
         "precision_auto": precision,
         "precision_reason": precision_reason,
         "native_ops": _native_ops(),
         "video_decoder_auto": video_decoder,
         "video_decoder_reason": video_decoder_reason,
-        "packages": [
-            {"name": name, "version": _version(name), "extra": extra or None}
-            for extra, names in _PACKAGES.items()
-            for name in names
-        ],
+        "packages": _packages(),
     }
 
 
-def _default_device() -> tuple[str | None, str]:
-    """What ``--device auto`` is for the sample bundle, found out by loading it."""
+def _default_device() -> tuple["Device | None", str]:
+    """Returns the device of ``--device auto``, by loading the sample bundle, and the reason for it or against any."""
     from vis4mer.runtime.loading import load
 
     try:
         classifier = load()
     except Vis4merError as error:
         return None, str(error)
-    return str(classifier.device), classifier.device_reason
+    return classifier.device, classifier.device_reason
 
 
-def _default_precision(device: str | None) -> tuple[str, str]:
-    """What ``--precision auto`` is for a checkpoint; a bundle has its own."""
-    from vis4mer.devices.device import CPU, bf16_units, parse_device
+def _default_precision(device: "Device") -> tuple[str, str]:
+    """Returns the precision of ``--precision auto`` for a checkpoint; a bundle has its own."""
+    from vis4mer.devices.device import bf16_units
 
-    units = bf16_units(parse_device(device or "cpu") or CPU)
+    units = bf16_units(device)
     if units is None:
-        return "fp32", f"{device or CPU} is not faster in bf16"
+        return "fp32", f"{device} is not faster in bf16"
     return "bf16", f"{units} is faster in it; fp32 for a checkpoint whose tokens it changes too much"
 
 
-def _default_video_decoder(device: str | None) -> tuple[str, str]:
+def _default_video_decoder(device: "Device") -> tuple[str, str]:
+    """Returns the video decoder of ``--video-decoder auto`` on a device."""
     from vis4mer.video import dali
 
-    if device is None or device == "cpu":
+    if device.kind == "cpu":
         return "pyav", "the device is cpu"
     if not dali.installed():
         return "pyav", "DALI is not installed (vis4mer[dali])"
-    return "dali", "PyAV where DALI does not read a video exactly; its prediction says why"
+    return "dali", "PyAV for videos that DALI does not read exactly; their predictions state the reason"
 
 
 def _native_ops() -> str:
-    """On which devices training has native ops, and the library that holds them, or why there are none."""
+    """Describes the native ops that training uses: their devices and library, or why there are none."""
     try:
         from vis4mer_kernels.library import library
 
@@ -124,6 +113,17 @@ def _onnxruntime_providers() -> list[str]:
         return []
 
 
+def _packages() -> list[dict[str, str | None]]:
+    """Lists every package that the base install (extra None) and the extras bring, and its version if installed."""
+    from vis4mer.packages import requirements
+
+    return [
+        {"name": name, "version": _version(name), "extra": extra or None}
+        for extra, names in requirements().items()
+        for name in names
+    ]
+
+
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
@@ -132,10 +132,12 @@ def _version(distribution: str) -> str | None:
 
 
 def _in_words(value: Any) -> str:
-    return ", ".join(value) or "none" if isinstance(value, list) else str(value if value not in (None, "") else "none")
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
-def _package_in_words(package: dict[str, Any]) -> str:
+def _package_in_words(package: dict[str, str | None]) -> str:
     if package["version"] is not None:
-        return str(package["version"])
+        return package["version"]
     return f"absent: pip install 'vis4mer[{package['extra']}]'" if package["extra"] else "absent"

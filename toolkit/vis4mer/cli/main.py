@@ -1,4 +1,4 @@
-"""The `vis4mer` command: a group of thin commands whose heavy imports happen when one of them runs."""
+"""The `vis4mer` command, a group of thin commands; heavy packages are imported only when a command runs."""
 
 import importlib
 import sys
@@ -12,12 +12,12 @@ from vis4mer.cli.console import say
 from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
 from vis4mer.errors import Vis4merError
 
-# Every command is the function of its name in the module of its name.
+# Each command is a function in a module of the same name.
 _COMMANDS = ("run", "extract", "train", "eval", "export", "verify", "inspect", "doctor")
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is needed, and turns the user's errors into one line and exit code 1."""
+    """Imports a command's module when it is needed, and reports a user's mistake as one line with exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -33,10 +33,10 @@ class _Commands(click.Group):
             with immediate_interrupt():
                 return super().main(*args, **kwargs)
         except OSError as error:
-            if not _is_of_stdout(error):
+            if not _concerns_stdout(error):
                 raise
-            say("error", f"output=stdout: cannot be written: {error.strerror}; make room, or send it elsewhere")
-            sys.stdout = None  # or Python would fail again at its end, when it flushes
+            say("error", f"output=stdout: cannot be written: {error.strerror}; free disk space, or redirect it")
+            sys.stdout = None  # otherwise Python fails again when it flushes stdout at exit
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -49,8 +49,8 @@ class _Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def _is_of_stdout(error: OSError) -> bool:
-    """Whether it was raised by `click.echo`, through which every command prints, and not by some other file."""
+def _concerns_stdout(error: OSError) -> bool:
+    """Returns whether `click.echo` raised the error, through which every command prints, and not another file."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_code is click.echo.__code__
 
@@ -62,12 +62,12 @@ def main() -> None:
 
 
 def main_run() -> None:
-    """`vis4mer-run`, the same command as `vis4mer run`."""
+    """Runs `vis4mer run`, under the name `vis4mer-run`."""
     main.main(["run", *sys.argv[1:]], prog_name="vis4mer")
 
 
 def main_export() -> None:
-    """`vis4mer-export`, the same command as `vis4mer export`."""
+    """Runs `vis4mer export`, under the name `vis4mer-export`."""
     main.main(["export", *sys.argv[1:]], prog_name="vis4mer")
 
 

@@ -1,4 +1,4 @@
-"""Where the results of `vis4mer run` go: to stdout one by one, or to a file all at once, also when interrupted."""
+"""Writes the results of `vis4mer run`: to stdout one by one, or to a file all at once, even when interrupted."""
 
 import threading
 
@@ -11,16 +11,17 @@ from vis4mer.runtime.prediction import Prediction
 
 
 class Results:
-    """Takes predictions as they are made.
+    """Collects predictions as they are made.
 
     Args:
-        form: in which they are reported.
-        output: the file to write; stdout where None.
+        form: Form in which they are reported.
+        output: File to write; None for stdout.
     """
 
     def __init__(self, form: Form, output: str | None) -> None:
         self._form, self._output = form, output
         self._items: list[str] = []
+        # Reentrant: an interrupt may arrive in the main thread while it is saving, and its handler saves too.
         self._saving = threading.RLock()
         if output is None:
             _print(form.begin)
@@ -36,16 +37,20 @@ class Results:
         self._items.append(item)
 
     def close(self) -> None:
-        """Ends what was printed, or writes the file."""
+        """Completes the printed text, or writes the file.
+
+        Raises:
+            Vis4merError: The file cannot be written; see `save`.
+        """
         if self._output is None:
             _print(self._form.end)
         self.save()
 
     def save(self) -> None:
-        """Writes the file, if there is one to write; an interrupt may come to this from another thread.
+        """Writes the results so far to the file, if there is one. An interrupt may call this from another thread.
 
         Raises:
-            Vis4merError: it cannot be written after all; the results go to stdout, so that the work is not lost.
+            Vis4merError: The file cannot be written; the results are printed to stdout, so that the work is not lost.
         """
         if self._output is None:
             return
@@ -63,5 +68,5 @@ def _print(text: str) -> None:
 
 
 def _encode(text: str) -> bytes:
-    """UTF-8 whatever the locale says; a file name that is not UTF-8 comes out as it went in."""
+    """Encodes text as UTF-8 whatever the locale; a file name that is not UTF-8 keeps its bytes."""
     return text.encode("utf-8", "surrogateescape")

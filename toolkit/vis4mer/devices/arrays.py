@@ -1,7 +1,8 @@
 """Arrays as they pass between runners: NumPy's on the CPU, device memory on a GPU.
 
-On a GPU tokens stay where the encoder wrote them: windows are cut by copies within the device's memory, and only logits
-come to the host. Whatever an array is handed to may use it at once and from any stream.
+On a GPU, tokens stay where the encoder wrote them: windows are joined by copies within the device's memory, and only
+logits are copied to the host. An array is always complete, so its consumer may read it at once and from any stream.
+This costs one synchronisation per graph run and per join, and in return no stream or event has to travel with the data.
 """
 
 import math
@@ -18,16 +19,17 @@ from vis4mer.devices.device import Device
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A contiguous, row-major array in a GPU's memory, complete: nothing is still being written to it.
+    """A contiguous, row-major array in a GPU's memory, to which no work is still writing.
 
-    It speaks the CUDA array interface, which PyTorch, DALI and CuPy read; `from_interface` reads theirs.
+    It implements the CUDA array interface, which PyTorch, DALI and CuPy read; `from_interface` reads theirs.
 
     Attributes:
-        address: of its first element.
-        shape: of at least one axis.
-        dtype: of its elements.
-        device: whose memory it is.
-        owner: keeps the memory for as long as the array lives.
+        address: Address of the first element.
+        shape: Sizes of the axes, at least one.
+        dtype: Type of the elements.
+        device: GPU that holds the memory.
+        owner: Object that keeps the memory allocated while a view of it lives: a `DeviceMemory`, or another library's
+            array. Views share their base's owner, so none of them depends on the base itself.
     """
 
     address: int
@@ -38,10 +40,10 @@ class DeviceArray:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: np.dtype[Any], device: Device) -> "DeviceArray":
-        """A new array of undefined content.
+        """Allocates an array of undefined content.
 
         Raises:
-            DeviceError: the device has no memory left.
+            DeviceError: The device has too little memory left.
         """
         stream = copy_stream(device)
         stream.activate()
@@ -50,24 +52,29 @@ class DeviceArray:
 
     @classmethod
     def from_interface(cls, array: Any, device: Device) -> "DeviceArray":
-        """A view of another library's array on `device`, on which no work must be under way.
+        """Returns a view of another library's array.
 
         Args:
-            array: contiguous, with ``__cuda_array_interface__``.
-            device: whose memory it is.
+            array: Contiguous array with ``__cuda_array_interface__``. All work on it must be complete, because the
+                stream that the interface names is not waited for.
+            device: GPU that holds the array.
         """
-        facts = array.__cuda_array_interface__
-        return cls(facts["data"][0], tuple(facts["shape"]), np.dtype(facts["typestr"]), device, array)
+        interface = array.__cuda_array_interface__
+        address, _ = interface["data"]
+        return cls(address, tuple(interface["shape"]), np.dtype(interface["typestr"]), device, array)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Reference: Numba documentation, CUDA Array Interface, version 3."""
+        """Description of the array for other libraries.
+
+        Reference: Numba documentation, CUDA Array Interface, version 3.
+        """
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
             "data": (self.address, False),
             "strides": None,
-            "stream": None,
+            "stream": None,  # the array is complete, so there is no stream to wait for
             "version": 3,
         }
 
@@ -82,29 +89,30 @@ class DeviceArray:
         return len(self.shape)
 
     def __len__(self) -> int:
-        """Rows: elements along the first axis."""
+        """Returns the number of rows, the elements along the first axis."""
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> "DeviceArray":
-        """A view of consecutive rows."""
+        """Returns a view of consecutive rows."""
         start, stop, _ = rows.indices(len(self))
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         shape = (max(0, stop - start), *self.shape[1:])
         return DeviceArray(self.address + start * row_bytes, shape, self.dtype, self.device, self.owner)
 
     def reshape(self, shape: tuple[int, ...]) -> "DeviceArray":
-        """A view of another shape with as many elements."""
+        """Returns a view of another shape with as many elements."""
         if math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"shape={shape}: must have as many elements as {self.shape}")
         return DeviceArray(self.address, shape, self.dtype, self.device, self.owner)
 
     def numpy(self) -> NDArray[Any]:
-        """A copy on the host.
+        """Returns a copy on the host.
 
         Raises:
-            DeviceError: the device failed.
+            DeviceError: The device failed.
         """
-        host, stream = np.empty(self.shape, self.dtype), copy_stream(self.device)
+        host = np.empty(self.shape, self.dtype)
+        stream = copy_stream(self.device)
         stream.activate()
         stream.download(self.address, host)
         stream.synchronize()
@@ -115,26 +123,26 @@ Array = NDArray[Any] | DeviceArray
 
 
 def on_host(array: Array) -> NDArray[Any]:
-    """The array itself where it is on the host, else a copy there.
+    """Returns the array itself if it is on the host, else a copy there.
 
     Raises:
-        DeviceError: the device failed.
+        DeviceError: The device failed.
     """
     return array.numpy() if isinstance(array, DeviceArray) else array
 
 
 def join(pieces: Sequence[Array], rows: int) -> Array:
-    """Joins arrays along their first axis, with zeros after them, where they are.
+    """Joins arrays along their first axis and appends zeros, in the memory that holds the arrays.
 
     Args:
-        pieces: ``[n, ...]`` each, of one type, on one device.
-        rows: of the result, no fewer than the pieces have together.
+        pieces: Arrays ``[n, ...]``, at least one, all of one type and on one device.
+        rows: Rows of the result, no fewer than the pieces have together.
 
     Returns:
-        ``[rows, ...]``; the piece itself where it is the only one and whole.
+        Array ``[rows, ...]``. A single piece with all the rows is returned itself, not copied.
 
     Raises:
-        DeviceError: the device failed, most often for lack of memory.
+        DeviceError: The device failed, most often for lack of memory.
     """
     first = pieces[0]
     if len(pieces) == 1 and len(first) == rows:
@@ -142,18 +150,22 @@ def join(pieces: Sequence[Array], rows: int) -> Array:
     if isinstance(first, DeviceArray):
         return _join_on_device(cast("Sequence[DeviceArray]", pieces), rows)
     joined = np.zeros((rows, *first.shape[1:]), first.dtype)
-    np.concatenate(cast("Sequence[NDArray[Any]]", pieces), out=joined[: sum(map(len, pieces))])
+    filled = sum(len(piece) for piece in pieces)
+    np.concatenate(cast("Sequence[NDArray[Any]]", pieces), out=joined[:filled])
     return joined
 
 
 def _join_on_device(pieces: Sequence[DeviceArray], rows: int) -> DeviceArray:
     first = pieces[0]
-    joined = DeviceArray.empty((rows, *first.shape[1:]), first.dtype, first.device)
-    stream, filled = copy_stream(first.device), 0
+    joined = DeviceArray.empty((rows, *first.shape[1:]), first.dtype, first.device)  # activates the stream's GPU
+    stream = copy_stream(first.device)
+    filled = 0  # bytes
     for piece in pieces:
         stream.copy(piece.address, joined.address + filled, piece.nbytes)
         filled += piece.nbytes
     if filled < joined.nbytes:
         stream.clear(joined.address + filled, joined.nbytes - filled)
+    # The copies read the pieces and write the result asynchronously. Waiting here completes the result, and lets the
+    # caller drop the pieces: their memory may be freed or reused as soon as the last reference is gone.
     stream.synchronize()
     return joined

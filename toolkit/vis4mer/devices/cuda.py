@@ -1,7 +1,7 @@
-"""Device memory and a stream on one GPU, for whatever works with bare pointers.
+"""Device memory and a stream on one GPU, for code that works with bare pointers.
 
-Everything goes through the driver's own library, which every machine with a GPU has: neither a CUDA toolkit nor another
-package is needed, and of the CUDA releases, only the driver must fit.
+All calls go to the driver's own library, which every machine with a GPU has. So neither a CUDA toolkit nor another
+package is needed, and no CUDA release has to match except the driver's.
 """
 
 import ctypes
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from vis4mer.devices.device import Device, probe_driver
 from vis4mer.errors import DeviceError
 
-_NON_BLOCKING = 1  # does not wait for the default stream, in which other libraries work
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream, in which other libraries work
 
+# Argument types matter: without them ctypes would pass 64-bit addresses and sizes as 32-bit integers. A test compares
+# them with the CUDA header.
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuDevicePrimaryCtxRetain": (c_void_p, c_int),
@@ -35,70 +37,78 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 
 
 class CudaStream:
-    """A stream. Threads may share one: each begins with `activate`, and `synchronize` waits for the work of all.
+    """A stream, which threads may share: each begins with `activate`, and `synchronize` waits for the work of all.
 
     Args:
-        device: a GPU.
+        device: GPU of the stream.
 
     Raises:
-        DeviceError: there is no driver, or it refuses the device.
+        DeviceError: There is no driver, or it refuses the device.
     """
 
     def __init__(self, device: Device) -> None:
         if problem := probe_driver().problem:
-            raise DeviceError(f"device={str(device)!r}: {problem}; use --device cpu or auto")
+            raise DeviceError.of("device", str(device), problem, "use --device cpu or auto")
         self._device, self._driver = device, load_driver()
         self._context, self._stream = c_void_p(), c_void_p()
         self._call("cuInit", 0)
-        # The primary context is the one that CUDA's runtime API works in, and so every other library. It stays
-        # retained: their objects, and memory taken here, may outlive this stream.
+        # CUDA's runtime API, and so every other library, works in the primary context; only there are their addresses
+        # valid here and ours there. It is never released, because memory allocated here may outlive this stream.
         self._call("cuDevicePrimaryCtxRetain", byref(self._context), device.index)  # device handles are the indices
         self.activate()
         self._call("cuStreamCreate", byref(self._stream), _NON_BLOCKING)
+        # The callback must not hold `self`, or the stream would never be collected. The same goes for memory below.
         weakref.finalize(self, _in_context, self._driver, self._context, "cuStreamDestroy_v2", self._stream)
 
     @property
     def handle(self) -> int:
-        """The stream as CUDA's other libraries take it."""
+        """Handle of the stream, for CUDA's other libraries."""
         return self._stream.value or 0
 
     def activate(self) -> None:
-        """Makes the stream's GPU that of the calling thread; every use from a thread begins with it."""
+        """Makes the stream's GPU current for the calling thread.
+
+        A thread calls this before the other methods, every time: the driver keeps the current context per thread, and
+        another library may have changed it since.
+        """
         self._call("cuCtxSetCurrent", self._context)
 
     def allocate(self, size: int) -> "DeviceMemory":
-        """Takes `size` bytes of device memory; what they hold is undefined.
+        """Allocates `size` bytes of device memory of undefined content.
 
         Raises:
-            DeviceError: there is not so much left.
+            DeviceError: The device has less left.
         """
         address = c_uint64()
-        self._call("cuMemAlloc_v2", byref(address), max(1, size))
+        self._call("cuMemAlloc_v2", byref(address), max(1, size))  # the driver refuses 0 bytes
         memory = DeviceMemory(address.value)
         weakref.finalize(memory, _in_context, self._driver, self._context, "cuMemFree_v2", address.value)
         return memory
 
     def upload(self, array: NDArray[Any], address: int) -> None:
-        """Copies a contiguous array to device memory, after what the stream already has to do."""
+        """Queues a copy of a contiguous array to device memory.
+
+        The array must stay alive and unchanged until the stream has been synchronised.
+        """
         self._call("cuMemcpyHtoDAsync_v2", address, array.ctypes.data, array.nbytes, self._stream)
 
     def download(self, address: int, array: NDArray[Any]) -> None:
-        """Copies device memory into a contiguous array, which holds it once the stream is synchronised."""
+        """Queues a copy of device memory into a contiguous array, which is complete after `synchronize`."""
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, self._stream)
 
     def copy(self, source: int, target: int, size: int) -> None:
-        """Copies `size` bytes within the device's memory, after what the stream already has to do."""
+        """Queues a copy of `size` bytes within the device's memory."""
         self._call("cuMemcpyDtoDAsync_v2", target, source, size, self._stream)
 
     def clear(self, address: int, size: int) -> None:
-        """Sets `size` bytes to zero, after what the stream already has to do."""
+        """Queues the zeroing of `size` bytes."""
         self._call("cuMemsetD8Async", address, 0, size, self._stream)
 
     def synchronize(self) -> None:
-        """Waits until the stream has done everything.
+        """Waits until everything queued on the stream is done.
 
         Raises:
-            DeviceError: something that was asked of the device before has failed.
+            DeviceError: Earlier work on the device has failed; CUDA reports that late, at whichever call comes next.
         """
         self._call("cuStreamSynchronize", self._stream)
 
@@ -107,14 +117,14 @@ class CudaStream:
             name = c_char_p()
             self._driver.cuGetErrorName(status, byref(name))
             reason = (name.value or b"CUDA error %d" % status).decode()
-            raise DeviceError(f"device={str(self._device)!r}: {function} failed: {reason}")
+            raise DeviceError.of("device", str(self._device), f"{function} failed: {reason}")
 
 
 class DeviceMemory:
-    """Device memory that is freed with this object.
+    """Device memory that is freed when this object is collected.
 
     Attributes:
-        address: of its first byte, aligned to 256.
+        address: Address of the first byte, a multiple of 256.
     """
 
     def __init__(self, address: int) -> None:
@@ -123,17 +133,17 @@ class DeviceMemory:
 
 @functools.cache
 def copy_stream(device: Device) -> CudaStream:
-    """The stream on which arrays of `device` are copied, one in a process.
+    """Returns the process's stream for copies of `device`'s arrays.
 
     Raises:
-        DeviceError: see `CudaStream`.
+        DeviceError: There is no driver, or it refuses the device.
     """
     return CudaStream(device)
 
 
 @functools.cache
 def load_driver() -> Any:
-    """The driver's library, its functions with their argument types."""
+    """Returns the driver's library, with the argument types of its functions set."""
     library = ctypes.CDLL("libcuda.so.1")
     for name, types in _PROTOTYPES.items():
         getattr(library, name).argtypes = types
@@ -141,5 +151,6 @@ def load_driver() -> Any:
 
 
 def _in_context(driver: Any, context: c_void_p, function: str, handle: Any) -> None:
+    """Calls a function that releases `handle`; the garbage collector may run it in a thread without a current GPU."""
     driver.cuCtxSetCurrent(context)
     getattr(driver, function)(handle)

@@ -1,4 +1,4 @@
-"""Where a model runs: what was asked for, what this machine has, and why one was chosen."""
+"""Processors that run a model: what the user requests, what this machine has, and which one is used."""
 
 import ctypes
 import functools
@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from vis4mer.errors import ConfigError, DeviceError
 
 _COMPUTE_CAPABILITY = (75, 76)  # CUdevice_attribute: major and minor
 _BF16_CAPABILITY = (8, 0)
 _BF16_CPU_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # Intel, Intel and AMD, Arm
+_USE_ANOTHER = "use --device cpu or auto"
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class Device:
 
     Attributes:
         kind: ``cpu`` or ``cuda``.
-        index: of the GPU, in the driver's order; 0 for the CPU.
+        index: Number of the GPU in the driver's order; 0 for the CPU.
     """
 
     kind: str
@@ -37,47 +38,70 @@ class Device:
 
 CPU = Device("cpu")
 
+# A user's choice: one device, or the first that works.
+RequestedDevice = Device | Literal["auto"]
 
-def parse_device(name: str) -> Device | None:
-    """Reads ``cpu``, ``cuda`` or ``cuda:N``; None stands for ``auto``.
+
+def parse_device(name: str) -> RequestedDevice:
+    """Reads ``auto``, ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``.
 
     Raises:
-        ConfigError: the name is none of these.
+        ConfigError: The name is none of these.
     """
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,3})", name)
     if match is None:
-        raise ConfigError(f"device={name!r}: must be auto, cpu, cuda or cuda:N")
+        raise ConfigError.of("device", name, "must be auto, cpu, cuda or cuda:N")
     if match[2]:
         return Device("cuda", int(match[2]))
-    return None if name == "auto" else Device(name)
+    return "auto" if name == "auto" else Device(name)
 
 
-def on_device(name: str, build: Callable[[Device], T]) -> tuple[T, Device, str]:
-    """Builds something on the device called `name`; ``auto`` tries the first GPU and then the CPU.
+class Placed(NamedTuple, Generic[T]):
+    """The result of `on_device`.
+
+    Attributes:
+        value: Whatever was built.
+        device: Device it was built on.
+        reason: Why that device was used.
+    """
+
+    value: T
+    device: Device
+    reason: str
+
+
+def on_device(requested: str | Device, build: Callable[[Device], T]) -> Placed[T]:
+    """Builds something on the requested device.
 
     Args:
-        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        build: raises DeviceError if the device cannot run what it builds.
-
-    Returns:
-        What was built, the device it was built on, and why that device.
+        requested: Device, or its name for `parse_device`. ``auto`` tries the first GPU and falls back to the CPU.
+        build: Builds the value on the device that it is called with; raises DeviceError if that device cannot run it.
 
     Raises:
-        ConfigError: the name is none of these.
-        DeviceError: the asked device is absent or unusable.
+        ConfigError: The name is not a device's.
+        DeviceError: The requested device is absent or unusable.
     """
-    device = parse_device(name)
-    if device is not None:
+    device = parse_device(requested) if isinstance(requested, str) else requested
+    if device != "auto":
         _require(device)
-        return build(device), device, "asked for"
+        return Placed(build(device), device, "requested")
     if problem := probe_driver().problem:
-        return build(CPU), CPU, problem
+        return Placed(build(CPU), CPU, problem)
     gpu = Device("cuda")
     try:
-        return build(gpu), gpu, "the first GPU"
+        return Placed(build(gpu), gpu, "the first GPU")
     except DeviceError as error:
         logger.warning("running on the CPU: %s", error)
-        return build(CPU), CPU, str(error)
+        return Placed(build(CPU), CPU, str(error))
+
+
+def _require(device: Device) -> None:
+    """Raises DeviceError unless this machine has the device."""
+    driver = probe_driver()
+    if device.kind == "cpu" or device.index < len(driver.gpus):
+        return
+    rule = driver.problem or f"this machine's GPUs are cuda:0 to cuda:{len(driver.gpus) - 1}"
+    raise DeviceError.of("device", str(device), rule, _USE_ANOTHER)
 
 
 @dataclass(frozen=True)
@@ -85,9 +109,9 @@ class Driver:
     """What the NVIDIA driver offers to this process.
 
     Attributes:
-        cuda_version: newest CUDA version it can run, such as ``13.0``; None without a driver.
-        gpus: names of the GPUs, in the driver's order.
-        problem: why there are no GPUs; empty if there are.
+        cuda_version: Newest CUDA version that the driver runs, such as ``13.0``; None without a driver.
+        gpus: Names of the GPUs, in the driver's order.
+        problem: Why there are no GPUs; empty if there are some.
     """
 
     cuda_version: str | None
@@ -95,24 +119,20 @@ class Driver:
     problem: str
 
 
-def _require(device: Device) -> None:
-    driver = probe_driver()
-    if device.kind == "cpu" or device.index < len(driver.gpus):
-        return
-    have = driver.problem or f"this machine's GPUs are cuda:0 to cuda:{len(driver.gpus) - 1}"
-    raise DeviceError(f"device={str(device)!r}: {have}; use --device cpu or auto")
-
-
 @functools.cache
 def probe_driver() -> Driver:
-    """Asks the driver's own library, which needs no CUDA toolkit, so that the base install can tell what it runs on."""
+    """Queries the driver's own library.
+
+    Every machine with a GPU has that library, so the base install finds GPUs without a CUDA toolkit or PyTorch.
+    """
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return Driver(None, (), "there is no NVIDIA driver (libcuda.so.1)")
     number = ctypes.c_int()
     library.cuDriverGetVersion(ctypes.byref(number))
-    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    major, minor = number.value // 1000, number.value % 1000 // 10
+    version = f"{major}.{minor}"
     if (status := library.cuInit(0)) or (status := library.cuDeviceGetCount(ctypes.byref(number))):
         return Driver(version, (), f"the NVIDIA driver offers no GPU (CUDA error {status})")
     name = ctypes.create_string_buffer(256)
@@ -125,7 +145,7 @@ def probe_driver() -> Driver:
 
 @functools.cache
 def compute_capability(device: Device) -> tuple[int, int]:
-    """Major and minor of a GPU that `probe_driver` has found."""
+    """Returns the major and minor compute capability of a GPU that `probe_driver` has found."""
     library, number = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
     found = []
     for attribute in _COMPUTE_CAPABILITY:
@@ -135,19 +155,22 @@ def compute_capability(device: Device) -> tuple[int, int]:
 
 
 def bf16_units(device: Device) -> str | None:
-    """What multiplies matrices faster in bfloat16 than in float32 on a device; None where nothing does."""
+    """Returns the name of the units that multiply bfloat16 matrices faster than float32 ones; None without any."""
     if device.kind == "cuda":
-        capability = compute_capability(device)
-        return "compute capability {}.{}".format(*capability) if capability >= _BF16_CAPABILITY else None
+        major, minor = compute_capability(device)
+        return f"compute capability {major}.{minor}" if (major, minor) >= _BF16_CAPABILITY else None
     flags = _cpu_flags()
     return next((flag for flag in _BF16_CPU_FLAGS if flag in flags), None)
 
 
 @functools.cache
 def _cpu_flags() -> frozenset[str]:
+    """Returns the features in the last processor's entry of /proc/cpuinfo; empty where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
-    named = {name.strip(): flags for name, _, flags in (line.partition(":") for line in lines)}
-    return frozenset((named.get("flags") or named.get("Features") or "").split())
+    fields = (line.partition(":") for line in lines)
+    values = {name.strip(): value for name, _, value in fields}
+    x86, arm = values.get("flags"), values.get("Features")
+    return frozenset((x86 or arm or "").split())

@@ -1,27 +1,24 @@
 """From a movie file to a prediction."""
 
 import dataclasses
-import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vis4mer.config import ModelConfig
-from vis4mer.devices.arrays import Array, join, on_host
+from vis4mer.devices.arrays import Array
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, ConfigError
+from vis4mer.errors import ConfigError
+from vis4mer.runtime.aggregation import MovieAggregator
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.bundle import ENCODER
 from vis4mer.runtime.overlap import Overlap
-from vis4mer.runtime.precision import Chosen
-from vis4mer.runtime.prediction import Prediction, aggregate
-from vis4mer.runtime.windows import Window, cut_windows
-from vis4mer.video.reader import FrameBatch, VideoDecoder, open_video
+from vis4mer.runtime.precision import ChosenPrecision
+from vis4mer.runtime.prediction import Prediction
+from vis4mer.runtime.stages import Stages, batched
+from vis4mer.video.movie import Movie
+from vis4mer.video.reader import VideoDecoder, VideoInfo, open_video
 
 Progress = Callable[[int, int], None]
 
@@ -31,16 +28,17 @@ logger = logging.getLogger(__name__)
 class Classifier:
     """A loaded model; call it with a movie.
 
-    Calls share nothing but the graphs, so one classifier may be called from several threads. Within a call, the video
-    decoder works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the
-    movie's length: a few windows of tokens and a few batches of frames are held.
+    Calls share nothing but the graphs, so several threads may call one classifier. Within a call, the video decoder
+    works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the movie's
+    length: a few windows of tokens and a few batches of frames are held.
 
     Attributes:
-        model: what the model is.
-        source: path of its bundle or checkpoint.
-        device: that it runs on.
-        device_reason: why that device.
-        precision: that the encoder computes in, and why.
+        model: Configuration of the model.
+        stages: Stages of a prediction, for programs that compose them in another way.
+        source: Path of the bundle or checkpoint.
+        device: Device that the model runs on.
+        device_reason: Why that device is used.
+        precision: Precision of the encoder, and the reason for it.
     """
 
     def __init__(
@@ -51,15 +49,15 @@ class Classifier:
         source: str,
         device: Device,
         device_reason: str,
-        precision: Chosen,
+        precision: ChosenPrecision,
     ) -> None:
         self.model, self.source, self.device, self.device_reason = model, source, device, device_reason
         self.precision = precision
-        self._runners = runners
+        self.stages = Stages(model, runners)
 
     def __call__(
         self,
-        video: str | os.PathLike[str],
+        video: str | os.PathLike[str] | Movie,
         *,
         stride: float | None = None,
         batch_size: int = 32,
@@ -68,53 +66,50 @@ class Classifier:
     ) -> Prediction:
         """Classifies a movie.
 
-        Every frame is encoded once, however windows overlap, and every head sees the same tokens.
+        Every frame is encoded once, however windows overlap, and every head runs on the same tokens.
 
         Args:
-            video: path of a video file.
-            stride: seconds from one window's start to the next one's, rounded to whole frames; the model's own where
-                not given.
-            batch_size: frames to encode at once; as many windows as these frames fill, and at least one, go through a
+            video: Path of a video file, or a movie that `vis4mer.video.scan` has read.
+            stride: Seconds from one window's start to the next one's, rounded to whole frames; the model's own by
+                default.
+            batch_size: Frames to encode at once. As many windows as these frames fill, and at least one, go through a
                 head at once.
-            video_decoder: ``auto`` picks by what the machine and the codec allow.
-            progress: called with the number of frames encoded so far and the number expected.
+            video_decoder: Video decoder; ``auto`` chooses by the machine and the codec.
+            progress: Called with the number of frames encoded so far and the number expected.
 
         Raises:
-            ConfigError: an argument breaks its rule.
-            VideoError: the video cannot be opened, or yields no frame.
-            DeviceError: the device failed, most often for lack of memory.
-            Vis4merError: the model's output is not finite.
+            ConfigError: An argument breaks its rule.
+            VideoError: The video cannot be opened, or yields no frame.
+            DeviceError: The device failed, most often for lack of memory.
+            Vis4merError: The model's output is not finite.
         """
         if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: must be at least 1 frame")
-        windows = self.model.windows if stride is None else dataclasses.replace(self.model.windows, stride=stride)
-        fps, length = self.model.preprocessing.fps, self.model.window_frames
-        step = windows.stride_frames(fps)
-        if stride is not None and not math.isclose(step / fps, stride, rel_tol=0.01):
-            _report_rounded_stride(stride, step, fps)
+            raise ConfigError.of("batch_size", batch_size, "must be at least 1 frame")
+        stages, preprocessing = self.stages, self.model.preprocessing
+        stride_frames = self._stride_frames(stride)
+        windows_at_once = max(1, batch_size // self.model.window_frames)
         with (
             Overlap() as overlap,
             open_video(
-                video, self.model.preprocessing, video_decoder=video_decoder, device=self.device, batch_size=batch_size
+                video, preprocessing, video_decoder=video_decoder, device=self.device, batch_size=batch_size
             ) as reader,
         ):
-            tokens = self._encode(overlap.ahead(reader))
-            if self.device.kind != "cpu":  # where encoder and S4 decoders would only fight for the same cores
+            tokens: Iterator[Array] = map(stages.encode, overlap.ahead(reader))
+            # On a CPU, encoder and S4 decoders already use all cores, and would only compete for them.
+            if self.device.kind != "cpu":
                 tokens = overlap.ahead(tokens)
-            cut = cut_windows(_counted(tokens, progress, reader.n_frames), length, step)
-            seen, logits = self._run_heads(cut, max(1, batch_size // length))
-            info = reader.info
-            if padded := seen[0][1] < length:
-                rule = f"{info.duration:.3g} s is shorter than the model's window of {windows.seconds:g} s"
-                zeros = "the rest is padded with zeros, as in the published protocol"
-                logger.warning("video=%r: %s; %s", os.fspath(video), rule, zeros)
-            spans = [(start / fps, _end(start + n, fps, info.duration)) for start, n in seen]
+            windows = stages.cut_windows(_counted(tokens, progress, reader.n_frames), stride_frames)
+            aggregator = MovieAggregator(self.model, duration=reader.info.duration)
+            for group in batched(windows, windows_at_once):
+                aggregator.add(group, stages.run_heads(group))
+            if aggregator.padded:
+                self._report_padding(reader.info)
             return Prediction(
-                video=os.fspath(video),
-                duration=info.duration,
-                frames=seen[-1][0] + seen[-1][1],
-                stride=step / fps,
-                padded=padded,
+                video=reader.info.path,
+                duration=reader.info.duration,
+                frames=aggregator.frames,
+                stride=stride_frames / preprocessing.fps,
+                padded=aggregator.padded,
                 bundle=self.source,
                 device=str(self.device),
                 device_reason=self.device_reason,
@@ -123,77 +118,39 @@ class Classifier:
                 video_decoder=reader.name,
                 video_decoder_reason=reader.reason,
                 damage=reader.damage,
-                heads={name: aggregate(name, head, spans, logits[name]) for name, head in self.model.heads.items()},
+                heads=aggregator.predictions(),
             )
 
-    def _encode(self, batches: Iterable[FrameBatch]) -> Iterator[Array]:
-        """Yields tokens ``[n, P, D]`` batch by batch."""
-        encoder = self.model.encoder
-        assert encoder is not None, "load() refuses models without encoder"
-        for batch in batches:
-            tokens = self._runners[ENCODER](batch.frames)
-            _require_shape(ENCODER, tokens, (len(batch.frames), encoder.tokens, encoder.features))
-            yield tokens
+    def _stride_frames(self, stride: float | None) -> int:
+        """Returns the stride in frames, for a stride in seconds; warns if it is far from a whole number of them."""
+        fps = self.model.preprocessing.fps
+        if stride is None:
+            return self.model.windows.stride_frames(fps)
+        frames = dataclasses.replace(self.model.windows, stride=stride).stride_frames(fps)
+        if not math.isclose(frames / fps, stride, rel_tol=0.01):
+            _report_rounded_stride(stride, frames, fps)
+        return frames
 
-    def _run_heads(
-        self, windows: Iterable[Window], at_once: int
-    ) -> tuple[list[tuple[int, int]], dict[str, NDArray[np.float32]]]:
-        """Runs every head over all windows.
-
-        Returns:
-            Of each window the first frame and the number of frames; of each head the logits ``[n_windows, d_output]``.
-        """
-        seen: list[tuple[int, int]] = []
-        logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.model.heads}
-        for group in _batched(windows, at_once):
-            seen += [(window.start, window.n_frames) for window in group]
-            features = self._features(group)
-            for name, head in self.model.heads.items():
-                output = self._runners[name](features)
-                _require_shape(name, output, (len(group), head.decoder.d_output))
-                logits[name].append(on_host(output))
-        return seen, {name: np.concatenate(outputs) for name, outputs in logits.items()}
-
-    def _features(self, windows: Sequence[Window]) -> Array:
-        """The windows' tokens as the heads take them, ``[B, L, D]``; zeros stand for frames that a short movie lacks.
-
-        Reference: the zero padding is the published LVU protocol's (Islam & Bertasius, ViS4mer, ECCV 2022, section
-        4.2).
-        """
-        frames = self.model.window_frames
-        tokens = join([piece for window in windows for piece in window.pieces], len(windows) * frames)
-        _, per_frame, features = tokens.shape
-        return tokens.reshape((len(windows), frames * per_frame, features))
+    def _report_padding(self, info: VideoInfo) -> None:
+        rule = f"{info.duration:.3g} s is shorter than the model's window of {self.model.windows.seconds:g} s"
+        consequence = "the rest is padded with zeros, as in the published protocol"
+        logger.warning("video=%r: %s; %s", info.path, rule, consequence)
 
 
 def _counted(tokens: Iterable[Array], progress: Progress | None, expected: int) -> Iterator[Array]:
-    """Passes tokens on, telling `progress` of their frames."""
-    report = progress or (lambda done, expected: None)
-    report(done := 0, expected)
+    """Yields the tokens, and reports the number of their frames after each batch."""
+    done = 0
+    if progress is not None:
+        progress(done, expected)
     for batch in tokens:
         yield batch
-        report(done := done + len(batch), expected)
-
-
-def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    iterator = iter(windows)
-    while group := list(itertools.islice(iterator, size)):
-        yield group
+        done += len(batch)
+        if progress is not None:
+            progress(done, expected)
 
 
 @cache
-def _report_rounded_stride(stride: float, step: int, fps: float) -> None:
-    """Logs a stride that is no whole number of frames, each once per process."""
-    rule = f"windows start at frames, of which the model takes {fps:g} a second"
-    logger.warning("stride=%g: %s; it becomes %.3g s", stride, rule, step / fps)
-
-
-def _end(frame: int, fps: float, duration: float) -> float:
-    """Where a window before frame index `frame` ends: frames stand for 1/fps seconds, but the movie may end earlier."""
-    return min(frame / fps, duration) if duration > (frame - 1) / fps else frame / fps
-
-
-def _require_shape(graph: str, output: Array, shape: tuple[int, ...]) -> None:
-    if output.shape != shape:
-        rule = f"gave shape {output.shape} where its configuration says {shape}; export it again"
-        raise BundleError(f"graph={graph!r}: {rule}")
+def _report_rounded_stride(stride: float, frames: int, fps: float) -> None:
+    """Logs a stride that is not a whole number of frames; each once per process."""
+    rule = f"windows start at frames, of which the model takes {fps:g} per second"
+    logger.warning("stride=%g: %s; it becomes %.3g s", stride, rule, frames / fps)

@@ -8,11 +8,11 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
-_AHEAD = 1  # items finished before they are asked for; one is enough to keep both sides at work
+_AHEAD = 1  # finished items per stage that wait to be taken; one is enough to keep both sides busy
 
 
 class Overlap:
-    """Runs iterators in threads of their own, in order: one item lies ready while the next one is made.
+    """Runs iterators in threads of their own; each has the next item ready while the current one is in use.
 
     For example::
 
@@ -20,11 +20,13 @@ class Overlap:
             for tokens in overlap.ahead(encode(overlap.ahead(frames))):
                 ...
 
-    An iterator's exception is raised where its items are taken, after the items before it. Leaving the block for
-    whatever reason ends all threads: those that wait at once, others when their iterator gives its next item.
+    An iterator's exception is raised where its items are taken, after the items before it. Leaving the block for any
+    reason ends all threads: waiting ones at once, the others as soon as their iterator returns its next item.
     """
 
     def __init__(self) -> None:
+        # All stages share one condition: every wait depends on a neighbouring stage or on `_closed`, and with two or
+        # three stages waking them all costs nothing.
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -38,11 +40,12 @@ class Overlap:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        # Joining also guarantees that no thread still reads from a video file or a device once the block has ended.
         for thread in self._threads:
             thread.join()
 
     def ahead(self, items: Iterable[T]) -> Iterator[T]:
-        """Starts to iterate over `items`; yields them."""
+        """Starts a thread that iterates over `items`, and returns an iterator over the results."""
         stage = _Stage(items, self._changed, lambda: self._closed)
         thread = threading.Thread(target=stage.run, name="vis4mer-stage")
         thread.start()
@@ -55,7 +58,7 @@ class _ClosedError(Exception):
 
 
 class _Stage(Iterator[T]):
-    """One iterator, its thread's side (`run`) and its taker's (`__next__`)."""
+    """One iterator with its two sides: the thread that runs it (`run`) and the consumer (`__next__`)."""
 
     def __init__(self, items: Iterable[T], changed: threading.Condition, closed: Callable[[], bool]) -> None:
         self._items, self._changed, self._closed = iter(items), changed, closed
@@ -68,16 +71,19 @@ class _Stage(Iterator[T]):
         try:
             for item in self._items:
                 self._put(item)
-                del item  # or it would be held while the next one is made
+                # The consumer owns the item now. A reference here would keep its memory while the next one is made.
+                del item
         except _ClosedError:
+            # Raised by this stage's own wait, or by the stage before it: nobody is left to take the items.
             pass
-        except BaseException as error:  # whatever it is, it is the taker's
+        except BaseException as error:  # KeyboardInterrupt and MemoryError too: the consumer must not wait for ever
             self._error = error
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def _put(self, item: T) -> None:
+        """Waits until the consumer has taken the item before, then makes this one ready."""
         with self._changed:
             self._wait(lambda: len(self._ready) < _AHEAD)
             self._ready.append(item)
@@ -89,11 +95,17 @@ class _Stage(Iterator[T]):
             if self._ready:
                 self._changed.notify_all()
                 return self._ready.popleft()
+        # Only an ended stage gets here, and its thread no longer writes `_error`, so the lock is not needed.
         if self._error is not None:
             raise self._error
         raise StopIteration
 
     def _wait(self, ready: Callable[[], bool]) -> None:
+        """Waits for `ready`, with the lock held.
+
+        Raises:
+            _ClosedError: The pipeline was closed, which takes precedence over items that are ready.
+        """
         self._changed.wait_for(lambda: ready() or self._closed())
         if self._closed():
             raise _ClosedError

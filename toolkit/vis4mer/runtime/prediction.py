@@ -1,15 +1,9 @@
-"""What a model says of a movie, window by window and as a whole, and where that came from."""
+"""A model's prediction for a movie, window by window and as a whole, with its provenance."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from vis4mer.config import HeadConfig
-from vis4mer.errors import Vis4merError
 
 if TYPE_CHECKING:
     from vis4mer.video.frames import Damage
@@ -17,13 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """What one head says of one window.
+    """One head's prediction for one window.
 
     Attributes:
-        start: seconds from the movie's first frame.
-        end: seconds from the movie's first frame; at most the movie's duration.
-        probabilities: of the head's labels, in their order; empty for a regression head.
-        value: of a regression head; None for a classification head.
+        start: Seconds from the movie's first frame.
+        end: Seconds from the movie's first frame; at most the movie's duration.
+        probabilities: Probabilities of the head's labels, in their order; empty for a regression head.
+        value: Output of a regression head; None for a classification head.
     """
 
     start: float
@@ -34,13 +28,13 @@ class WindowPrediction:
 
 @dataclass(frozen=True)
 class HeadPrediction:
-    """What one head says of the whole movie.
+    """One head's prediction for the whole movie.
 
     Attributes:
-        label: the most probable one; None for a regression head.
-        probabilities: by label, in the head's order; sum to 1; empty for a regression head.
-        value: of a regression head; None for a classification head.
-        windows: in order of time.
+        label: Most probable label; None for a regression head.
+        probabilities: Probabilities by label, in the head's order, which sum to 1; empty for a regression head.
+        value: Mean output of a regression head; None for a classification head.
+        windows: Predictions for the windows, in order of time.
     """
 
     label: str | None
@@ -49,7 +43,7 @@ class HeadPrediction:
     windows: tuple[WindowPrediction, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The head's part of the JSON contract: ``label`` and ``probabilities``, or ``value``; and ``windows``."""
+        """Returns the head's part of the JSON output: ``label`` and ``probabilities`` or ``value``, and ``windows``."""
         if self.value is not None:
             windows = [{"start": w.start, "end": w.end, "value": w.value} for w in self.windows]
             return {"value": self.value, "windows": windows}
@@ -62,23 +56,25 @@ class HeadPrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a movie.
+    """A model's prediction for a movie.
 
     Attributes:
-        video: the path it was read from.
-        duration: of the video, in seconds.
-        frames: number of frames the model saw.
-        stride: seconds from one window's start to the next one's, in whole frames; the last step may be shorter.
-        padded: whether the movie is shorter than the model's window, whose rest is zeros then.
-        bundle: path of the bundle or checkpoint.
-        device: that ran the model, such as ``cpu`` or ``cuda:0``.
-        device_reason: why that device.
-        precision: that the encoder computed in: ``fp32``, ``fp16`` or ``bf16``.
-        precision_reason: why that precision.
-        video_decoder: ``pyav`` or ``dali``.
-        video_decoder_reason: why that video decoder.
-        damage: what was wrong with the video, as counted by its reader.
-        heads: by name; the first one's label, probabilities and windows are also attributes of the prediction itself.
+        video: Path of the movie.
+        duration: Duration of the movie, in seconds.
+        frames: Number of frames that the model has seen.
+        stride: Seconds from one window's start to the next one's, a whole number of frames; the last step may be
+            shorter.
+        padded: Whether the movie is shorter than the model's window, the rest of which is then padded with zeros.
+        bundle: Path of the bundle or checkpoint.
+        device: Device that ran the model, such as ``cpu`` or ``cuda:0``.
+        device_reason: Why that device was used.
+        precision: Precision of the encoder: ``fp32``, ``fp16`` or ``bf16``.
+        precision_reason: Why that precision was used.
+        video_decoder: Video decoder: ``pyav`` or ``dali``.
+        video_decoder_reason: Why that video decoder was used.
+        damage: Damage that the reader found in the video.
+        heads: Predictions by head. Label, probabilities and windows of the first head are also attributes of the
+            prediction itself.
     """
 
     video: str
@@ -98,12 +94,12 @@ class Prediction:
 
     @property
     def label(self) -> str | None:
-        """The first head's most probable label; None if that is a regression head."""
+        """The first head's most probable label; None for a regression head."""
         return self._first.label
 
     @property
     def probabilities(self) -> Mapping[str, float]:
-        """The first head's probabilities by label; empty if that is a regression head."""
+        """The first head's probabilities by label; empty for a regression head."""
         return self._first.probabilities
 
     @property
@@ -116,45 +112,7 @@ class Prediction:
         return next(iter(self.heads.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-serialisable dictionary, the form of ``vis4mer run --output-format json``."""
+        """Returns a JSON-serialisable dictionary, as ``vis4mer run --output-format json`` prints it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         heads = {name: head.to_dict() for name, head in self.heads.items()}
         return values | {"damage": dataclasses.asdict(self.damage), "heads": heads}
-
-
-def aggregate(
-    name: str, head: HeadConfig, spans: Sequence[tuple[float, float]], logits: NDArray[np.float32]
-) -> HeadPrediction:
-    """Turns a head's logits into its prediction for the movie.
-
-    A movie's probabilities are the mean of its windows' softmax, whose argmax is that of the published sum; a
-    regression head's value is the mean of its windows' values.
-
-    Args:
-        name: of the head, for the error.
-        head: says what the logits mean.
-        spans: start and end of each window, in seconds.
-        logits: ``[len(spans), d_output]``.
-
-    Raises:
-        Vis4merError: a logit is not finite.
-
-    Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 4.2 and the published evaluation code.
-    """
-    outputs = logits.astype(np.float64)
-    if bad := np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist():
-        rule = f"head={name!r}: gave a non-finite output at {spans[bad[0]][0]:.1f} s, so the movie has no prediction"
-        raise Vis4merError(f"{rule}; check the checkpoint, or export it with --precision fp32")
-    if head.task == "regression":
-        windows = tuple(WindowPrediction(*span, value=float(row[0])) for span, row in zip(spans, outputs, strict=True))
-        return HeadPrediction(None, {}, float(outputs.mean()), windows)
-    scores = _softmax(outputs)
-    mean = scores.mean(axis=0)
-    windows = tuple(WindowPrediction(*span, tuple(row.tolist())) for span, row in zip(spans, scores, strict=True))
-    probabilities = dict(zip(head.labels, mean.tolist(), strict=True))
-    return HeadPrediction(head.labels[int(mean.argmax())], probabilities, None, windows)
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

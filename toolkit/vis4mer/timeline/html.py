@@ -1,4 +1,4 @@
-"""The HTML page around a timeline's drawing: colours for light and dark screens, and a readout under the pointer."""
+"""The HTML page around a timeline's drawing, with light and dark colours and a readout under the pointer."""
 
 import base64
 import dataclasses
@@ -8,12 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vis4mer.timeline.drawing import DARK, LIGHT, Drawing, css_variables, to_svg
+from vis4mer.timeline.drawing import DARK, LIGHT, Drawing
+from vis4mer.timeline.svg import css_variables, to_svg
 
 
 @dataclass(frozen=True)
 class ReadoutLine:
-    """One curve: its label, the name of its colour, and its value in each window."""
+    """One curve: its label, the name of its colour, and its value for each window."""
 
     label: str
     colour: str
@@ -22,7 +23,7 @@ class ReadoutLine:
 
 @dataclass(frozen=True)
 class ReadoutPlot:
-    """One plot: where it lies on the page, in CSS pixels, the values at its lower and upper edge, and its curves."""
+    """One plot: its place on the page, in CSS pixels, the values at its lower and upper edge, and its curves."""
 
     heading: str
     top: float
@@ -35,17 +36,17 @@ class ReadoutPlot:
 
 @dataclass(frozen=True)
 class Readout:
-    """What the page's script needs to say what lies under the pointer.
+    """The numbers from which the page's script shows the values under the pointer.
 
     Attributes:
-        x: of the plots' left edge, in CSS pixels.
-        width: of the plots.
-        top: of the marked window; thumbnails included.
-        bottom: of the marked window.
-        duration: of the movie, in seconds.
-        windows: start and end of each, in seconds.
-        centres: of the windows, in seconds.
-        plots: from top to bottom.
+        x: Left edge of the plots, in CSS pixels.
+        width: Width of the plots, in CSS pixels.
+        top: Upper edge of the mark over a window, which covers the thumbnails too, in CSS pixels.
+        bottom: Lower edge of that mark, in CSS pixels.
+        duration: Time that the width stands for, in seconds.
+        windows: Start and end of each window, in seconds.
+        centres: Middle of each window, in seconds, ascending.
+        plots: Plots from top to bottom.
     """
 
     x: float
@@ -59,13 +60,14 @@ class Readout:
 
 
 def to_html(drawing: Drawing, title: str, readout: Readout) -> str:
-    """One page that needs nothing else and may load nothing else.
+    """Returns one page that needs no other file and, by its content security policy, cannot load any.
 
     Args:
-        drawing: the timeline.
-        title: of the page.
-        readout: for the script; numbers are rounded to four digits.
+        drawing: Drawing of the timeline.
+        title: Title of the page.
+        readout: Numbers for the script, which are rounded to four digits.
     """
+    # Labels come from users. With "<" escaped, no label can end the script element that holds the data.
     data = json.dumps(_rounded(dataclasses.asdict(readout)), separators=(",", ":")).replace("<", "\\u003c")
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -94,6 +96,7 @@ def to_html(drawing: Drawing, title: str, readout: Readout) -> str:
 
 
 def _rounded(value: object) -> object:
+    """Rounds all numbers in nested containers: to four digits below 1, to three decimals above."""
     match value:
         case float():
             return float(f"{value:.4g}") if abs(value) < 1 else round(value, 3)

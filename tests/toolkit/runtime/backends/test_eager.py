@@ -61,13 +61,13 @@ def test_a_model_of_samples_of_the_whole_movie_is_not_served(tmp_path: Path) -> 
     encoder = EncoderConfig("test_vit", 17, 64)
     config = ModelConfig({"scene": head}, encoder, Preprocessing(height=64, width=64), WindowConfig(samples=4))
     Vis4mer(config).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"sees a movie as 4 samples .* 'vis4mer eval' evaluates it"):
+    with pytest.raises(CheckpointError, match=r"takes 4 samples of a whole movie.* evaluate it with 'vis4mer eval'"):
         vis4mer.load(tmp_path)
 
 
 def test_bf16_rounds_the_encoder_only(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    in_fp32, in_bf16 = (vis4mer.load(checkpoint, device="cpu", precision=p)._runners for p in ("fp32", "bf16"))
+    in_fp32, in_bf16 = (vis4mer.load(checkpoint, device="cpu", precision=p).stages.runners for p in ("fp32", "bf16"))
     exact, rounded = (runners["encoder"](frames) for runners in (in_fp32, in_bf16))
     assert exact.dtype == rounded.dtype == np.float32
     error = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)

@@ -1,0 +1,1 @@
+"""Movies made for measuring."""

@@ -1,0 +1,1 @@
+"""Plots of benchmark results, written beside the result files."""

@@ -1,0 +1,1 @@
+"""The sample movie and model, the generator that made them, and usage examples."""

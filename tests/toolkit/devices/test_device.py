@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+
+from vis4mer.devices import device
+from vis4mer.devices.device import CPU, Device, Driver, on_device, parse_device
+from vis4mer.errors import ConfigError, DeviceError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "probe_driver", lambda: Driver("13.0", ("one", "other"), ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "parsed"),
+    [
+        ("auto", "auto"),
+        ("cpu", CPU),
+        ("cuda", Device("cuda", 0)),
+        ("cuda:0", Device("cuda")),
+        ("cuda:12", Device("cuda", 12)),
+    ],
+)
+def test_a_name_is_a_device_or_auto(name: str, parsed: Any) -> None:
+    assert parse_device(name) == parsed
+
+
+@pytest.mark.parametrize("requested", ["cuda:1", Device("cuda", 1)])
+@pytest.mark.usefixtures("two_gpus")
+def test_a_device_is_taken_by_name_or_as_itself(requested: Any) -> None:
+    value, used, reason = on_device(requested, str)
+    assert (value, used, reason) == ("cuda:1", Device("cuda", 1), "requested")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_auto_falls_back_to_the_cpu_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    def build(candidate: Device) -> str:
+        if candidate.kind == "cuda":
+            raise DeviceError("out of memory")
+        return str(candidate)
+
+    assert on_device("auto", str) == ("cuda:0", Device("cuda"), "the first GPU")
+    assert on_device("auto", build) == ("cpu", CPU, "out of memory")
+    assert caplog.messages == ["running on the CPU: out of memory"]
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_device_beyond_the_last_is_an_error() -> None:
+    expected = "device='cuda:2': this machine's GPUs are cuda:0 to cuda:1; use --device cpu or auto"
+    with pytest.raises(DeviceError) as error:
+        on_device(Device("cuda", 2), str)
+    assert str(error.value) == expected
+
+
+def test_a_name_that_is_not_a_device_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="device='tpu': must be auto, cpu, cuda or cuda:N"):
+        on_device("tpu", pytest.fail)
+
+
+def test_a_machine_without_a_driver_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(device.ctypes, "CDLL", absent)
+    device.probe_driver.cache_clear()
+    try:
+        assert device.probe_driver() == Driver(None, (), "there is no NVIDIA driver (libcuda.so.1)")
+    finally:
+        monkeypatch.undo()
+        device.probe_driver.cache_clear()

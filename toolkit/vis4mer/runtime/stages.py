@@ -1,0 +1,114 @@
+"""The stages of a prediction: frames -> tokens -> windows -> logits -> predictions.
+
+`vis4mer.runtime.classifier.Classifier` composes them for a movie file. A program that needs another composition, such
+as a server that sends each window's result once it is ready, drives the same stages::
+
+    stages = classifier.stages
+    with open_video(path, stages.model.preprocessing) as reader:
+        aggregator = MovieAggregator(stages.model, duration=reader.info.duration)
+        tokens = (stages.encode(batch) for batch in reader)
+        for window in stages.cut_windows(tokens):
+            (result,) = aggregator.add([window], stages.run_heads([window]))
+            send(result)
+
+Each stage handles one item and keeps nothing of it, so that stages may run in different threads (see
+`vis4mer.runtime.overlap`), be timed one by one, or be fed by a stream without an end.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis4mer.config import ModelConfig
+from vis4mer.devices.arrays import Array, join, on_host
+from vis4mer.errors import BundleError
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.bundle import ENCODER
+from vis4mer.runtime.windows import Window, cut_windows
+from vis4mer.video.reader import FrameBatch
+
+T = TypeVar("T")
+
+
+class Stages:
+    """The stages between decoded frames and logits, for one loaded model; safe to call from several threads.
+
+    Attributes:
+        model: Configuration of the model, which has an encoder.
+        runners: Runners of the model's graphs: ``encoder``, and one for each head under the head's name.
+    """
+
+    def __init__(self, model: ModelConfig, runners: Mapping[str, Runner]) -> None:
+        self.model, self.runners = model, runners
+
+    def encode(self, batch: FrameBatch) -> Array:
+        """Computes the tokens of a batch of frames, float32 ``[N, P, D]``, on the encoder's device.
+
+        Raises:
+            BundleError: The graph does not fit the configuration.
+            DeviceError: The device failed, most often for lack of memory.
+        """
+        encoder = self.model.encoder
+        assert encoder is not None, "load() refuses models without encoder"
+        tokens = self.runners[ENCODER](batch.frames)
+        _require_shape(ENCODER, tokens, (len(batch.frames), encoder.tokens, encoder.features))
+        return tokens
+
+    def cut_windows(self, tokens: Iterable[Array], stride_frames: int | None = None) -> Iterator[Window]:
+        """Yields each window as soon as its last frame is encoded; see `vis4mer.runtime.windows.cut_windows`.
+
+        Args:
+            tokens: Tokens ``[N, P, D]`` of consecutive frames, in batches of any size.
+            stride_frames: Frames from one window's start to the next one's; the model's own stride by default.
+        """
+        if stride_frames is None:
+            stride_frames = self.model.windows.stride_frames(self.model.preprocessing.fps)
+        return cut_windows(tokens, self.model.window_frames, stride_frames)
+
+    def run_heads(self, windows: Sequence[Window]) -> dict[str, NDArray[np.float32]]:
+        """Runs every head on a batch of windows.
+
+        Returns:
+            Logits float32 ``[len(windows), d_output]`` of each head, on the host.
+
+        Raises:
+            BundleError: A graph does not fit the configuration.
+            DeviceError: The device failed, most often for lack of memory.
+        """
+        features = self._features(windows)
+        logits = {}
+        for name, head in self.model.heads.items():
+            output = self.runners[name](features)
+            _require_shape(name, output, (len(windows), head.decoder.d_output))
+            logits[name] = on_host(output)
+        return logits
+
+    def _features(self, windows: Sequence[Window]) -> Array:
+        """Joins the windows' tokens into ``[B, L, D]``, the heads' input; zeros stand for frames that a movie lacks.
+
+        Only the single window of a short movie lacks frames, so the zeros that `join` appends are at its end.
+
+        Reference: The zero padding is the published LVU protocol's (Islam & Bertasius, ViS4mer, ECCV 2022, section
+        4.2).
+        """
+        frames = self.model.window_frames
+        pieces = [piece for window in windows for piece in window.pieces]
+        tokens = join(pieces, len(windows) * frames)
+        _, tokens_per_frame, features = tokens.shape
+        return tokens.reshape((len(windows), frames * tokens_per_frame, features))
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yields consecutive items in lists of `size`; the last list may be shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _require_shape(graph: str, output: Array, shape: tuple[int, ...]) -> None:
+    if output.shape != shape:
+        rule = f"returned shape {output.shape}, but its configuration requires {shape}"
+        raise BundleError.of("graph", graph, rule, "export it again")

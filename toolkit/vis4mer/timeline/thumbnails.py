@@ -1,0 +1,39 @@
+"""Thumbnails of a movie, in a strip."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vis4mer.config import Preprocessing
+from vis4mer.video.movie import Movie
+from vis4mer.video.reader import open_video
+
+_FEWEST, _MOST = 4, 20
+_PIXELS_PER_UNIT = 2  # sharp on a dense screen
+
+
+def read_thumbnails(movie: Movie, duration: float, width: float, height: float) -> NDArray[np.uint8]:
+    """Reads as many thumbnails as fill a strip, each from the middle of its part of the movie.
+
+    Args:
+        movie: The movie.
+        duration: Time that the strip spans, in seconds.
+        width: Width of the strip, in CSS pixels.
+        height: Height of the strip, in CSS pixels.
+
+    Returns:
+        Pictures uint8 ``[N, H, W, 3]``, RGB, with two pixels per CSS pixel. Their shape is close to the movie's own;
+        what exceeds it is cropped.
+
+    Raises:
+        VideoError: The movie can no longer be read.
+    """
+    aspect_ratio = movie.info.width / movie.info.height
+    count = min(_MOST, max(_FEWEST, round(width / (height * aspect_ratio))))
+    preprocessing = Preprocessing(
+        height=round(height * _PIXELS_PER_UNIT),
+        width=round(width * _PIXELS_PER_UNIT / count),
+        resize="crop",
+    )
+    times = [(i + 0.5) / count * duration for i in range(count)]
+    with open_video(movie, preprocessing, video_decoder="pyav", times=times) as reader:
+        return np.concatenate([batch.frames for batch in reader])
