@@ -43,8 +43,10 @@ from benchmarks.measure.memory import peak_bytes
 from benchmarks.measure.products import decoder_products, run_products, torch_mm
 from benchmarks.measure.timing import medians
 from vis4mer.config import DecoderConfig
+from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import S4Decoder
+from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer.runtime.bundle import Format, Precision
 from vis4mer_export.freeze import freeze
@@ -83,7 +85,7 @@ def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
     for target, precision in progress(EXPORTS, lambda export: f"exporting {' '.join(export)}"):
         exported = partial(_export(decoder, target, precision, features), features[:1].numpy())
         runs[Run("forward", target, precision)] = exported
-        drift[Run("forward", target, precision)] = _relative_l2(exported(), logits)
+        drift[Run("forward", target, precision)] = _relative_l2(on_host(exported()), logits)
     runs |= _product_runs(config)
     seconds = medians(runs, repeats, settled=True)
     peaks = {run: _peak_bytes(run, config) for run in progress(sorted(runs), lambda run: "memory of " + " ".join(run))}
@@ -130,9 +132,7 @@ def prepare_step(way: str, config: DecoderConfig, dtype: str) -> Callable[[], No
     return call if way == BASELINE else by_ops(way, call)
 
 
-def _export(
-    decoder: S4Decoder, target: Format, precision: Precision, features: Tensor
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _export(decoder: S4Decoder, target: Format, precision: Precision, features: Tensor) -> Runner:
     """Returns the runner of the decoder exported to `target`."""
     module = freeze(decoder, features.shape[1], target, precision=precision).module
     with tempfile.TemporaryDirectory() as folder:
