@@ -56,7 +56,7 @@ def test_from_movies_to_a_table_a_bundle_and_a_prediction(lvu: Path, tmp_path: P
     encoder = ("--encoder", "test_vit", "--image-size", "32")
 
     assert "15 of 15 videos" in vis4mer(
-        *("extract", lvu / "videos", "-o", cache, *data, *encoder, "--weights", "random", "--device", "cpu")
+        *("extract", lvu / "videos", "-o", cache, *data, *encoder, "--encoder-weights", "random", "--device", "cpu")
     )
     encoded = {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
     assert len(encoded) == 15

@@ -131,10 +131,12 @@ def _compile(folder: Path, cxx: str, nvcc: str | None) -> Path:
 def _sources(*suffixes: str) -> list[Path]:
     package = importlib.util.find_spec(_SOURCES_PACKAGE)
     folders = (package and package.submodule_search_locations) or ()
-    found = sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in suffixes)
-    if not found:
-        raise OpsError(f"package={_SOURCES_PACKAGE!r}: holds no sources of the native ops; reinstall vis4mer")
-    return found
+    # A folder without __init__.py is a namespace, which spans every installation on the path (a checkout on PYTHONPATH
+    # beside an installed wheel, say). The first one wins, as it does for ordinary packages; linking two copies fails.
+    for folder in folders:
+        if found := sorted(path for path in Path(folder).rglob("*") if path.suffix in suffixes):
+            return found
+    raise OpsError.of("package", _SOURCES_PACKAGE, "holds no sources of the native ops", "reinstall vis4mer")
 
 
 def compiler() -> str | None:

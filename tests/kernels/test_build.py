@@ -105,6 +105,16 @@ def test_no_compiler_is_one_line(tmp_path: Path) -> None:
     ]
 
 
+def test_only_the_first_installation_on_the_path_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        folder = tmp_path / name / "vis4mer_kernels_csrc" / "cpu"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.cpp").touch()
+    monkeypatch.syspath_prepend(tmp_path / "second")
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    assert build._sources(".cpp") == [tmp_path / "first" / "vis4mer_kernels_csrc" / "cpu" / "first.cpp"]
+
+
 def test_a_failing_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "/bin/false")

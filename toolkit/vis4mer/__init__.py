@@ -17,15 +17,34 @@ if TYPE_CHECKING:
     from vis4mer.runtime.classifier import Classifier
     from vis4mer.runtime.loading import load
     from vis4mer.runtime.prediction import Prediction
+    from vis4mer.training.evaluate import evaluate
+    from vis4mer.training.extract import extract
+    from vis4mer.training.settings import ExtractSettings, TrainSettings
+    from vis4mer.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "__version__", "load"]
+__all__ = [
+    "Classifier",
+    "ExtractSettings",
+    "Prediction",
+    "TrainSettings",
+    "__version__",
+    "evaluate",
+    "extract",
+    "load",
+    "train",
+]
 
 
 _MODULES = {
     "Classifier": "vis4mer.runtime.classifier",
+    "ExtractSettings": "vis4mer.training.settings",
     "Prediction": "vis4mer.runtime.prediction",
+    "TrainSettings": "vis4mer.training.settings",
+    "evaluate": "vis4mer.training.evaluate",
+    "extract": "vis4mer.training.extract",
     "load": "vis4mer.runtime.loading",
+    "train": "vis4mer.training.train",
 }
 
 

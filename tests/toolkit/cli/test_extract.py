@@ -17,13 +17,16 @@ from torch import Tensor
 from vis4mer.cli.console import show_log_messages
 from vis4mer.cli.main import main
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.training.extraction import CacheRecipe, extract_in_parallel
 from vis4mer.training.features import FeatureCache
-from vis4mer.training.videos import Job
+from vis4mer.training.progress import ignore_progress
+from vis4mer.training.settings import EncoderSettings, ExtractSettings
+from vis4mer.training.videos import EncodingJob
+from vis4mer.training.workers import CacheRecipe, encode_in_workers
 
-SMALL = ("--encoder", "vit_tiny_patch16_224", "--weights", "random", "--image-size", "32", "--device", "cpu")
+SMALL = ("--encoder", "vit_tiny_patch16_224", "--encoder-weights", "random", "--image-size", "32", "--device", "cpu")
 
 
 def write_video(path: Path, seed: int, frames: int = 12) -> Path:
@@ -77,7 +80,7 @@ def test_a_folder_is_encoded_once_as_training_would(videos: Path, tmp_path: Path
 
 def test_other_frames_or_weights_go_to_another_folder(videos: Path, tmp_path: Path) -> None:
     video = videos / "sub" / "0.mp4"
-    for changed in ([], ["--fps", "2"], ["--seed", "1"], ["--dtype", "fp32"], ["--image-size", "48"]):
+    for changed in ([], ["--fps", "2"], ["--seed", "1"], ["--cache-dtype", "fp32"], ["--image-size", "48"]):
         assert extract(video, "-o", tmp_path, *SMALL, *changed).exit_code == 0
     assert len({path.parent for path in tmp_path.rglob("*.safetensors")}) == 5
 
@@ -100,7 +103,7 @@ def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: 
         name: fact | {"subset": "testing"} for name in ("gone-1", "gone-2")
     }
     (tmp_path / "COIN.json").write_text(json.dumps({"database": database}))
-    options = ("--protocol", "coin", "--splits", tmp_path, "--weights", "random", "--device", "cpu")
+    options = ("--protocol", "coin", "--splits", tmp_path, "--encoder-weights", "random", "--device", "cpu")
     small = ("--encoder", "swin3d_t", "--segments", "2", "--image-size", "32")
     result = extract(videos, "-o", tmp_path / "cache", *options, *small)
     assert result.exit_code == 0, result.stderr
@@ -121,7 +124,7 @@ def test_a_protocols_clips_of_the_videos_that_are_there(videos: Path, tmp_path: 
         (["--encoder", "swin3d_t"], 1, "segments=None: must be given"),
         (["--encoder", "no_such_model"], 1, "encoder='no_such_model'"),
         (["--image-size", "9000"], 1, "height=9000"),
-        (["--weights", "nowhere.pth"], 1, "nowhere.pth"),
+        (["--encoder-weights", "nowhere.pth"], 1, "nowhere.pth"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_encoded(
@@ -149,7 +152,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         patch.setattr(FrameEncoder, "forward", interrupted)
         stopped = extract(videos, "-o", tmp_path / "cut", *options)
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.stderr
+    assert "the same command continues" in stopped.stderr
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
     assert extract(videos, "-o", tmp_path / "cut", *options).stdout.endswith("4 of 4 videos, 3 encoded now\n")
     assert extract(videos, "-o", tmp_path / "whole", *options).exit_code == 0
@@ -160,13 +163,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 def test_workers_that_cannot_start_are_told_without_a_traceback(
     videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = CacheRecipe(tmp_path, "vit_tiny_patch16_224", "random", Preprocessing(height=32, width=32))
-    jobs = [Job(path) for path in sorted(videos.rglob("*.mp4"))]
-    with pytest.raises(DeviceError, match=r"workers=2: one died, .*; use fewer workers"):
-        list(extract_in_parallel(recipe, jobs, 2, ["meta:0"], partial(show_log_messages, True)))
-    told = capfd.readouterr().err
-    assert "vis4mer: error: a worker cannot start on meta:0: " in told
-    assert "Traceback" not in told
+    encoder = EncoderSettings("vit_tiny_patch16_224", "random")
+    recipe = CacheRecipe(tmp_path, ExtractSettings(encoder=encoder, preprocessing=Preprocessing(height=32, width=32)))
+    jobs = [EncodingJob(path) for path in sorted(videos.rglob("*.mp4"))]
+    on_start = partial(show_log_messages, True)
+    with pytest.raises(DeviceError, match=r"workers=2: a worker died, .*; use fewer workers"):
+        list(encode_in_workers(recipe, jobs, 2, [Device("meta")], "encoding", ignore_progress, on_start))
+    messages = capfd.readouterr().err
+    assert "vis4mer: error: a worker cannot start on meta:0: " in messages
+    assert "Traceback" not in messages
 
 
 @pytest.mark.slow

@@ -6,19 +6,19 @@ import torch
 
 from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.training.data import Movie
+from vis4mer.training.data import TrainingMovie
 from vis4mer.training.tokens import write_tokens
 
 TOKENS, FEATURES, WINDOW = 2, 4, 12
 
-MakeMovies = Callable[..., list[Movie]]
+MakeMovies = Callable[..., list[TrainingMovie]]
 
 
 @pytest.fixture
 def make_movies(tmp_path: Path) -> MakeMovies:
     """Movies of noise in which the first feature of one early frame gives the target away."""
 
-    def make(count: int, *, seed: int, regression: bool = False, frames: int = WINDOW + 3) -> list[Movie]:
+    def make(count: int, *, seed: int, regression: bool = False, frames: int = WINDOW + 3) -> list[TrainingMovie]:
         generator = torch.Generator().manual_seed(seed)
         movies = []
         for i in range(count):
@@ -26,7 +26,7 @@ def make_movies(tmp_path: Path) -> MakeMovies:
             target = torch.rand((), generator=generator).item() if regression else i % 2
             tokens[frames // 2 - 1 : frames // 2 + 1, :, 0] += 4 * (2 * target - 1)
             path = tmp_path / f"tokens-{seed}-{i}.safetensors"
-            movies.append(Movie(write_tokens(path, [tokens.bfloat16()], {}), target))
+            movies.append(TrainingMovie(write_tokens(path, [tokens.bfloat16()], {}), target))
         return movies
 
     return make

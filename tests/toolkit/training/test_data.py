@@ -8,9 +8,9 @@ from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.runtime.windows import cut_windows
 from vis4mer.training.data import (
     AllWindows,
-    Movie,
     RandomWindows,
-    Window,
+    TrainingMovie,
+    TrainingWindow,
     evaluation_windows,
     training_windows,
     window_starts,
@@ -18,10 +18,10 @@ from vis4mer.training.data import (
 from vis4mer.training.tokens import write_tokens
 
 
-def numbered_movie(folder: Path, frames: int, target: float = 0) -> Movie:
+def numbered_movie(folder: Path, frames: int, target: float = 0) -> TrainingMovie:
     """A movie whose every token holds its frame's number, counted from 1."""
     tokens = torch.arange(1.0, frames + 1)[:, None, None].expand(frames, 2, 3)
-    return Movie(write_tokens(folder / f"{frames}.safetensors", [tokens], {}), target)
+    return TrainingMovie(write_tokens(folder / f"{frames}.safetensors", [tokens], {}), target)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 6, 9, 10, 23])
@@ -64,7 +64,7 @@ def test_the_seed_changes_the_windows(tmp_path: Path) -> None:
     assert len(starts) > 1
 
 
-def numbers(window: Window) -> list[int]:
+def numbers(window: TrainingWindow) -> list[int]:
     return window.features[::2, 0].int().tolist()
 
 

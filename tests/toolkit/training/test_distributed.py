@@ -61,7 +61,9 @@ def folder(tmp_path: Path, make_model: Make, make_movies: Make) -> Path:
     """Ten movies, in batches of 3, 3, 3 and 1: shares are uneven, and of the last one process has none."""
     make_model(dropout=0.0, stride=2.0).save_pretrained(tmp_path / "model")
     splits = {"train": make_movies(10, seed=1), "val": make_movies(5, seed=2)}
-    targets = {name: [(str(movie.tokens.path), movie.target) for movie in movies] for name, movies in splits.items()}
+    targets = {
+        name: [(str(movie.token_file.path), movie.target) for movie in movies] for name, movies in splits.items()
+    }
     torch.save(targets, tmp_path / "targets.pt")
     return tmp_path
 

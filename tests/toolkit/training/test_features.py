@@ -57,7 +57,7 @@ def test_tokens_are_the_encoders(tmp_path: Path, encoder: FrameEncoder, video: P
         expected = encoder.eval()(torch.from_numpy(batch.frames))
     cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, dtype="fp32", batch_size=4)
     tokens = cache.tokens(video)
-    assert (tokens.frames, tokens.tokens, tokens.features) == tuple(expected.shape) == (10, 5, 192)
+    assert (tokens.n_frames, tokens.tokens_per_frame, tokens.features) == tuple(expected.shape) == (10, 5, 192)
     torch.testing.assert_close(tokens.read(0, 10), expected)
 
     half = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, batch_size=4).tokens(video)
@@ -108,7 +108,7 @@ def test_a_changed_video_is_encoded_anew(tmp_path: Path, encoder: FrameEncoder, 
     write_video(video, seconds=7, seed=1)
     after = cache.tokens(video)
     assert before.path != after.path
-    assert (before.frames, after.frames) == (10, 14)
+    assert (before.n_frames, after.n_frames) == (10, 14)
     other = write_video(tmp_path / "other.mp4", seconds=7, seed=1)
     assert cache.path(other) != after.path
 
@@ -152,7 +152,7 @@ def test_damage_is_reported(tmp_path: Path, encoder: FrameEncoder, caplog: pytes
     video = write_video(tmp_path / "movie.mkv", seconds=5)
     video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
     tokens = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING).tokens(video)
-    assert 0 < tokens.frames <= 10
+    assert 0 < tokens.n_frames <= 10
     assert "movie.mkv" in caplog.text
 
 
@@ -212,8 +212,8 @@ def test_segments_are_spread_over_the_movie_or_a_clip_of_it(tmp_path: Path, batc
     cache = FeatureCache(tmp_path / "cache", _Brightness(4), preprocessing, dtype="fp32", batch_size=batch_size)
 
     def numbers(tokens: TokenFile) -> list[list[int]]:
-        assert (tokens.tokens, tokens.features) == (1, 4)
-        return (tokens.read(0, tokens.frames)[:, 0] / 2).int().tolist()
+        assert (tokens.tokens_per_frame, tokens.features) == (1, 4)
+        return (tokens.read(0, tokens.n_frames)[:, 0] / 2).int().tolist()
 
     assert numbers(cache.tokens(ramp)) == [list(range(i * 16, i * 16 + 4)) for i in range(6)]
     clip = cache.tokens(ramp, (3.0, 4.0))

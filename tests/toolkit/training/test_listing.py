@@ -92,9 +92,9 @@ def test_two_values_give_one_to_validate(tmp_path: Path) -> None:
         ("path,label,split\na,x,train\nb,x,test\n", "no movie in split 'val'"),
         ("path,label\na,x\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
         ("path,label\na,x\nb,y\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
-        ("path,value,split\na,1,train\nb,nan,val\n", "no finite number: 'nan'"),
-        ("path,value,split\na,1,train\nb,many,val\n", "no finite number: 'many'"),
-        ('path,label\n"a,x\n', "cannot be read as CSV"),
+        ("path,value,split\na,1,train\nb,nan,val\n", "not a finite number: 'nan'"),
+        ("path,value,split\na,1,train\nb,many,val\n", "not a finite number: 'many'"),
+        ('path,label\n"a,x\n', "cannot be read as a table"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_first(tmp_path: Path, text: str, message: str) -> None:
@@ -106,7 +106,7 @@ def test_mistakes_are_one_line_that_names_the_first(tmp_path: Path, text: str, m
 
 
 def test_a_listing_that_is_no_text_or_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         Listing.read(tmp_path / "nowhere.csv")
     path = tmp_path / "movie.csv"
     path.write_bytes(b"\x00\xff\xfe\x80")

@@ -12,20 +12,21 @@ import vis4mer
 from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import AllWindows, Movie
-from vis4mer.training.evaluate import evaluate
+from vis4mer.training.data import AllWindows, TrainingMovie
+from vis4mer.training.inference import evaluate_head
 from vis4mer.training.loop import Trainer
 from vis4mer.training.provenance import Origin
 from vis4mer.training.state import RunFolder
 from vis4mer.training.tokens import write_tokens
 
 Make = Callable[..., Any]
+Data = tuple[list[TrainingMovie], list[TrainingMovie]]
 
 _CONFIG = TrainConfig(epochs=4, batch_size=4, lr=1e-2)
 
 
 @pytest.fixture
-def data(make_movies: Make) -> tuple[list[Movie], list[Movie]]:
+def data(make_movies: Make) -> Data:
     return make_movies(10, seed=1), make_movies(6, seed=2)
 
 
@@ -70,9 +71,7 @@ def test_learns_a_value(tmp_path: Path, make_model: Make, make_movies: Make) -> 
     assert trainer.best["val_mse"] < 0.5 * variance
 
 
-def test_the_saved_best_model_gives_the_recorded_figures(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]
-) -> None:
+def test_the_saved_best_model_gives_the_recorded_figures(tmp_path: Path, make_model: Make, data: Data) -> None:
     trainer = Trainer(make_model(stride=2.0), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
     history = trainer.run()
     assert trainer.best == max(history, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
@@ -80,14 +79,14 @@ def test_the_saved_best_model_gives_the_recorded_figures(
     model = Vis4mer.from_pretrained(tmp_path / "run" / "best")
     assert model.config == make_model(stride=2.0).config
     windows = AllWindows(data[1], length=12, stride=2)
-    result = evaluate(model.heads["decoder"], windows, "classification", batch_size=4, device=torch.device("cpu"))
+    result = evaluate_head(model.heads["decoder"], windows, "classification", batch_size=4, device=torch.device("cpu"))
     assert result.metric == trainer.best["val_accuracy"]
     assert result.loss == pytest.approx(trainer.best["val_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], schedule: str
+    tmp_path: Path, make_model: Make, data: Data, schedule: str
 ) -> None:
     config = TrainConfig(epochs=4, batch_size=4, lr=1e-2, schedule=schedule)  # type: ignore[arg-type]
     whole = make_model()
@@ -106,9 +105,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
         assert_same(weights(stored[0]), weights(stored[1]))
 
 
-def test_an_interruption_in_an_epoch_keeps_the_last_whole_one(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]
-) -> None:
+def test_an_interruption_in_an_epoch_keeps_the_last_whole_one(tmp_path: Path, make_model: Make, data: Data) -> None:
     after_one = make_model()
     Trainer(after_one, "decoder", *data, _CONFIG, RunFolder(tmp_path / "one"))
     with pytest.raises(KeyboardInterrupt):
@@ -124,7 +121,7 @@ def test_an_interruption_in_an_epoch_keeps_the_last_whole_one(
     assert_same(weights(Vis4mer.from_pretrained(tmp_path / "run" / "last")), weights(after_one))
 
 
-def test_seeds_decide_the_result(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+def test_seeds_decide_the_result(tmp_path: Path, make_model: Make, data: Data) -> None:
     losses = []
     for run, seed in enumerate((0, 0, 1)):
         config = TrainConfig(epochs=1, batch_size=4, seed=seed)
@@ -133,9 +130,7 @@ def test_seeds_decide_the_result(tmp_path: Path, make_model: Make, data: tuple[l
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_the_encoder_and_other_heads_are_not_trained(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]
-) -> None:
+def test_the_encoder_and_other_heads_are_not_trained(tmp_path: Path, make_model: Make, data: Data) -> None:
     model = make_model()
     model.heads["other"] = make_model().heads["decoder"]
     before = weights(model)
@@ -145,9 +140,7 @@ def test_the_encoder_and_other_heads_are_not_trained(
     assert all(name.startswith("heads.decoder.") for name in changed)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, make_model: Make, data: Data) -> None:
     model = make_model()
     with torch.no_grad():
         model.heads["decoder"].output.weight.fill_(float("inf"))
@@ -157,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert not (tmp_path / "run" / "last").exists()
 
 
-def test_a_run_is_not_overwritten(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+def test_a_run_is_not_overwritten(tmp_path: Path, make_model: Make, data: Data) -> None:
     config = TrainConfig(epochs=1, batch_size=4)
     Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
     with pytest.raises(ConfigError, match="already holds a run"):
@@ -165,7 +158,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path, make_model: Make, data: tuple[
 
 
 def test_a_run_resumes_with_the_same_settings_and_data_only(
-    tmp_path: Path, make_model: Make, make_movies: Make, data: tuple[list[Movie], list[Movie]]
+    tmp_path: Path, make_model: Make, make_movies: Make, data: Data
 ) -> None:
     config = TrainConfig(epochs=1, batch_size=4)
     Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
@@ -180,7 +173,7 @@ def test_a_run_resumes_with_the_same_settings_and_data_only(
     assert [record["epoch"] for record in longer.run()] == [1, 2]
 
 
-def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: Data) -> None:
     config = TrainConfig(epochs=1, batch_size=4)
     Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
     state = tmp_path / "last" / "trainer.pt"
@@ -189,23 +182,24 @@ def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: tuple[
         Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path, resume=True))
 
 
-def test_data_that_does_not_fit_is_refused_before_the_first_step(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]
-) -> None:
+def test_data_that_does_not_fit_is_refused_before_the_first_step(tmp_path: Path, make_model: Make, data: Data) -> None:
     train, val = data
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(DataError, match="split='val'"):
         Trainer(make_model(), "decoder", train, [], _CONFIG, folder)
     for target in (2, -1, 0.5):
         with pytest.raises(DataError, match=rf"target={target}.*d_output=2"):
-            Trainer(make_model(), "decoder", [*train, Movie(train[0].tokens, target)], val, _CONFIG, folder)
+            Trainer(make_model(), "decoder", [*train, TrainingMovie(train[0].token_file, target)], val, _CONFIG, folder)
     foreign = write_tokens(tmp_path / "foreign", [torch.zeros(12, 2, 5)], {})
-    with pytest.raises(DataError, match="2 tokens of 5 features a frame, but the model takes 2 of 4"):
-        Trainer(make_model(), "decoder", [*train, Movie(foreign, 0)], val, _CONFIG, folder)
+    with pytest.raises(DataError, match="2 tokens of 5 features per frame, but the model takes 2 of 4"):
+        Trainer(make_model(), "decoder", [*train, TrainingMovie(foreign, 0)], val, _CONFIG, folder)
 
 
 def test_a_run_whose_save_was_killed_goes_on(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_model: Make,
+    data: Data,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed between the models and the state of epoch 2: the epoch is repeated, to the same bits."""
     whole = make_model()
@@ -231,7 +225,10 @@ def test_a_run_whose_save_was_killed_goes_on(
 
 
 def test_a_full_disk_is_one_line(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_model: Make,
+    data: Data,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(self: Vis4mer, folder: Path, **settings: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -242,14 +239,17 @@ def test_a_full_disk_is_one_line(
 
 
 def test_a_disk_without_room_is_one_line_before_the_first_step(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_model: Make,
+    data: Data,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10_000))  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"output=.*0 MB are free, but models and training state need"):
         Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
 
 
-def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: Data) -> None:
     origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": ("a", "b", "c"), "val": ()})
     config = TrainConfig(epochs=2, batch_size=4, schedule="plateau", as_published=True)
     history = Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "run"), origin=origin).run()
@@ -270,9 +270,7 @@ def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: t
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_it_computes_at_the_asked_precision(
-    tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]], precision: Any
-) -> None:
+def test_it_computes_at_the_asked_precision(tmp_path: Path, make_model: Make, data: Data, precision: Any) -> None:
     model, dtypes = make_model(), set()
     model.heads["decoder"].output.register_forward_hook(lambda layer, inputs, output: dtypes.add(output.dtype))
     config = TrainConfig(epochs=8, batch_size=4, lr=1e-2, precision=precision)
@@ -282,9 +280,11 @@ def test_it_computes_at_the_asked_precision(
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
-def test_workers_read_the_same_windows(tmp_path: Path, make_model: Make, data: tuple[list[Movie], list[Movie]]) -> None:
+def test_workers_read_the_same_windows(tmp_path: Path, make_model: Make, data: Data) -> None:
     histories = [
-        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / str(workers)), workers=workers).run()
+        Trainer(
+            make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / str(workers)), loader_workers=workers
+        ).run()
         for workers in (0, 2)
     ]
     assert untimed(histories[0]) == untimed(histories[1])

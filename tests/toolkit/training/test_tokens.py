@@ -17,7 +17,7 @@ def test_any_safetensors_reader_reads_what_was_streamed(tmp_path: Path, dtype: t
     assert torch.equal(load_file(path)["tokens"], tokens)
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"video": "naïve \n.mp4"}
-    assert written == TokenFile.open(path) == TokenFile(path, frames=7, tokens=3, features=5)
+    assert written == TokenFile.open(path) == TokenFile(path, n_frames=7, tokens_per_frame=3, features=5)
 
 
 def test_bytes_do_not_depend_on_the_batches(tmp_path: Path) -> None:

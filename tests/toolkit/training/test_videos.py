@@ -40,7 +40,7 @@ def test_files_folders_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         ("list.csv", b"file,label\na,x\n", "must name a column 'path'"),
         ("list.csv", b"", "must name a column 'path'"),
         ("list.txt", b"\xff\xfe", "cannot be read"),
-        ("list.txt", b"\n \n", "hold no video"),
+        ("list.txt", b"\n \n", "no video in them"),
         ("gone.txt", None, "cannot be read"),
     ],
 )
@@ -52,5 +52,5 @@ def test_a_list_that_is_none(tmp_path: Path, name: str, content: bytes | None, m
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hold no video"):
+    with pytest.raises(DataError, match="no video in them"):
         gather_videos([tmp_path])

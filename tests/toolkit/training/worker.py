@@ -7,7 +7,7 @@ import torch
 
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import Movie
+from vis4mer.training.data import TrainingMovie
 from vis4mer.training.distributed import join_processes
 from vis4mer.training.loop import Trainer
 from vis4mer.training.state import RunFolder
@@ -16,7 +16,7 @@ from vis4mer.training.tokens import TokenFile
 torch.set_num_threads(1)
 folder, output, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 movies = {
-    split: [Movie(TokenFile.open(Path(path)), target) for path, target in targets]
+    split: [TrainingMovie(TokenFile.open(Path(path)), target) for path, target in targets]
     for split, targets in torch.load(folder / "targets.pt").items()
 }
 with join_processes() as processes:

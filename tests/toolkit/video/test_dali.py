@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.video import dali, open_video
 from vis4mer.video.movie import scan
@@ -85,14 +86,14 @@ def test_what_dali_cannot_read_is_refused_with_a_remedy(plain):
 def test_what_the_gpu_path_takes(codec, pixel_format, options, problem, tmp_path, video_tools):
     path = tmp_path / "movie.mkv"
     video_tools.encode(path, codec=codec, pixel_format=pixel_format, options=options, count=5)
-    found = dali.obstacle(scan(path), "cuda")
+    found = dali.obstacle(scan(path), Device("cuda"))
     assert found is None if problem is None else problem in found
 
 
 def test_damaged_movies_are_left_to_pyav(vp9, tmp_path):
     path = tmp_path / "cut.webm"
     path.write_bytes(vp9.read_bytes()[: vp9.stat().st_size // 2])
-    assert "damaged" in dali.obstacle(scan(path), "cuda")
+    assert "damaged" in dali.obstacle(scan(path), Device("cuda"))
 
 
 def test_without_the_package_the_error_names_the_extra(vp9, monkeypatch):
@@ -103,12 +104,12 @@ def test_without_the_package_the_error_names_the_extra(vp9, monkeypatch):
 
 @needs_dali
 def test_without_a_gpu_auto_falls_back_and_an_explicit_request_fails(vp9, caplog):
-    with open_video(vp9, Preprocessing(), device="cuda:63") as reader:  # no machine has that many
+    with open_video(vp9, Preprocessing(), device=Device("cuda", 63)) as reader:  # no machine has that many
         assert reader.name == "pyav"
         assert "no GPU" in reader.reason
     assert any(record.levelno == logging.WARNING for record in caplog.records)
     with pytest.raises(DeviceError, match=r"device='cuda:63'"):
-        open_video(vp9, Preprocessing(), video_decoder="dali", device="cuda:63")
+        open_video(vp9, Preprocessing(), video_decoder="dali", device=Device("cuda", 63))
 
 
 @pytest.mark.gpu
@@ -120,6 +121,6 @@ def test_the_gpu_gives_what_pyav_gives(codec, container, tmp_path, video_tools):
     options = video_tools.x264() if codec == "libx264" else {"x265-params": "log-level=none"}
     video_tools.encode(path, codec=codec, options=options, size=(256, 192))
     preprocessing = Preprocessing(fps=3.0, height=48, width=64)
-    (frames, seconds), (others, other_seconds) = both(path, preprocessing, video_tools, device="cuda")
+    (frames, seconds), (others, other_seconds) = both(path, preprocessing, video_tools, device=Device("cuda"))
     assert np.array_equal(seconds, other_seconds)
     assert np.abs(frames.astype(int) - others).mean() <= 2

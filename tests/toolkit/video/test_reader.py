@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
-from vis4mer.video import dali, open_video, reader
+from vis4mer.video import dali, open_video, reader, scan
 from vis4mer.video.pyav import PyAVReader
 
 
@@ -80,6 +81,16 @@ def test_explicit_times(plain, video_tools):
     assert video_tools.sampled_numbers(plain, 1.0, times=[0, 0.5, 0.5, 0.76, 99]) == [0, 12, 12, 18, 47]
 
 
+def test_a_scanned_movie_is_read_without_scanning_it_again(plain, video_tools, monkeypatch):
+    movie = scan(plain)
+    monkeypatch.setattr(reader, "scan", lambda path: pytest.fail("the movie was scanned again"))
+    for clip, numbers in ((None, [0, 12, 24, 36]), ((1.0, 2.0), [24, 36])):
+        with open_video(movie, Preprocessing(fps=2.0, height=64, width=128), clip=clip) as frames:
+            assert frames.info == movie.info
+            images, _ = video_tools.gather(frames)
+        assert [video_tools.number_of(image) for image in images] == numbers
+
+
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
 def test_frames_are_resized(resize, plain, video_tools):
     with open_video(plain, Preprocessing(height=64, width=64, resize=resize)) as frames:
@@ -93,8 +104,6 @@ def test_frames_are_resized(resize, plain, video_tools):
     "arguments",
     [
         {"batch_size": 0},
-        {"device": "gpu"},
-        {"device": "cuda:x"},
         {"video_decoder": "ffmpeg"},
         {"times": []},
         {"times": [1.0, 0.5]},
@@ -122,7 +131,7 @@ def test_on_a_cpu_pyav_reads(plain, caplog):
 def test_a_fallback_on_a_gpu_is_warned_of_once_and_stays_visible(plain, caplog, monkeypatch):
     monkeypatch.setattr(dali, "installed", lambda: False)
     for _ in range(2):
-        with open_video(plain, Preprocessing(), device="cuda") as frames:
+        with open_video(plain, Preprocessing(), device=Device("cuda")) as frames:
             assert (frames.name, frames.reason) == ("pyav", "DALI is not installed (vis4mer[dali])")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 

@@ -1,11 +1,12 @@
-"""Checks of options that more than one command has; what breaks its rule is wrong usage."""
+"""Options that several commands share, and aliases for renamed options; a value that breaks its rule is wrong usage."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from vis4mer.cli.console import say
 from vis4mer.devices.device import parse_device
 from vis4mer.errors import ConfigError
 
@@ -48,3 +49,44 @@ def device_option(description: str) -> Callable[[Callable[..., Any]], Callable[.
         callback=check_device,
         help=description,
     )
+
+
+def renamed_option(old: str, new: str, **shape: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns the decorator that keeps an option's former spelling as a hidden alias for one version.
+
+    The value reaches the command as if it had been given to the new option, which converts and checks it; a warning on
+    stderr names the new spelling. For example::
+
+        @click.option("--encoder-weights", metavar="FILE")
+        @renamed_option("--weights", "--encoder-weights")
+
+    Args:
+        old: Former spelling, such as ``--weights``.
+        new: Present spelling, of an option that the same command declares.
+        **shape: Whichever of `is_flag`, `multiple` and `nargs` the new option has.
+    """
+    return click.option(old, cls=_RenamedOption, new=new, hidden=True, is_eager=True, expose_value=False, **shape)
+
+
+class _RenamedOption(click.Option):
+    """An option that passes its unconverted value on to the option which replaces it."""
+
+    def __init__(self, *declarations: Any, new: str, **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self._new = new
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        # `opts` holds what was on the command line, and all options of a command take their values from this one
+        # dictionary. This option is eager, so it moves its value before the new option looks for one.
+        (replacement,) = (param for param in ctx.command.params if self._new in param.opts)
+        assert isinstance(opts, dict)
+        assert self.name is not None
+        assert replacement.name is not None
+        if (value := opts.pop(self.name, None)) is not None:
+            if opts.get(replacement.name) is not None:
+                raise click.UsageError(f"{self.opts[0]} is the former name of {self._new}; use {self._new} alone", ctx)
+            say("warning", f"{self.opts[0]} is now {self._new}; the next version drops the old name")
+            opts[replacement.name] = value
+        return None, args

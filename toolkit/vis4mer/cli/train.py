@@ -1,213 +1,242 @@
-"""`vis4mer train`: from a listing of movies to a trained model."""
+"""`vis4mer train`: from a data set to a trained model."""
 
 import logging
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
+import vis4mer
+from vis4mer.cli.command_line import command_line
 from vis4mer.cli.console import say, show_log_messages
-from vis4mer.cli.dataset import COLUMNS, encode_movies, missing_movies, protocol_options, tell_missing, told_once
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import check_device
-from vis4mer.cli.pytorch import place, require_torch
-from vis4mer.cli.train_plan import Plan, command_line, plan_training
-from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
-from vis4mer.devices.device import on_device
-from vis4mer.training.config import Precision, Schedule, TrainConfig
-from vis4mer.training.listing import Split
-
-if TYPE_CHECKING:
-    from vis4mer.training.distributed import Processes
-
-_COUNT = click.IntRange(min=1)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-_BELOW_ONE = click.FloatRange(min=0, max=1, max_open=True)
-
-
-def _option(name: str, default: Any, description: str, **settings: Any) -> Callable[[Any], Any]:
-    return click.option(name, default=default, show_default=True, help=description, **settings)
+from vis4mer.cli.options import device_option
+from vis4mer.cli.progress import progress_bars
+from vis4mer.cli.training_options import (
+    BELOW_ONE,
+    COUNT,
+    FOLDER,
+    POSITIVE,
+    SEED,
+    check_data_set,
+    encoder_options,
+    given_settings,
+    loader_workers_option,
+    setting,
+)
+from vis4mer.config import WindowConfig
+from vis4mer.training.config import Schedule, TrainConfig, TrainPrecision
+from vis4mer.training.launch import is_main_process, one_error_per_machine
+from vis4mer.training.mapping import merged
+from vis4mer.training.pytorch import require_package
+from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 
 
 @click.command()
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="[MOVIES.csv]", required=False)
-@protocol_options
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.yaml",
+    help="Settings of the run, such as another run's settings.yaml. Options given besides override them.",
+)
+@setting(
+    "--protocol",
+    "data.protocol",
+    metavar="NAME",
+    help="Published benchmark, with its own settings: lvu/TASK, breakfast or coin.",
+)
+@setting("--videos", "data.videos", type=FOLDER, metavar="DIR", help="Folder of the benchmark's videos.")
+@setting("--splits", "data.splits", type=FOLDER, metavar="DIR", help="Folder of the benchmark's own split files.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in OUTPUT, if there is one.")
-@_option("--device", "auto", "auto, cpu, cuda or cuda:N.", callback=check_device)
-@_option(
+@click.option("--resume", is_flag=True, help="Continue the run in OUTPUT after its last complete epoch, if any.")
+@device_option("Device to encode and train on.")
+@setting(
     "--val-ratio",
-    0.2,
-    "Share of the movies to validate on where MOVIES.csv has no column 'split'.",
+    "data.val_ratio",
+    default=DataSettings.val_ratio,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Fraction of the movies to validate on if MOVIES.csv has no column 'split'.",
 )
-@_option("--encoder", EncoderConfig.name, "timm's or torchvision's name of the encoder, which is not trained.")
-@_option("--encoder-weights", "hub", "Weight file of the encoder, 'hub' to download timm's, or 'random'.")
-@_option("--image-size", Preprocessing.height, "Height and width of the encoder's frames, in pixels.", type=_COUNT)
-@_option("--fps", Preprocessing.fps, "Frames encoded per second of video.", type=_POSITIVE)
-@_option(
-    "--window-seconds", WindowConfig.seconds, "Span that is classified at once, in seconds of video.", type=_POSITIVE
+@encoder_options
+@setting(
+    "--window-seconds",
+    "windows.seconds",
+    default=WindowConfig.seconds,
+    type=POSITIVE,
+    help="Length of the window that is classified at once, in seconds of video.",
 )
-@_option(
+@setting(
     "--stride",
-    WindowConfig.stride,
-    "Step between the windows of validation and serving, in seconds of video.",
-    type=_POSITIVE,
+    "windows.stride",
+    default=WindowConfig.stride,
+    type=POSITIVE,
+    help="Step between the windows of validation and serving, in seconds of video.",
 )
-@click.option("--segments", type=_COUNT, help="Segments encoded per video, for an encoder of segments.")
-@click.option("--samples", type=_COUNT, help="Frames or segments, spread over the whole movie, that make one window.")
-@_option("--cache-dtype", "bf16", "Number type of cached tokens.", type=click.Choice(["bf16", "fp32"]))
-@_option("--head", "decoder", "Name of the trained head.")
-@_option("--d-model", 1024, "Features of the head's first block; each block halves them.", type=_COUNT)
-@_option("--n-layers", 3, "Blocks of the head.", type=_COUNT)
-@_option("--d-state", DecoderConfig.d_state, "State size of each channel.", type=_COUNT)
-@_option("--dropout", DecoderConfig.dropout, "Dropout probability.", type=_BELOW_ONE)
-@_option("--epochs", TrainConfig.epochs, "Passes over the movies, one random window of each.", type=_COUNT)
-@_option("--batch-size", TrainConfig.batch_size, "Windows per step.", type=_COUNT)
-@_option("--lr", TrainConfig.lr, "Peak learning rate.", type=_POSITIVE)
-@_option("--ssm-lr", TrainConfig.ssm_lr, "Peak learning rate of the state spaces' A, B and dt.", type=_POSITIVE)
-@_option(
-    "--weight-decay", TrainConfig.weight_decay, "Decay of all weights but A, B and dt.", type=click.FloatRange(min=0)
+@setting(
+    "--samples",
+    "windows.samples",
+    metavar="N",
+    type=COUNT,
+    help="Frames or segments, spread over the whole movie, that make up its only window.",
 )
-@_option(
+@setting("--head", "head.name", default=HeadSettings.name, metavar="NAME", help="Name of the trained head.")
+@setting(
+    "--d-model",
+    "head.d_model",
+    default=HeadSettings.d_model,
+    type=COUNT,
+    help="Features of the head's first block; each block halves them.",
+)
+@setting("--n-layers", "head.n_layers", default=HeadSettings.n_layers, type=COUNT, help="Blocks of the head.")
+@setting("--d-state", "head.d_state", default=HeadSettings.d_state, type=COUNT, help="State size of each channel.")
+@setting("--dropout", "head.dropout", default=HeadSettings.dropout, type=BELOW_ONE, help="Dropout probability.")
+@setting(
+    "--epochs",
+    "training.epochs",
+    default=TrainConfig.epochs,
+    type=COUNT,
+    help="Passes over the movies, with one random window of each.",
+)
+@setting("--batch-size", "training.batch_size", default=TrainConfig.batch_size, type=COUNT, help="Windows per step.")
+@setting("--lr", "training.lr", default=TrainConfig.lr, type=POSITIVE, help="Peak learning rate.")
+@setting(
+    "--ssm-lr",
+    "training.ssm_lr",
+    default=TrainConfig.ssm_lr,
+    type=POSITIVE,
+    help="Peak learning rate of the state spaces' A, B and dt.",
+)
+@setting(
+    "--weight-decay",
+    "training.weight_decay",
+    default=TrainConfig.weight_decay,
+    type=click.FloatRange(min=0),
+    help="Weight decay of all parameters except A, B and dt.",
+)
+@setting(
     "--schedule",
-    TrainConfig.schedule,
-    "Learning rate over time: warm-up and cosine, or the published decay on a plateau.",
+    "training.schedule",
+    default=TrainConfig.schedule,
     type=click.Choice(get_args(Schedule)),
+    help="Learning rate over time: warm-up and cosine, or the published decay on a plateau.",
 )
-@_option("--warmup", TrainConfig.warmup, "Share of all steps in which the cosine schedule warms up.", type=_BELOW_ONE)
-@_option("--clip-norm", TrainConfig.clip_norm, "Gradient norm to clip to.", type=_POSITIVE)
-@_option("--precision", TrainConfig.precision, "bf16 is autocast.", type=click.Choice(get_args(Precision)))
-@click.option(
+@setting(
+    "--warmup",
+    "training.warmup",
+    default=TrainConfig.warmup,
+    type=BELOW_ONE,
+    help="Fraction of all steps in which the cosine schedule warms up.",
+)
+@setting(
+    "--clip-norm",
+    "training.clip_norm",
+    default=TrainConfig.clip_norm,
+    type=POSITIVE,
+    help="Largest norm of the gradient.",
+)
+@setting(
+    "--precision",
+    "training.precision",
+    default=TrainConfig.precision,
+    type=click.Choice(get_args(TrainPrecision)),
+    help="Precision of training; bf16 runs matrix products in bfloat16 (autocast).",
+)
+@setting(
     "--as-published",
+    "training.as_published",
     is_flag=True,
-    help="Repeat the faults of the published code: its scheduler, and choosing the epoch on the test split.",
+    help="Reproduce the defects of the published code: its schedule, and the choice of the epoch on the test split.",
 )
-@_option("--workers", 0, "Processes that read tokens; a GPU wants several.", type=click.IntRange(min=0))
-@click.option("--tensorboard", is_flag=True, help="Write curves to OUTPUT/tensorboard.")
-@_option(
+@setting(
     "--seed",
-    TrainConfig.seed,
-    "Seed of everything that is random, the encoder's random weights included.",
-    type=click.IntRange(0, 2**32 - 1),
+    "training.seed",
+    default=TrainConfig.seed,
+    type=SEED,
+    help="Seed of everything random, including random encoder weights.",
 )
+@loader_workers_option
+@click.option("--tensorboard", is_flag=True, help="Write curves to OUTPUT/tensorboard.")
 @click.pass_context
 def train(
     ctx: click.Context,
     /,
     movies: Path | None,
-    protocol: str | None,
-    videos: Path | None,
-    splits: Path | None,
-    **options: Any,
-) -> None:
-    """Train a head on the movies that MOVIES.csv lists, or on a published benchmark's.
-
-    The file has a header row with 'path', 'label' (or 'value' for a regression) and optionally 'split' (train, val,
-    test); relative paths start at its folder. A benchmark brings its own settings; options given besides change them.
-    The encoder turns every movie into tokens once; they are kept in the cache. OUTPUT/best holds the model of the
-    epoch that validated best, OUTPUT/last the latest.
-
-    Under torchrun, several processes share each step's windows: torchrun --nproc-per-node 8 --no-python vis4mer train
-    """
-    with told_once():
-        plan = plan_training(ctx, movies, protocol, videos, splits, options)
-        require_torch("training")
-    from vis4mer.training.distributed import join_processes
-
-    with join_processes() as processes:
-        show_log_messages(quiet=not processes.is_main)
-        if processes.is_main:
-            logging.getLogger("vis4mer").setLevel(logging.INFO)
-            tell_missing(plan.listing, protocol or str(movies))
-        command = command_line(ctx)
-        with at_interrupt(lambda: _tell_interrupted(command, processes)):
-            _train(plan, processes, command, **options)
-
-
-def _train(
-    plan: Plan,
-    processes: "Processes",
-    command: str,
-    *,
+    config: Path | None,
     output: Path,
     cache: Path | None,
     resume: bool,
     device: str,
-    workers: int,
+    loader_workers: int,
     tensorboard: bool,
-    **options: Any,
+    **settings: Any,
 ) -> None:
-    from vis4mer.models.encoder import FrameEncoder
-    from vis4mer.training.build import build_model
-    from vis4mer.training.checks import check_cache
-    from vis4mer.training.curves import Curves
-    from vis4mer.training.features import FeatureCache
-    from vis4mer.training.loop import Trainer
-    from vis4mer.training.provenance import Origin
-    from vis4mer.training.state import RunFolder
+    """Train a head on the movies that MOVIES.csv lists, or on a published benchmark.
 
-    with processes.together():
-        folder = RunFolder(output, resume=resume)
-        encoder = FrameEncoder.build(plan.encoder, plan.preprocessing, options["encoder_weights"], plan.config.seed)
-        sizes = {name: options[name] for name in ("d_model", "n_layers", "d_state", "dropout", "seed")}
-        model = build_model(plan.listing, encoder, plan.preprocessing, plan.windows, head=plan.head, **sizes)
-        _, processor, reason = on_device(processes.device(device), lambda processor: place(model, processor))
-        features = FeatureCache(cache or output / "features", encoder, plan.preprocessing, dtype=options["cache_dtype"])
-        check_cache(features)
-        curves = Curves(output / "tensorboard") if tensorboard and processes.is_main else None
-    together = f" in {processes.count} processes" if processes.count > 1 else ""
-    _inform(processes, f"training on {processor} ({reason}){together}")
+    MOVIES.csv has a header row with 'path', 'label' (or 'value' for a regression) and optionally 'split' (train, val,
+    test); relative paths start at its folder. The encoder turns every movie into tokens once, which the cache keeps.
+    OUTPUT/best holds the model of the epoch that validated best, OUTPUT/last the latest model, and
+    OUTPUT/settings.yaml the settings, which --config takes to repeat the run.
 
-    names: tuple[Split, ...] = ("train", "val", "test")
-    origin = Origin(
-        command,
-        plan.protocol.name if plan.protocol else None,
-        plan.chosen_on,
-        {name: missing_movies(plan.listing, name) for name in names},
-    )
-    hidden = not (processes.is_main and sys.stderr.isatty())
-    with Progress(*COLUMNS, console=Console(stderr=True), disable=hidden) as progress:
-        trainer = Trainer(
-            model,
-            plan.head,
-            encode_movies(features, plan.train, "train", progress, processes),
-            encode_movies(features, plan.val, plan.chosen_on, progress, processes),
-            plan.config,
-            folder,
-            device=str(processor),
-            workers=workers,
-            processes=processes,
-            origin=origin,
+    Under torchrun, several processes share each step's windows: torchrun --nproc-per-node 8 --no-python vis4mer train
+    """
+    if config is None:
+        check_data_set(movies, settings["protocol"], settings["videos"], settings["splits"])
+    is_main = is_main_process()
+    show_log_messages(quiet=not is_main)
+    if is_main:
+        logging.getLogger("vis4mer").setLevel(logging.INFO)
+    command = command_line(ctx)
+    with one_error_per_machine():
+        train_settings = settings_of(ctx)
+    with (
+        at_interrupt(lambda: _report_interrupt(command, is_main)),
+        progress_bars(hidden=not is_main) as progress,
+    ):
+        result = vis4mer.train(
+            train_settings,
+            output,
+            cache=cache,
+            resume=resume,
+            device=device,
+            loader_workers=loader_workers,
+            tensorboard=tensorboard,
+            command=command,
+            progress=progress,
+            on_epoch=_report_epoch if is_main else None,
         )
-        task = progress.add_task("training, steps", total=None)
-
-        def on_epoch(record: Mapping[str, float]) -> None:
-            if curves:
-                curves.add(record)
-            _inform(processes, _line(record))
-
-        trainer.run(
-            on_step=lambda done, total: progress.update(task, completed=done, total=total),
-            on_epoch=on_epoch,
-        )
-    if processes.is_main:
-        click.echo(f"{folder.best}: {_line(trainer.best)}")
+    if is_main:
+        click.echo(f"{result.best}: {_line(result.best_epoch)}")
 
 
-def _inform(processes: "Processes", message: str) -> None:
-    if processes.is_main:
-        say("info", message)
+def settings_of(ctx: click.Context) -> TrainSettings:
+    """Returns the settings on the command line, which override those of the settings file, if there is one.
+
+    Raises:
+        ConfigError: A setting breaks its rule, or the file cannot be read.
+        MissingDependencyError: PyYAML is not installed.
+    """
+    given = given_settings(ctx)
+    if (movies := ctx.params["movies"]) is not None:
+        given = merged(given, {"data": {"movies": str(movies)}})
+    if ctx.params["config"] is None:
+        return TrainSettings.from_dict(given)
+    require_package("yaml", "settings files")
+    from vis4mer.training.settings_file import read_settings
+
+    return read_settings(ctx.params["config"], given)
 
 
-def _tell_interrupted(command: str, processes: "Processes") -> None:
-    again = command if "--resume" in command.split() else f"{command} --resume"
-    _inform(processes, f"interrupted; to go on after the last whole epoch: {again}")
+def _report_interrupt(command: str, is_main: bool) -> None:
+    if is_main:
+        again = command if "--resume" in command.split() else f"{command} --resume"
+        say("info", f"interrupted; to continue after the last complete epoch: {again}")
+
+
+def _report_epoch(record: Mapping[str, float]) -> None:
+    say("info", _line(record))
 
 
 def _line(record: Mapping[str, float]) -> str:

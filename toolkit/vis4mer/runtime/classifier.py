@@ -92,11 +92,10 @@ class Classifier:
         step = windows.stride_frames(fps)
         if stride is not None and not math.isclose(step / fps, stride, rel_tol=0.01):
             _report_rounded_stride(stride, step, fps)
-        device = str(self.device)
         with (
             Overlap() as overlap,
             open_video(
-                video, self.model.preprocessing, video_decoder=video_decoder, device=device, batch_size=batch_size
+                video, self.model.preprocessing, video_decoder=video_decoder, device=self.device, batch_size=batch_size
             ) as reader,
         ):
             tokens = self._encode(overlap.ahead(reader))
@@ -117,7 +116,7 @@ class Classifier:
                 stride=step / fps,
                 padded=padded,
                 bundle=self.source,
-                device=device,
+                device=str(self.device),
                 device_reason=self.device_reason,
                 precision=self.precision.precision,
                 precision_reason=self.precision.reason,

@@ -1,1 +1,1 @@
-"""Training on cached features: data, optimiser groups, loop, metrics."""
+"""Extraction of tokens, training and evaluation; `vis4mer.extract`, `vis4mer.train` and `vis4mer.evaluate`."""

@@ -1,4 +1,4 @@
-"""A run's figures as curves for TensorBoard."""
+"""Curves of a run's figures for TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,10 @@ from vis4mer.errors import DataError, MissingDependencyError
 
 
 class Curves:
-    """Writes event files that TensorBoard shows while the run goes on.
+    """Writes event files, which TensorBoard shows while the run continues.
 
     Args:
-        folder: for the files of all parts of the run.
+        folder: Folder for the files of the run, including those of its resumptions.
 
     Raises:
         MissingDependencyError: TensorBoard is not installed.
@@ -20,27 +20,26 @@ class Curves:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            rule = "is needed for --tensorboard; pip install 'vis4mer[train]'"
-            raise MissingDependencyError(f"package='tensorboard': {rule}") from None
+            rule = "is needed for curves"
+            raise MissingDependencyError.of("package", "tensorboard", rule, "pip install 'vis4mer[train]'") from None
         self._folder, self._open = folder, SummaryWriter
         self._writer: SummaryWriter | None = None
 
     def add(self, record: Mapping[str, float]) -> None:
-        """Adds the figures of an epoch; ``val_loss`` and the like are grouped by what stands before the first ``_``.
+        """Adds the figures of an epoch; TensorBoard groups them by the part of the name before the first ``_``.
 
         Raises:
-            DataError: the folder cannot be written, as on a full disk.
+            DataError: The folder cannot be written, for example on a full disk.
         """
         epoch = int(record["epoch"])
         try:
             if self._writer is None:
-                # What a stopped part of the run wrote of this epoch and later ones is hidden.
+                # An interrupted part of the run may have written this epoch and later ones, which are then hidden.
                 self._writer = self._open(str(self._folder), purge_step=epoch)
             for name, value in record.items():
                 if name != "epoch":
                     self._writer.add_scalar(name.replace("_", "/", 1), value, epoch)
             self._writer.flush()
         except OSError as error:
-            raise DataError(
-                f"output={str(self._folder)!r}: cannot be written ({error}); make room and resume"
-            ) from None
+            rule = f"cannot be written ({error})"
+            raise DataError.of("output", self._folder, rule, "free some space and resume the run") from None

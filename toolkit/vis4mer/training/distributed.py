@@ -1,7 +1,7 @@
 """The processes that train one head together, each on its share of every batch.
 
-`torchrun` starts them and tells them of each other through environment variables; without it there is one process, and
-everything here does nothing.
+`torchrun` starts them and connects them through environment variables. Without it there is one process, and everything
+here does nothing.
 """
 
 import os
@@ -17,26 +17,25 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
-from vis4mer.errors import ConfigError, DeviceError, Vis4merError
+from vis4mer.errors import ConfigError, DataError, DeviceError, Vis4merError
+from vis4mer.text import first_line
+from vis4mer.training.launch import GRACE_SECONDS
 
 T = TypeVar("T")
 
-# Processes wait for each other while movies are encoded, which may take long; if one of them dies, torchrun ends all.
-_PATIENCE = timedelta(days=7)
-
-# For the main process to tell of a mistake: as soon as any process ends, torchrun ends all.
-_GRACE_SECONDS = 2
+# Processes wait for each other while movies are encoded, which may take days. If one dies, torchrun ends all others.
+_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """What one of the processes knows of them all.
+    """The processes of a run, as seen by one of them.
 
     Attributes:
-        rank: number of this process among all, from 0 on.
-        local_rank: its number among those of its machine, and of the GPU it uses.
-        count: of all processes.
-        group: over which they exchange Python objects; None where there is one only.
+        rank: Index of this process among all processes.
+        local_rank: Index of this process among those of its machine, and of the GPU that it uses.
+        count: Number of processes.
+        group: Process group to exchange Python objects in; None for a single process.
     """
 
     rank: int = 0
@@ -46,28 +45,32 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes files and talks to the user."""
+        """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """Names this process' own device where the user named one for all: every process has its own GPU.
+        """Returns the name of this process' own device; several processes on one machine use one GPU each.
+
+        Args:
+            name: Device that the user named for all processes.
 
         Raises:
-            ConfigError: the user named one GPU for several processes.
+            ConfigError: The user named a single GPU for several processes.
         """
         if self.count == 1 or name == "cpu" or not torch.cuda.is_available():
             return name
         if name not in ("auto", "cuda"):
-            raise ConfigError(f"device={name!r}: must be auto, cuda or cpu for several processes; each takes a GPU")
+            rule = "must be auto, cuda or cpu for several processes, which use one GPU each"
+            raise ConfigError.of("device", name, rule)
         return f"cuda:{self.local_rank}"
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Ends all processes if the block fails in one, and lets the user read of each mistake once.
+        """Ends all processes if the block fails in one of them, and reports only one error.
 
         Raises:
-            Vis4merError: the error of the first process that has one, in the main process.
-            SystemExit: in the others.
+            Vis4merError: The error of the first process that failed, in the main process.
+            SystemExit: A process failed, in the other processes.
         """
         failure: Vis4merError | None = None
         try:
@@ -75,14 +78,31 @@ class Processes:
         except Vis4merError as error:
             failure = error
         failures = [error for error in self.gather(failure) if error]
-        if failures and self.is_main:
+        if not failures:
+            return
+        if self.is_main:
             raise failures[0]
-        if failures:
-            time.sleep(_GRACE_SECONDS)
-            raise SystemExit(1)
+        time.sleep(GRACE_SECONDS)
+        raise SystemExit(1)
+
+    def check_same(self, value: object, name: str) -> None:
+        """Checks that all processes have the same value.
+
+        Args:
+            value: Value of this process.
+            name: Name of the value, for the error message.
+
+        Raises:
+            DataError: A process has another value than the main process.
+        """
+        values = self.gather(value)
+        with self.together():
+            if value != values[0]:
+                rule = f"has other {name} than the main process"
+                raise DataError.of("rank", self.rank, rule, "give all processes the same")
 
     def gather(self, value: T) -> list[T]:
-        """Returns every process' value, by rank; tensors must be on the CPU."""
+        """Returns the values of all processes, by rank; tensors must be on the CPU."""
         if self.count == 1:
             return [value]
         values: list[T] = [value] * self.count
@@ -90,11 +110,11 @@ class Processes:
         return values
 
     def from_main(self, value: T) -> T:
-        """Returns the main process' value; tensors must be on the CPU."""
+        """Returns the value of the main process; tensors must be on the CPU."""
         return self.gather(value if self.is_main else None)[0]  # type: ignore[return-value]
 
     def part(self, length: int) -> range:
-        """Returns this process' part of ``range(length)``: the parts are consecutive and differ by one at most."""
+        """Returns this process' part of ``range(length)``; parts are consecutive, and equally long up to one."""
         return range(self.rank * length // self.count, (self.rank + 1) * length // self.count)
 
     def parallel(self, module: nn.Module) -> nn.Module:
@@ -103,43 +123,45 @@ class Processes:
 
 
 ALONE = Processes()
-"""The one process that there is without torchrun."""
+"""The single process of a run without torchrun."""
 
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """Connects the processes that torchrun has started until the block ends: GPUs by NCCL, CPUs by gloo.
+    """Connects the processes that torchrun started until the block ends, GPUs by NCCL and CPUs by gloo.
 
     Raises:
-        DeviceError: they cannot be connected.
+        DeviceError: They cannot be connected.
     """
     rank, local_rank, count = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     if count <= 1:
         yield ALONE
         return
     try:
-        if cuda := torch.cuda.is_available():
+        backend = "gloo"
+        if torch.cuda.is_available():
             torch.cuda.set_device(local_rank % torch.cuda.device_count())
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-        group = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=_PATIENCE))
+            backend = "cpu:gloo,cuda:nccl"
+        distributed.init_process_group(backend)
+        group = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=_TIMEOUT))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"processes={count}: cannot be connected ({reason}); start all of them by torchrun") from None
+        rule = f"cannot be connected ({first_line(error)})"
+        raise DeviceError.of("processes", count, rule, "start all of them with torchrun") from None
     yield Processes(rank, local_rank, count, group)
-    # Not after an exception: this waits for the other processes, which may be waiting for this one.
+    # Only without an exception: this waits for the other processes, which might be waiting for this one.
     distributed.destroy_process_group()
 
 
 class BatchShares(Sampler[list[int]]):
-    """One process' share of every batch; the shares of all processes are the batches of a single one.
+    """One process' share of every batch; the shares of all processes make up the batches of a single process.
 
-    The order follows from PyTorch's generator, which must be in the same state in all processes. Once it is drawn, each
-    process but the first goes on with random numbers of its own, for its dropout.
+    The order follows from PyTorch's generator, which must be in the same state in all processes. After drawing it, each
+    process but the first seeds its generator differently, for its own dropout.
 
     Args:
-        length: of the data set.
-        batch_size: of all processes together.
-        processes: that share it.
+        length: Number of items in the data set.
+        batch_size: Items per batch of all processes together.
+        processes: Processes that share the batches.
     """
 
     def __init__(self, length: int, batch_size: int, processes: Processes) -> None:
@@ -156,13 +178,13 @@ class BatchShares(Sampler[list[int]]):
         if rank > 0:
             torch.manual_seed(torch.initial_seed() + rank)
         for batch in batches:
-            # A process without a share computes something nevertheless, for all must exchange gradients.
+            # All processes must exchange gradients, so a process without a share computes one that `own` counts as 0.
             yield batch[rank::count] or batch[:1]
 
     def size(self, batch: int) -> int:
-        """Returns the number of items in batch number `batch`, counted from 0, of all processes together."""
+        """Returns the number of items of all processes in a batch, by its index."""
         return min(self._batch_size, self._length - batch * self._batch_size)
 
     def own(self, batch: int) -> int:
-        """Returns how many of them are this process' own: 0 where it has no share."""
+        """Returns the number of this process' items in a batch, by its index; 0 if it has no share."""
         return len(range(self._processes.rank, self.size(batch), self._processes.count))

@@ -1,54 +1,105 @@
-"""Running a head over every window of a data set."""
+"""`vis4mer.evaluate`: the quality of checkpoints on a test split, beside published results."""
 
-import torch
-from torch import nn
-from torch.utils.data import DataLoader, Subset
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vis4mer.config import Task
-from vis4mer.training.config import Precision
-from vis4mer.training.data import AllWindows, EvenSamples
-from vis4mer.training.distributed import ALONE, Processes
-from vis4mer.training.metrics import Evaluation
+from vis4mer.errors import ConfigError
+from vis4mer.training.config import TokenDtype, TrainPrecision
+from vis4mer.training.dataset import DataSet
+from vis4mer.training.progress import Progress, ignore_progress
+from vis4mer.training.protocols import find_protocol
+from vis4mer.training.pytorch import require_torch
+from vis4mer.training.settings import DataSettings
+
+if TYPE_CHECKING:
+    from vis4mer.training.report import Report
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which a head computes at the given precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-@torch.inference_mode()
 def evaluate(
-    head: nn.Module,
-    windows: AllWindows | EvenSamples,
-    task: Task,
+    checkpoints: Path | str | Sequence[Path | str],
     *,
-    batch_size: int,
-    device: torch.device,
-    precision: Precision = "fp32",
-    workers: int = 0,
-    processes: Processes = ALONE,
-) -> Evaluation:
-    """Predicts every window and aggregates the windows of each movie.
+    movies: Path | str | None = None,
+    protocol: str | None = None,
+    videos: Path | str | None = None,
+    splits: Path | str | None = None,
+    head: str | None = None,
+    cache: Path | str | None = None,
+    cache_dtype: TokenDtype = "bf16",
+    device: str = "auto",
+    precision: TrainPrecision = "fp32",
+    batch_size: int = 32,
+    loader_workers: int = 0,
+    progress: Progress = ignore_progress,
+) -> "list[Report]":
+    """Evaluates checkpoints on the test split of a CSV of movies or of a published benchmark.
+
+    Several checkpoints of one task, trained with different seeds, are summarised by their mean and spread. Without
+    `movies` and `protocol`, each checkpoint is evaluated on the benchmark that it was trained on.
 
     Args:
-        head: features [B, L, d_input] to outputs [B, d_output], on `device`; its training mode is restored afterwards.
-        windows: of the movies.
-        task: of the head.
-        batch_size: windows per pass.
-        device: to compute on.
-        precision: to compute in.
-        workers: processes that read tokens; 0 reads them in this one.
-        processes: that share the windows; each returns the whole evaluation.
+        checkpoints: Model folders, at least one.
+        movies: CSV of movies; see `vis4mer.training.listing.Listing.read`.
+        protocol: Name of a published benchmark.
+        videos: Folder of the benchmark's videos.
+        splits: Folder of the benchmark's own split files.
+        head: Name of the head to evaluate; by default the only one, or the one with the name of the benchmark's task.
+        cache: Folder of the encoded movies, ``features`` beside each checkpoint by default.
+        cache_dtype: Type of the stored tokens.
+        device: Device to run the heads on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Precision of the heads; ``bf16`` runs matrix products in bfloat16.
+        batch_size: Windows per pass.
+        loader_workers: Processes that read tokens; 0 reads them in this process.
+        progress: Callback for the movies that are encoded.
+
+    Returns:
+        One report per data set, in the order of the checkpoints.
+
+    Raises:
+        ConfigError: The data set is not given completely, a checkpoint records no benchmark, or the head is not clear.
+        CheckpointError: A checkpoint cannot be read, or has no encoder.
+        DataError: The data set cannot be read, has no test split, or has other classes than a checkpoint.
+        VideoError: A video cannot be read.
+        DeviceError: The device is absent or unusable.
+        MissingDependencyError: PyTorch or timm is not installed.
     """
-    training = head.training
-    head.eval()
-    part = Subset(windows, processes.part(len(windows)))
-    pieces = []
-    for batch in DataLoader(part, batch_size, num_workers=workers, pin_memory=device.type == "cuda"):
-        with autocast(device, precision):
-            outputs = head(batch.features.to(device, non_blocking=True).float())
-        pieces.append((outputs.float().cpu(), batch.target, batch.movie))
-    head.train(training)
-    columns = zip(*(piece for part in processes.gather(pieces) for piece in part), strict=True)
-    outputs, targets, movies = (torch.cat(column) for column in columns)
-    return Evaluation.from_windows(outputs, targets, movies, task)
+    paths = [Path(checkpoints)] if isinstance(checkpoints, Path | str) else [Path(path) for path in checkpoints]
+    movies, videos, splits, cache = (None if path is None else Path(path) for path in (movies, videos, splits, cache))
+    data_sets: dict[str, DataSet] = {}
+    names: list[str] = []  # the data set of each checkpoint
+    if movies is not None or protocol is not None:
+        data = DataSet.read(DataSettings(movies, protocol, videos, splits))
+        data.listing.require_split("test")
+        data_sets[data.name] = data
+        names = [data.name] * len(paths)
+    elif videos is None or splits is None:
+        raise ConfigError.of("movies", None, "there is no data set", "give movies, or a benchmark's videos and splits")
+
+    # PyTorch takes seconds to import, so mistakes in the arguments are found before.
+    require_torch("evaluation")
+    from vis4mer.training.evaluation import Evaluator, recorded_protocol
+    from vis4mer.training.report import Report
+
+    if not names:
+        assert videos is not None, "checked above"
+        assert splits is not None, "checked above"
+        names = [recorded_protocol(path) for path in paths]
+        for name in dict.fromkeys(names):
+            data_sets[name] = DataSet.read_protocol(find_protocol(name), videos, splits)
+            data_sets[name].listing.require_split("test")
+    for name, data in data_sets.items():
+        data.listing.warn_missing(name)
+
+    evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)
+    runs = [evaluator.run(path, data_sets[name]) for path, name in zip(paths, names, strict=True)]
+    return [
+        Report(
+            name,
+            data.listing.task,
+            data.listing.labels,
+            data.listing.missing_names("test"),
+            data.protocol.published_fractions if data.protocol else {},
+            tuple(run for run, run_name in zip(runs, names, strict=True) if run_name == name),
+        )
+        for name, data in data_sets.items()
+    ]

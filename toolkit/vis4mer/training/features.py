@@ -1,10 +1,11 @@
-"""Encoder tokens of movies, computed once and kept: training then costs what the S4 decoder costs."""
+"""A cache of encoder tokens: movies are encoded once, and training then costs only what the S4 decoder costs."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,42 +13,47 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.files import atomic_file
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.training.config import TokenDtype
 from vis4mer.training.listing import Clip
-from vis4mer.training.tokens import TORCH_DTYPES, TokenDtype, TokenFile, write_tokens
+from vis4mer.training.tokens import TORCH_DTYPES, TokenFile, write_tokens
 from vis4mer.video.reader import VideoReader, open_video
 from vis4mer.video.segments import cut_segments, segment_starts
 
-_LOG = logging.getLogger(__name__)
-_FORMAT = 1  # raise it whenever the same movie and encoder would give other bytes
+logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
+_FORMAT = 1  # must increase whenever the same movie and encoder would give other bytes
+_ENCODER_FILE = "encoder.json"
+
+FrameProgress = Callable[[int, int], None]
+"""A callback that receives the number of frames read so far, and the expected number."""
 
 
 class FeatureCache:
-    """A folder of token files that one encoder made of one kind of frames.
+    """A folder of token files from one encoder and one kind of frames.
 
-    Encoder weights, preprocessing and dtype determine a subfolder's name, so tokens of two encoders never mix; its
-    ``encoder.json`` says in words what they were. In it, a movie's path, size and modification time (and the clip, if
-    it is one) determine the name of its file: a changed movie is encoded anew. Files appear whole or not at all, so
-    that a run that was killed goes on where it was.
+    Encoder weights, preprocessing and dtype determine the name of a subfolder, so tokens of two encoders never mix; its
+    ``encoder.json`` describes them. In the subfolder, a movie's path, size and modification time (and its clip, if any)
+    determine the name of its file, so a changed movie is encoded again. Files are written atomically, so a killed run
+    continues where it was.
 
     Args:
-        root: of the cache; may hold many subfolders, and is created if need be.
-        encoder: computes the tokens, on the device it lies on.
-        preprocessing: of the frames.
-        dtype: of the stored tokens; ``bf16`` halves the disk and keeps three significant digits.
-        batch_size: frames per pass through the encoder; for an encoder of segments at least one segment.
+        root: Folder of the cache, which may hold many subfolders; created if it does not exist.
+        encoder: Encoder of the tokens, on the device to encode on.
+        preprocessing: Preprocessing of the frames.
+        dtype: Type of the stored tokens; ``bf16`` halves the disk space and keeps three significant digits.
+        batch_size: Frames per pass through the encoder; an encoder of segments takes at least one segment per pass.
 
     Attributes:
-        encoder: in evaluation mode.
-        folder: of this encoder's token files.
+        encoder: The encoder, in evaluation mode.
+        folder: Subfolder of this encoder's token files.
 
     Raises:
-        ConfigError: the encoder takes segments and the preprocessing gives frames, or the other way round.
-        DataError: the folder cannot be written.
+        ConfigError: The encoder takes segments and the preprocessing returns frames, or the other way round.
+        DataError: The folder cannot be written.
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class FeatureCache:
         self._preprocessing = preprocessing
         self._dtype = TORCH_DTYPES[dtype]
         self._batch_size = batch_size
-        maker = json.dumps(
+        description = json.dumps(
             {
                 "format": _FORMAT,
                 "encoder": encoder.config.to_dict(),
@@ -74,81 +80,102 @@ class FeatureCache:
             },
             indent=2,
             sort_keys=True,
-        )
-        self.folder = root / hashlib.sha256(maker.encode()).hexdigest()[:16]
+        ).encode()
+        self.folder = root / hashlib.sha256(description).hexdigest()[:16]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(self.folder / "encoder.json") as file:
-                file.write(maker.encode())
+            with atomic_file(self.folder / _ENCODER_FILE) as file:
+                file.write(description)
         except OSError as error:
-            raise DataError(f"cache={str(root)!r}: cannot be written ({error.strerror}); give another folder") from None
+            rule = f"cannot be written ({error.strerror})"
+            raise DataError.of("cache", root, rule, "give another folder") from None
 
-    def path(self, video: Path, clip: Clip | None = None) -> Path:
-        """Returns where the tokens of `video`, or of a clip of it, are or would be.
+    def check_same_encoder(self) -> None:
+        """Checks that the cache was not filled by another encoder; encoding all movies again would take long.
 
         Raises:
-            DataError: there is no such file.
+            DataError: The cache holds tokens of other encoders, and none of this one.
+        """
+        descriptions = self.folder.parent.glob(f"*/{_ENCODER_FILE}")
+        filled = [description for description in descriptions if _holds_tokens(description.parent)]
+        if not filled or _holds_tokens(self.folder):
+            return
+        this, other = (json.loads(path.read_text()) for path in (self.folder / _ENCODER_FILE, filled[0]))
+        differences = ", ".join(_differences(other, this))
+        raise DataError.of(
+            "cache",
+            self.folder.parent,
+            f"comes from another encoder or other frames ({differences})",
+            "give the same settings, give another folder, or add these tokens with vis4mer extract",
+        )
+
+    def path(self, video: Path, clip: Clip | None = None) -> Path:
+        """Returns the path of the token file of `video`, or of a clip of it; the file need not exist.
+
+        Raises:
+            DataError: The video does not exist.
         """
         try:
             video = video.resolve(strict=True)
             status = video.stat()
         except OSError as error:
-            raise DataError(f"video={str(video)!r}: cannot be read ({error.strerror})") from None
+            raise DataError.of("video", video, f"cannot be read ({error.strerror})") from None
         identity = json.dumps([str(video), status.st_size, status.st_mtime_ns, *(clip or ())])
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
 
     def holds(self, video: Path, clip: Clip | None = None) -> bool:
-        """Whether the tokens of `video`, as it is now, are there."""
+        """Returns whether the cache holds the tokens of the current content of `video`."""
         try:
             return self.path(video, clip).exists()
         except DataError:
             return False
 
-    def tokens(self, video: Path, clip: Clip | None = None, *, progress: Progress | None = None) -> TokenFile:
-        """Returns the tokens of `video`, or of a clip of it, encoding it first where the cache has none.
+    def tokens(self, video: Path, clip: Clip | None = None, *, progress: FrameProgress | None = None) -> TokenFile:
+        """Returns the tokens of `video`, or of a clip of it; encodes it first if the cache does not hold it.
 
         Args:
-            video: a movie's file.
-            clip: the part of it that counts.
-            progress: told how many frames have been read, and of how many, while it is encoded.
+            video: Movie file.
+            clip: Part of the movie to use, in seconds; None for the whole movie.
+            progress: Callback for each batch of frames that was read.
 
         Raises:
-            VideoError: the video cannot be opened or yields no frame.
-            DataError: the encoder gives numbers that are not finite, the stored file is damaged, or the disk is full.
-            DeviceError: the device lacks the memory for a batch.
+            VideoError: The video cannot be opened, or none of its frames can be decoded.
+            DataError: The encoder returns numbers that are not finite, the stored file is damaged, or the disk is full.
+            DeviceError: The device lacks the memory for a batch.
         """
         path = self.path(video, clip)
         if path.exists():
             return TokenFile.open(path)
-        with open_video(
-            video, self._preprocessing, device=str(self._device), batch_size=self._batch_size, clip=clip
-        ) as reader:
-            facts = {"video": video.name, "reader": reader.name} | ({"clip": json.dumps(clip)} if clip else {})
+        device = Device(self._device.type, self._device.index or 0)
+        with open_video(video, self._preprocessing, device=device, batch_size=self._batch_size, clip=clip) as reader:
+            metadata = {"video": video.name, "reader": reader.name}
+            if clip:
+                metadata["clip"] = json.dumps(clip)
             try:
-                return write_tokens(path, self._encode(reader, video, progress), facts)
+                return write_tokens(path, self._encode(reader, video, progress), metadata)
             except VideoError:
                 raise
             except torch.OutOfMemoryError:
-                rule = f"{self._device} lacks the memory to encode them at once; lower it"
-                raise DeviceError(f"batch_size={self._batch_size}: {rule}") from None
+                rule = f"{self._device} lacks the memory to encode so many frames at once"
+                raise DeviceError.of("batch_size", self._batch_size, rule, "lower it") from None
             except OSError as error:
-                raise DataError(f"cache={str(path)!r}: cannot be written ({error.strerror})") from None
+                raise DataError.of("cache", path, f"cannot be written ({error.strerror})") from None
 
     def write_index(self) -> Path:
-        """Writes ``index.json`` beside the token files: of each its movie, its clip if it is one, and its shape.
+        """Writes ``index.json`` beside the token files: the movie, the clip (if any) and the shape of each file.
 
-        It is a function of the files alone, whatever the order in which they came.
+        The index depends on the files alone, not on the order in which they were encoded.
 
         Raises:
-            DataError: a token file is damaged, or the disk is full.
+            DataError: A token file is damaged, or the disk is full.
         """
-        index = {path.name: _entry(TokenFile.open(path)) for path in sorted(self.folder.glob("*.safetensors"))}
+        index = {path.name: _index_entry(TokenFile.open(path)) for path in sorted(self.folder.glob("*.safetensors"))}
         target = self.folder / "index.json"
         try:
             with atomic_file(target) as file:
                 file.write(json.dumps(index, indent=1, ensure_ascii=False).encode() + b"\n")
         except OSError as error:
-            raise DataError(f"cache={str(target)!r}: cannot be written ({error.strerror})") from None
+            raise DataError.of("cache", target, f"cannot be written ({error.strerror})") from None
         return target
 
     @property
@@ -156,17 +183,17 @@ class FeatureCache:
         return next(self.encoder.parameters()).device
 
     @torch.inference_mode()
-    def _encode(self, reader: VideoReader, video: Path, progress: Progress | None) -> Iterator[Tensor]:
-        for inputs in self._inputs(_counted(reader, progress), reader.n_frames):
+    def _encode(self, reader: VideoReader, video: Path, progress: FrameProgress | None) -> Iterator[Tensor]:
+        for inputs in self._encoder_inputs(_counted(reader, progress), reader.n_frames):
             tokens = self.encoder(torch.from_numpy(inputs).to(self._device))
             if not tokens.isfinite().all():
-                raise DataError(f"video={str(video)!r}: the encoder gives NaN or infinity; check its weights")
+                raise DataError.of("video", video, "the encoder returns NaN or infinity", "check its weights")
             yield tokens.to(self._dtype).cpu()
         if reader.damage:
-            _LOG.warning("%s: encoded what could be read: %s", video, "; ".join(reader.damage.notes))
+            logger.warning("%s: encoded the readable part: %s", video, "; ".join(reader.damage.notes))
 
-    def _inputs(self, batches: Iterator[NDArray[np.uint8]], n_frames: int) -> Iterator[NDArray[np.uint8]]:
-        """What the encoder takes: the frames themselves, or segments of them."""
+    def _encoder_inputs(self, batches: Iterator[NDArray[np.uint8]], n_frames: int) -> Iterator[NDArray[np.uint8]]:
+        """Returns the batches of frames [N, H, W, 3] as they are, or cut into segments [N, F, H, W, 3]."""
         if self._preprocessing.segments is None:
             return batches
         length = self.encoder.config.frames
@@ -174,7 +201,7 @@ class FeatureCache:
         return cut_segments(batches, starts, length, max(1, self._batch_size // length))
 
 
-def _counted(reader: VideoReader, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
+def _counted(reader: VideoReader, progress: FrameProgress | None) -> Iterator[NDArray[np.uint8]]:
     done = 0
     for batch in reader:
         yield batch.frames
@@ -183,12 +210,24 @@ def _counted(reader: VideoReader, progress: Progress | None) -> Iterator[NDArray
             progress(done, reader.n_frames)
 
 
-def _entry(tokens: TokenFile) -> dict[str, object]:
-    facts = tokens.metadata()
-    entry: dict[str, object] = {"video": facts["video"]}
-    if "clip" in facts:
-        entry["clip"] = json.loads(facts["clip"])
-    return entry | {"frames": tokens.frames, "tokens": tokens.tokens, "features": tokens.features}
+def _index_entry(file: TokenFile) -> dict[str, object]:
+    metadata = file.metadata()
+    entry: dict[str, object] = {"video": metadata["video"]}
+    if "clip" in metadata:
+        entry["clip"] = json.loads(metadata["clip"])
+    return entry | {"frames": file.n_frames, "tokens": file.tokens_per_frame, "features": file.features}
+
+
+def _holds_tokens(folder: Path) -> bool:
+    return next(folder.glob("*.safetensors"), None) is not None
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in here.items():
+        if isinstance(value, Mapping):
+            yield from _differences(there.get(name, {}), value, f"{prefix}{name}.")
+        elif there.get(name) != value:
+            yield f"{prefix}{name} is {there.get(name)!r} there and {value!r} here"
 
 
 def weights_digest(module: nn.Module) -> str:

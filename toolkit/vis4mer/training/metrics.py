@@ -1,7 +1,6 @@
-"""From the outputs of windows to the figures of movies."""
+"""Losses and metrics: from the outputs for windows to the figures of movies."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,12 +10,12 @@ from vis4mer.config import Task
 
 
 def window_loss(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Computes the mean cross entropy, or the mean squared error for regression.
+    """Computes the mean cross-entropy for classification, or the mean squared error for regression.
 
     Args:
-        outputs: of the head, [B, d_output].
-        targets: class indices or values, float32 [B].
-        task: decides between the two.
+        outputs: Outputs of the head, [B, d_output].
+        targets: Class indices or values, float32 [B].
+        task: Task of the head.
 
     Returns:
         A scalar.
@@ -28,15 +27,16 @@ def window_loss(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a head predicts a data set.
+    """The predictions of a head for a data set, and their quality.
 
     Attributes:
-        task: of the head.
-        scores: per movie, float64 [M, d_output]: for classification the mean of its windows' probabilities (their sum
-            in the published protocol, with the same arg max), for regression the mean of their predictions.
-        targets: per movie, float32 [M].
-        loss: mean over all windows.
-        window_metric: accuracy or mean squared error of windows, each taken by itself.
+        task: Task of the head.
+        scores: Score of each movie, float64 [M, d_output]. For classification, it is the mean of its windows'
+            probabilities; the published protocol takes their sum, which has the same arg max. For regression, it is the
+            mean of its windows' values.
+        targets: Class index or value of each movie, float32 [M].
+        loss: Mean loss over all windows.
+        window_metric: Accuracy or mean squared error of single windows.
     """
 
     task: Task
@@ -52,13 +52,13 @@ class Evaluation:
 
     @classmethod
     def from_windows(cls, outputs: Tensor, targets: Tensor, movies: Tensor, task: Task) -> "Evaluation":
-        """Aggregates windows by movie.
+        """Aggregates the windows of each movie.
 
         Args:
-            outputs: of the head for all windows, [W, d_output].
-            targets: of the windows' movies, float32 [W].
-            movies: index of each window's movie, int64 [W]; every movie from 0 to the greatest has a window.
-            task: of the head.
+            outputs: Outputs of the head for all windows, [W, d_output].
+            targets: Targets of the windows' movies, float32 [W].
+            movies: Index of each window's movie, int64 [W]; every movie from 0 to the greatest index has a window.
+            task: Task of the head.
         """
         outputs = outputs.double()
         predictions = outputs if task == "regression" else outputs.softmax(1)
@@ -68,14 +68,9 @@ class Evaluation:
         loss = window_loss(outputs, targets.double(), task).item()
         return cls(task, sums / counts[:, None], movie_targets, loss, _metric(predictions, targets, task))
 
-    def reordered(self, order: Sequence[int]) -> "Evaluation":
-        """Renumbers the classes of a classification: class ``order[i]`` becomes class i."""
-        places = torch.tensor(order)
-        return replace(self, scores=self.scores[:, places], targets=places.argsort()[self.targets.long()].float())
-
 
 def metric_name(task: Task) -> str:
-    """Returns ``accuracy`` or ``mse``."""
+    """Returns the name of a task's metric: ``accuracy`` or ``mse``."""
     return "mse" if task == "regression" else "accuracy"
 
 

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rates over time."""
+"""The optimiser and its learning rate schedules."""
 
 import math
 from typing import Any
@@ -14,14 +14,14 @@ from vis4mer.training.config import TrainConfig
 def parameter_groups(head: S4Decoder, config: TrainConfig) -> list[dict[str, Any]]:
     """Splits a head's parameters into those of its state spaces (A, B, dt) and all others.
 
-    Decay would not regularise A, B and dt: towards zero, A loses its poles and dt its time scale.
+    Weight decay does not regularise A, B and dt: near zero, A loses its poles and dt its time scale.
 
     Args:
-        head: to train.
-        config: learning rates and decay.
+        head: Head to train.
+        config: Learning rates and weight decay.
 
     Returns:
-        Two groups for an optimiser, named "weights" and "ssm".
+        Two parameter groups of an optimiser, named "weights" and "ssm".
 
     Reference: Gu, Goel & Ré, S4 (ICLR 2022), section D.2; ViS4mer's published code.
     """
@@ -38,27 +38,35 @@ def parameter_groups(head: S4Decoder, config: TrainConfig) -> list[dict[str, Any
 
 
 def build_optimizer(head: S4Decoder, config: TrainConfig) -> AdamW:
-    """Builds AdamW over `parameter_groups`."""
+    """Builds AdamW with `parameter_groups`."""
     return AdamW(parameter_groups(head, config))
 
 
 def build_scheduler(
     optimizer: Optimizer, config: TrainConfig, task: Task, steps_per_epoch: int
 ) -> LambdaLR | ReduceLROnPlateau:
-    """Builds the schedule of `config`; a `LambdaLR` steps once per batch, a `ReduceLROnPlateau` once per epoch.
+    """Builds the learning rate schedule.
 
-    The published code steps its plateau schedule in ``min`` mode with the accuracy, so that it decays while the model
-    improves. Here the mode follows the metric, unless ``as_published`` asks for that fault.
+    Args:
+        optimizer: Optimiser whose rates follow the schedule.
+        config: Kind of schedule, and its parameters.
+        task: Task of the head, which decides whether its metric should grow or shrink.
+        steps_per_epoch: Steps of the optimiser in each epoch.
+
+    Returns:
+        A `LambdaLR` to step after each batch, or a `ReduceLROnPlateau` to step after each epoch with the metric.
     """
     if config.schedule == "plateau":
-        least = task == "regression" or config.as_published
-        return ReduceLROnPlateau(optimizer, mode="min" if least else "max", factor=0.2, patience=1)
-    total = config.epochs * steps_per_epoch
-    warmup = math.ceil(config.warmup * total)
+        # The published code steps in "min" mode with the accuracy, so its rate decays while the model improves.
+        # as_published reproduces that defect.
+        smaller_is_better = task == "regression" or config.as_published
+        return ReduceLROnPlateau(optimizer, mode="min" if smaller_is_better else "max", factor=0.2, patience=1)
+    n_steps = config.epochs * steps_per_epoch
+    n_warmup = math.ceil(config.warmup * n_steps)
 
     def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        if step < n_warmup:
+            return (step + 1) / (n_warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))
 
     return LambdaLR(optimizer, factor)

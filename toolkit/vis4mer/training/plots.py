@@ -1,4 +1,4 @@
-"""Pictures of a classification's report: what is mistaken for what, and how well each class is told."""
+"""Plots of a classification report: the confusion matrix and the accuracy of each class."""
 
 from pathlib import Path
 
@@ -9,22 +9,22 @@ from vis4mer.files import atomic_file
 from vis4mer.training.report import Report
 
 _DPI = 150
-_LONGEST = 24  # characters of a label
-_LEGIBLE = 20  # classes whose counts still fit into the cells
+_MAX_LABEL_LENGTH = 24  # characters
+_MAX_CLASSES_WITH_COUNTS = 20  # in the cells of larger matrices, counts would be illegible
 
 
 def plot_report(report: Report, folder: Path) -> list[Path]:
     """Draws a report.
 
     Args:
-        report: of a classification.
-        folder: for the pictures; created if need be.
+        report: Report of a classification.
+        folder: Folder for the PNG files; created if it does not exist.
 
     Returns:
-        The confusion matrix and the bars of the classes, both PNG.
+        Paths of the confusion matrix and of the bars of the classes.
 
     Raises:
-        DataError: they cannot be written.
+        DataError: The files cannot be written.
     """
     stem = report.name.removesuffix(".csv").replace("/", "-")
     drawn = {"confusion": _confusion(report), "classes": _classes(report)}
@@ -35,22 +35,24 @@ def plot_report(report: Report, folder: Path) -> list[Path]:
             with atomic_file(paths[name]) as file:
                 figure.savefig(file, format="png", dpi=_DPI)
     except OSError as error:
-        raise DataError(f"plots={str(folder)!r}: cannot be written ({error.strerror}); give another folder") from None
+        rule = f"cannot be written ({error.strerror})"
+        raise DataError.of("plots", folder, rule, "give another folder") from None
     return list(paths.values())
 
 
 def _confusion(report: Report) -> Figure:
     counts = report.confusion()
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    names, size = _names(report), 3 + 0.35 * min(len(report.labels), 60)
+    names = _names(report)
+    size = 3 + 0.35 * min(len(names), 60)  # inches
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, label="share of the class's movies")
-    axes.set(title=_title(report), xlabel="predicted", ylabel="is")
+    axes.set(title=_title(report), xlabel="predicted", ylabel="actual")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    if len(names) <= _LEGIBLE:
+    if len(names) <= _MAX_CLASSES_WITH_COUNTS:
         for row in range(len(names)):
             for column in range(len(names)):
                 dark = bool(shares[row, column] > 0.5)
@@ -60,7 +62,7 @@ def _confusion(report: Report) -> Figure:
 
 
 def _classes(report: Report) -> Figure:
-    """Bars of accuracy, with the number of movies of each class, counted once per run."""
+    """Draws the accuracy of each class over all runs, and writes the class's number of movies beside its name."""
     counts = report.confusion()
     movies = counts.sum(1)
     accuracy = 100 * counts.diagonal() / movies.clamp(min=1)
@@ -81,5 +83,5 @@ def _title(report: Report) -> str:
 
 
 def _names(report: Report) -> list[str]:
-    # A dollar sign would begin a formula.
-    return [label[:_LONGEST].replace("$", r"\$") for label in report.labels]
+    # Matplotlib reads text between dollar signs as a formula.
+    return [label[:_MAX_LABEL_LENGTH].replace("$", r"\$") for label in report.labels]

@@ -1,4 +1,4 @@
-"""Where a trained model comes from: which data, which code, at whose command."""
+"""The record of a model's training: its data, code, settings and command."""
 
 import dataclasses
 import hashlib
@@ -14,23 +14,23 @@ from typing import Any
 import torch
 
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import Movie
+from vis4mer.training.data import TrainingMovie
 from vis4mer.training.listing import Split
 
 RECORD_FILE = "training.json"
-"""Name of the record of its training in a model's folder."""
+"""Name of the file in a model's folder that holds the record of its training."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What only the caller of a training run knows of it.
+    """What the caller of a training run knows about it.
 
     Attributes:
-        command: that started it, empty where none did.
-        protocol: name of the published benchmark, or None for a user's own data.
-        chosen_on: split that decides which epoch is best; ``test`` in the published code, which makes its results too
-            good.
-        missing: names of the movies of each split that should have been there and were not.
+        command: Command line that started it; empty if it was started from Python.
+        protocol: Name of the published benchmark; None for a user's own data.
+        chosen_on: Split that decides which epoch is best. ``test`` reproduces the published code, whose results on the
+            test split are too good.
+        missing: Names of the missing movies of each split.
     """
 
     command: str = ""
@@ -40,13 +40,13 @@ class Origin:
 
 
 def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig, processes: int) -> dict[str, Any]:
-    """Builds what is the same in the records of all epochs of a run, as JSON.
+    """Returns the part of the record that all epochs of a run share, as JSON.
 
     Args:
-        origin: of the run.
-        data: digest of the movies, and how many there are of each split.
-        config: how they are learned from.
-        processes: that train together.
+        origin: Origin of the run.
+        data: Digest of the movies, and their number in each split.
+        config: Hyperparameters.
+        processes: Number of processes that train together.
     """
     return {
         "protocol": origin.protocol,
@@ -60,7 +60,7 @@ def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Reads the record of a saved model's training; empty where it has none that can be read."""
+    """Reads the record of a saved model's training; returns an empty one if the model has none that can be read."""
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -69,24 +69,27 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def training_facts(record: Mapping[str, Any]) -> Iterator[str]:
-    """Says the same to readers of a model card, each fact on one line of Markdown; the command stays in the record."""
+    """Yields lines of Markdown for the model card: the record without the command, which may hold private paths."""
     data, code, figures = record["data"], record["code"], record["figures"]
     chosen_on = record["chosen_on"]
     yield f"Data: {record['protocol'] or 'a listing'}, digest `{data['sha256']}`"
     yield f"Movies: {data['train']} to learn from, {data[chosen_on]} ({chosen_on}) to choose the epoch by"
-    if missing := {split: len(names) for split, names in data["missing"].items() if names}:
-        yield f"Missing movies: {', '.join(f'{count} of {split}' for split, count in missing.items())}"
+    missing = [f"{len(names)} of {split}" for split, names in data["missing"].items() if names]
+    if missing:
+        yield f"Missing movies: {', '.join(missing)}"
     if chosen_on == "test":
-        yield "The epoch was chosen on the test split, as the published code does: figures there are too good"
+        yield "The epoch was chosen on the test split, as in the published code: figures on that split are too good"
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "seconds")
     yield f"Figures: {numbers}; of {record['settings']['epochs']} epochs"
     commit = f", commit `{code['commit']}`" if code["commit"] else ""
     yield f"Code: vis4mer {code['vis4mer']}{commit}, PyTorch {code['torch']}"
 
 
-def movies_digest(*splits: Sequence[Movie]) -> str:
-    """Digest of which movies (token files are named by their content's identity) stand for which targets."""
-    facts = [[(movie.tokens.path.name, movie.tokens.frames, movie.target) for movie in movies] for movies in splits]
+def movies_digest(*splits: Sequence[TrainingMovie]) -> str:
+    """Returns the SHA-256 of the movies and targets of splits; the name of a token file identifies its movie."""
+    facts = [
+        [(movie.token_file.path.name, movie.token_file.n_frames, movie.target) for movie in movies] for movies in splits
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -100,9 +103,9 @@ def _code() -> dict[str, Any]:
 
 
 def _commit(package: Path) -> str | None:
-    """The commit of the package's checkout, with ``-dirty`` where files were changed; None for an installed copy."""
+    """Returns the commit of the package's checkout, with ``-dirty`` after changes; None for an installed copy."""
     try:
-        # An installed copy may lie within somebody else's repository.
+        # An installed copy may lie in another repository, such as the user's own; there, git does not track it.
         _git(package, "ls-files", "--error-unmatch", "__init__.py")
         return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):

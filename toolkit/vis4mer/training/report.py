@@ -1,4 +1,4 @@
-"""How well models do on a data set: every run's figures, their mean and spread, and what is mistaken for what."""
+"""The quality of models on a data set: the figures of each run, their mean and spread, and the confused classes."""
 
 import statistics
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from vis4mer.training.metrics import Evaluation, metric_name
 
 @dataclass(frozen=True)
 class Run:
-    """One model's evaluation.
+    """The evaluation of one model.
 
     Attributes:
-        checkpoint: path of the model.
-        evaluation: of it.
-        seed: of its training, where the model tells.
-        as_published: whether its epoch was chosen on the test split, as in the published code.
+        checkpoint: Path of the model.
+        evaluation: Evaluation of the model.
+        seed: Seed of its training; None if the model has no record of it.
+        as_published: Whether its epoch was chosen on the test split, as in the published code.
     """
 
     checkpoint: str
@@ -34,8 +34,8 @@ class Figure:
     """A figure of several runs.
 
     Attributes:
-        mean: over the runs.
-        spread: their standard deviation, with one degree of freedom less than runs; None for a single run.
+        mean: Mean over the runs.
+        spread: Sample standard deviation over the runs; None for a single run.
     """
 
     mean: float
@@ -43,21 +43,21 @@ class Figure:
 
     @classmethod
     def of(cls, values: list[float]) -> "Figure":
-        """Summarises at least one value."""
+        """Summarises one or more values."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What runs of one task of one data set come to.
+    """The results of one or more runs on one data set.
 
     Attributes:
-        name: of the data set, as ``lvu/scene``.
-        task: of the head.
-        labels: of the classes, in the order of the evaluations' targets; empty for regression.
-        missing: names of the movies that should have been tested and are not there.
-        published: results of others by method, in the unit of the metric: accuracies in [0, 1].
-        runs: at least one; all of them on the same movies.
+        name: Name of the data set, such as ``lvu/scene``.
+        task: Task of the head.
+        labels: Names of the classes, in the order of the evaluations' targets; empty for regression.
+        missing: Names of the movies of the test split that do not exist.
+        published: Published results by method, in the unit of the metric: accuracies in [0, 1].
+        runs: Runs on the same movies, at least one.
     """
 
     name: str
@@ -74,12 +74,12 @@ class Report:
 
     @property
     def window_metric(self) -> Figure:
-        """The same of windows, each taken by itself."""
+        """Accuracy of single windows in [0, 1], or their mean squared error."""
         return Figure.of([run.evaluation.window_metric for run in self.runs])
 
     @property
     def movies(self) -> int:
-        """How many movies were tested."""
+        """Number of tested movies."""
         return len(self.runs[0].evaluation.targets)
 
     @property
@@ -88,13 +88,13 @@ class Report:
         return any(run.as_published for run in self.runs)
 
     def confusion(self) -> Tensor:
-        """Counts movies by class (rows) and predicted class (columns) over all runs, int64 [C, C]."""
+        """Counts movies by class (rows) and predicted class (columns) over all runs; int64 [C, C]."""
         classes = len(self.labels)
         cells = [run.evaluation.targets.long() * classes + run.evaluation.scores.argmax(1) for run in self.runs]
         return torch.bincount(torch.cat(cells), minlength=classes**2).reshape(classes, classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as JSON."""
+        """Returns all figures, JSON-serialisable."""
         name = metric_name(self.task)
         return {
             "name": self.name,

@@ -1,11 +1,12 @@
-"""What a run leaves on disk after each epoch, each file replaced atomically.
+"""The files that a run writes after each epoch, each replaced atomically.
 
-``best/`` and ``last/`` are model folders as `vis4mer.models.vis4mer.Vis4mer.from_pretrained` reads them, with a record
-of their training;
-``history.jsonl`` has a line of figures per epoch; ``last/trainer.pt`` is the state to resume from. The state is
-complete in itself and written last, so a run killed anywhere resumes from an epoch that was wholly written.
+``best/`` and ``last/`` are model folders, which `vis4mer.models.vis4mer.Vis4mer.from_pretrained` reads, with a record
+of their training. ``history.jsonl`` has a line of figures per epoch. ``last/trainer.pt`` is the state to resume from.
+The state is complete in itself and written last, so a run that is killed at any time resumes from an epoch that was
+written completely.
 """
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -14,27 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from vis4mer.errors import CheckpointError, ConfigError
+from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.text import first_line
+from vis4mer.training.config import TrainConfig
 from vis4mer.training.provenance import RECORD_FILE, training_facts
+from vis4mer.training.settings_file import SETTINGS_FILE
+
+_HYPERPARAMETERS = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 class RunFolder:
     """The output folder of one training run.
 
     Args:
-        path: of the folder; created if need be.
-        resume: whether to go on with the run that it holds, if it holds one.
+        path: Path of the folder, which is created if it does not exist.
+        resume: Whether to continue the run that the folder holds, if it holds one.
 
     Attributes:
-        path: of the folder.
-        best: model folder of the epoch with the best validation.
-        last: model folder of the last whole epoch.
+        path: Path of the folder.
+        best: Model folder of the epoch with the best validation.
+        last: Model folder of the last complete epoch.
 
     Raises:
-        ConfigError: the folder holds a run and `resume` is not set, or cannot be written.
+        ConfigError: The folder holds a run and `resume` is not set, or the folder cannot be written.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
@@ -45,25 +52,71 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"output={str(path)!r}: cannot be written ({error.strerror})") from None
+            raise ConfigError.of("output", path, f"cannot be written ({error.strerror})") from None
         if self.holds_run and not resume:
-            raise ConfigError(f"output={str(path)!r}: already holds a run; resume it or give another folder")
+            raise ConfigError.of("output", path, "already holds a run", "resume it or give another folder")
 
     @property
     def holds_run(self) -> bool:
         """Whether there is a state to resume from."""
         return self._state.exists()
 
-    def save_model(self, model: Vis4mer, folder: Path, record: Mapping[str, Any]) -> None:
-        """Replaces the model in `folder` (`best` or `last`), file by file: weights and record differ between epochs.
+    def check_space(self, model: Vis4mer, head: nn.Module) -> None:
+        """Checks that the disk has room for the files of each epoch.
 
         Args:
-            model: to save.
-            folder: for it.
-            record: of its training, as `vis4mer.training.provenance` describes it, with the epoch's ``figures``.
+            model: Model that is saved as best and as last.
+            head: Head whose weights and optimiser state make up the state to resume from.
+
+        Raises:
+            DataError: The disk has too little room.
+        """
+        model_bytes = _n_bytes(model)
+        state_bytes = 3 * _n_bytes(head)  # the weights, and AdamW's two moments of each
+        # While a file is replaced, the old and the new one exist. A new run lacks all of them, a resumed one has them.
+        needed = 3 * model_bytes + 2 * state_bytes
+        if self.holds_run:
+            needed = model_bytes + state_bytes
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            rule = f"{free / 1e6:.0f} MB are free, but models and training state need {needed / 1e6:.0f} MB"
+            raise DataError.of("output", self.path, rule, "free some space or give another folder")
+
+    def check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Checks that the run in this folder is resumed with its own settings and data.
+
+        Args:
+            before: Identity of the run in the folder: hyperparameters, model and data by name.
+            now: Identity of the run that continues it.
+
+        Raises:
+            ConfigError: The two differ.
+        """
+        for name, value in now.items():
+            if before.get(name) != value:
+                change = f"is {value!r} now, was {before.get(name)!r}" if name in _HYPERPARAMETERS else "has changed"
+                raise ConfigError(f"{name}: {change} in the run that {str(self.path)!r} holds; start a new run")
+
+    def save_settings(self, text: str) -> None:
+        """Replaces the settings of the run.
+
+        Args:
+            text: Settings as YAML.
+        """
+        with atomic_file(self.path / SETTINGS_FILE) as file:
+            file.write(text.encode())
+
+    def save_model(self, model: Vis4mer, folder: Path, record: Mapping[str, Any]) -> None:
+        """Replaces the model in a folder, file by file.
+
+        Args:
+            model: Model to save.
+            folder: Either `best` or `last`.
+            record: Record of the model's training; see `vis4mer.training.provenance`. Its ``figures`` are those of the
+                epoch.
         """
         staging = self.path / ".staging"
-        shutil.rmtree(staging, ignore_errors=True)  # left over where a save was killed
+        shutil.rmtree(staging, ignore_errors=True)  # A process that was killed while saving leaves it behind.
         model.save_pretrained(staging, model_card_kwargs={"training": list(training_facts(record))})
         (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         folder.mkdir(exist_ok=True)
@@ -72,24 +125,28 @@ class RunFolder:
         staging.rmdir()
 
     def save_history(self, records: Sequence[Mapping[str, float]]) -> None:
-        """Replaces the history."""
+        """Replaces the history of all epochs."""
         with atomic_file(self.path / "history.jsonl") as file:
             file.write("".join(json.dumps(record) + "\n" for record in records).encode())
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replaces the state to resume from: tensors, numbers, strings, lists and dictionaries of them."""
+        """Replaces the state to resume from: tensors, numbers, texts, and lists and dictionaries of them."""
         with atomic_file(self._state) as file:
             torch.save(dict(state), file)
 
     def load_state(self) -> dict[str, Any]:
-        """Reads what `save_state` wrote, onto the CPU.
+        """Reads the state that `save_state` wrote, onto the CPU.
 
         Raises:
-            CheckpointError: the file is damaged.
+            CheckpointError: The file is damaged.
         """
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"state={str(self._state)!r}: cannot be read ({reason}); start a new run") from None
+            rule = f"cannot be read ({first_line(error)})"
+            raise CheckpointError.of("state", self._state, rule, "start a new run") from None
         return state
+
+
+def _n_bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in module.state_dict().values())

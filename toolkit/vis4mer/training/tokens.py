@@ -1,8 +1,8 @@
-"""One movie's encoder tokens on disk: a safetensors file that is written as a stream and read by windows.
+"""The encoder tokens of one movie on disk: a safetensors file that is written as a stream and read window by window.
 
-safetensors' own writer takes whole tensors, so the memory of a writer would grow with the movie. Here the header's
-room is left free at the start, the tokens follow as they are computed, and the header is filled in at the end, when
-the number of frames is known. Any safetensors reader opens the result.
+The writer of safetensors takes whole tensors, so its memory would grow with the movie. This writer reserves space for
+the header, appends the tokens as they are computed, and fills in the header at the end, when the number of frames is
+known. Any safetensors reader opens the result.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,45 +19,45 @@ from torch import Tensor
 
 from vis4mer.errors import DataError
 from vis4mer.files import atomic_file
-
-TokenDtype = Literal["bf16", "fp32"]
+from vis4mer.training.config import TokenDtype
 
 TORCH_DTYPES: dict[TokenDtype, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 _SAFETENSORS_DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
-_DATA_START = 8192  # bytes left for the header: 8 of its length, then JSON padded with spaces
-_NAME = "tokens"
+_LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header, a little-endian uint64
+_DATA_START = 8192  # bytes reserved for that length and the header, which is padded with spaces
+_TENSOR_NAME = "tokens"
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """The tokens of one movie; only the windows that are asked for are read.
+    """The tokens of one movie; reading a window reads only that part of the file.
 
     Attributes:
-        path: of the safetensors file.
-        frames: T, encoded frames or segments.
-        tokens: P, tokens per frame or segment.
+        path: Safetensors file.
+        n_frames: T, encoded frames or segments.
+        tokens_per_frame: P, tokens per frame or segment.
         features: D, features per token.
     """
 
     path: Path
-    frames: int
-    tokens: int
+    n_frames: int
+    tokens_per_frame: int
     features: int
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Reads the file's header.
+        """Reads the header of a file.
 
         Raises:
-            DataError: the file is not a whole token file.
+            DataError: The file is not a complete token file.
         """
         with _opened(path) as file:
-            shape = file.get_slice(_NAME).get_shape()
+            shape = file.get_slice(_TENSOR_NAME).get_shape()
         return cls(path, *shape)
 
     def metadata(self) -> dict[str, str]:
-        """Reads the text that was stored with the tokens."""
+        """Reads the texts that are stored with the tokens."""
         with _opened(self.path) as file:
             return dict(file.metadata())
 
@@ -65,27 +65,29 @@ class TokenFile:
         """Reads frames ``start`` to ``start + length``.
 
         Returns:
-            Tokens [length, P, D] in the file's dtype; zeros where the movie has ended, as in the published protocol.
+            Tokens [length, P, D] in the file's dtype, zero after the end of the movie, as in the published protocol.
 
         Raises:
-            DataError: the file is gone, or was damaged since it was opened.
+            DataError: The file was removed or damaged after it had been opened.
         """
         with _opened(self.path) as file:
-            window: Tensor = file.get_slice(_NAME)[start : start + length]
+            window: Tensor = file.get_slice(_TENSOR_NAME)[start : start + length]
         missing = length - window.shape[0]
-        return torch.nn.functional.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
+        if missing == 0:
+            return window
+        return torch.nn.functional.pad(window, (0, 0, 0, 0, 0, missing))
 
     def pick(self, indices: Sequence[int]) -> Tensor:
-        """Reads the frames or segments of the given numbers, in that order.
+        """Reads single frames or segments, in the order of their indices.
 
         Returns:
             Tokens [len(indices), P, D] in the file's dtype.
 
         Raises:
-            DataError: the file is gone, or was damaged since it was opened.
+            DataError: The file was removed or damaged after it had been opened.
         """
         with _opened(self.path) as file:
-            tokens = file.get_slice(_NAME)
+            tokens = file.get_slice(_TENSOR_NAME)
             return torch.cat([tokens[index : index + 1] for index in indices])
 
 
@@ -95,37 +97,43 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise DataError(f"tokens={str(path)!r}: not a token file ({error}); delete it to encode it anew") from None
+        raise DataError.of("tokens", path, f"not a token file ({error})", "delete it to encode it again") from None
 
 
 def write_tokens(path: Path, batches: Iterable[Tensor], metadata: Mapping[str, str]) -> TokenFile:
-    """Writes a movie's tokens atomically, holding one batch at a time.
+    """Writes the tokens of a movie atomically, one batch in memory at a time.
 
     Args:
-        path: the file to create or replace.
-        batches: tokens [N, P, D] of consecutive frames, all of one dtype (bfloat16 or float32), on the CPU.
-        metadata: text stored in the file's header, a few kilobytes at most.
+        path: File to create or replace.
+        batches: Tokens [N, P, D] of consecutive frames on the CPU, all of one dtype (bfloat16 or float32).
+        metadata: Texts to store in the header, a few kilobytes at most.
 
     Returns:
         The written file.
 
     Raises:
-        DataError: there is no batch.
+        DataError: There is no batch.
     """
-    frames, shape, dtype = 0, (0, 0), torch.float32
+    n_frames, frame_shape, dtype = 0, (0, 0), torch.float32
     with atomic_file(path) as file:
         file.seek(_DATA_START)
         for batch in batches:
             file.write(batch.contiguous().view(torch.uint8).numpy().data)
-            frames += batch.shape[0]
-            shape, dtype = (batch.shape[1], batch.shape[2]), batch.dtype
-        if not frames:
-            raise DataError(f"tokens={str(path)!r}: no frame was encoded")
+            n_frames += batch.shape[0]
+            frame_shape, dtype = (batch.shape[1], batch.shape[2]), batch.dtype
+        if n_frames == 0:
+            raise DataError.of("tokens", path, "no frame was encoded")
         n_bytes = file.tell() - _DATA_START
-        entry = {"dtype": _SAFETENSORS_DTYPES[dtype], "shape": [frames, *shape], "data_offsets": [0, n_bytes]}
-        header = json.dumps({"__metadata__": dict(metadata), _NAME: entry}).encode()
-        if len(header) > _DATA_START - 8:
-            raise ValueError(f"metadata of {len(header)} bytes does not fit the header's {_DATA_START - 8}")
         file.seek(0)
-        file.write(struct.pack("<Q", _DATA_START - 8) + header.ljust(_DATA_START - 8))
-    return TokenFile(path, frames, *shape)
+        file.write(_header(_SAFETENSORS_DTYPES[dtype], [n_frames, *frame_shape], n_bytes, metadata))
+    return TokenFile(path, n_frames, *frame_shape)
+
+
+def _header(dtype: str, shape: list[int], n_bytes: int, metadata: Mapping[str, str]) -> bytes:
+    """Returns the `_DATA_START` bytes that precede the tokens."""
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, n_bytes]}
+    text = json.dumps({"__metadata__": dict(metadata), _TENSOR_NAME: entry}).encode()
+    capacity = _DATA_START - _LENGTH_BYTES
+    if len(text) > capacity:
+        raise ValueError(f"metadata={len(text)} bytes: must fit into the {capacity} bytes of the header")
+    return struct.pack("<Q", capacity) + text.ljust(capacity)

@@ -28,6 +28,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.frames import DecoderName
@@ -52,9 +53,9 @@ def installed() -> bool:
         return False
 
 
-def obstacle(movie: Movie, device: str) -> str | None:
+def obstacle(movie: Movie, device: Device) -> str | None:
     """Says why DALI cannot read a movie on a device exactly as PyAV would; None where it can."""
-    on_gpu, info, index = device != "cpu", movie.info, movie.index
+    on_gpu, info, index = device.kind != "cpu", movie.info, movie.index
     if info.codec not in (_GPU_CODECS if on_gpu else _CPU_CODECS):
         return f"DALI does not decode {info.codec} on {'the GPU' if on_gpu else 'the CPU'}"
     if on_gpu and info.pixel_format not in _GPU_PIXEL_FORMATS:
@@ -84,7 +85,7 @@ class _Clip:
 
 
 class DALIReader(SampledReader):
-    """Decodes with DALI on `device`: ``cpu``, ``cuda`` or ``cuda:N``.
+    """Decodes with DALI on `device`.
 
     Raises:
         MissingDependencyError: DALI is not installed.
@@ -98,7 +99,7 @@ class DALIReader(SampledReader):
         movie: Movie,
         preprocessing: Preprocessing,
         *,
-        device: str,
+        device: Device,
         reason: str,
         batch_size: int = 32,
         times: Sequence[float] | None = None,
@@ -171,19 +172,19 @@ def _remux(
     return np.frombuffer(file.getbuffer(), np.uint8)
 
 
-def _build_pipeline(device: str, batch_size: int) -> Any:
+def _build_pipeline(device: Device, batch_size: int) -> Any:
     if not installed():
         raise MissingDependencyError(
             "video_decoder='dali': the package nvidia-dali-cuda120 is missing; "
             "install vis4mer[dali] or use video_decoder='pyav'"
         )
     dali: Any = importlib.import_module("nvidia.dali")
-    on_gpu = device != "cpu"
+    on_gpu = device.kind != "cpu"
     try:
         pipeline = dali.Pipeline(
             batch_size=batch_size,
             num_threads=min(batch_size, os.cpu_count() or 1),
-            device_id=int(device.partition(":")[2] or 0) if on_gpu else None,
+            device_id=device.index if on_gpu else None,
             exec_async=False,  # frames are wanted as they are asked for; running ahead would hold a second batch
             exec_pipelined=False,
             prefetch_queue_depth=1,
@@ -194,5 +195,6 @@ def _build_pipeline(device: str, batch_size: int) -> Any:
             pipeline.set_outputs(dali.fn.decoders.video(encoded, frames=places, device="mixed" if on_gpu else "cpu"))
         pipeline.build()
     except RuntimeError as error:
-        raise DeviceError(f"device={device!r}: DALI finds no GPU it can use there; use video_decoder='pyav'") from error
+        rule = "DALI finds no GPU that it can use there"
+        raise DeviceError.of("device", str(device), rule, "use video_decoder='pyav'") from error
     return pipeline

@@ -3,13 +3,13 @@
 import logging
 import math
 import os
-import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Literal, get_args
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError, DeviceError, VideoError
 from vis4mer.video import dali
 from vis4mer.video.frames import Damage, FrameBatch, VideoInfo, VideoReader
@@ -20,17 +20,15 @@ __all__ = ["Damage", "FrameBatch", "VideoDecoder", "VideoInfo", "VideoReader", "
 
 VideoDecoder = Literal["auto", "dali", "pyav"]
 
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
-
 log = logging.getLogger(__name__)
 
 
 def open_video(
-    path: str | os.PathLike[str],
+    video: str | os.PathLike[str] | Movie,
     preprocessing: Preprocessing,
     *,
     video_decoder: VideoDecoder = "auto",
-    device: str = "cpu",
+    device: Device = CPU,
     batch_size: int = 32,
     times: Sequence[float] | None = None,
     clip: tuple[float, float] | None = None,
@@ -38,11 +36,12 @@ def open_video(
     """Opens a movie for reading sampled frames.
 
     Args:
-        path: a regular local file; never taken for an address or a pattern.
+        video: Path of a regular local file, never read as an address or a pattern; or a movie that `scan` has read,
+            which saves scanning the file again.
         preprocessing: which frames are taken and how they are resized.
         video_decoder: ``pyav`` (CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI where `device` is a GPU
             and it can read the video, else PyAV; the reader's `reason` says which and why.
-        device: ``cpu``, ``cuda`` or ``cuda:N``: where DALI decodes.
+        device: Device that DALI decodes on.
         batch_size: frames per batch, at most.
         times: ascending seconds after the first frame to take instead of what `preprocessing` says.
         clip: start and end, in seconds after the first frame, of all that is taken from; the whole movie by default.
@@ -57,13 +56,13 @@ def open_video(
         raise ConfigError(f"batch_size={batch_size!r}: must be at least 1 frame")
     if times is not None and not _ascending(times):
         raise ConfigError(f"times={list(times)!r}: must be finite, non-negative and ascending seconds, at least one")
-    if not _DEVICE.fullmatch(device):
-        raise ConfigError(f"device={device!r}: must be cpu, cuda or cuda:N")
     if video_decoder not in get_args(VideoDecoder):
         raise ConfigError(f"video_decoder={video_decoder!r}: must be one of {get_args(VideoDecoder)}")
     if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
         raise ConfigError(f"clip={clip!r}: must be a start and a later end, in seconds")
-    movie = scan(path) if clip is None else scan(path).cut(*clip)
+    movie = video if isinstance(video, Movie) else scan(video)
+    if clip is not None:
+        movie = movie.cut(*clip)
     reason = f"video_decoder={video_decoder} was asked for"
     if video_decoder == "dali":
         if problem := dali.installed() and dali.obstacle(movie, device):
@@ -79,13 +78,13 @@ def open_video(
                 )
             except DeviceError as error:
                 problem = str(error)
-        _report(problem, logging.INFO if device == "cpu" else logging.WARNING)
+        _report(problem, logging.INFO if device.kind == "cpu" else logging.WARNING)
         reason = problem
     return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
 
 
-def _why_not_dali(movie: Movie, device: str) -> str | None:
-    if device == "cpu":
+def _why_not_dali(movie: Movie, device: Device) -> str | None:
+    if device.kind == "cpu":
         return "the device is cpu"
     if not dali.installed():
         return "DALI is not installed (vis4mer[dali])"

@@ -52,8 +52,8 @@ def test_clips_of_180_classes_with_an_even_validation_split(tmp_path: Path) -> N
     ("text", "message"),
     [
         (None, "COIN.json': no such file"),
-        ('{"database": {\n"a": }}', "line 2: no JSON"),
-        ("[]", "no annotation of COIN"),
+        ('{"database": {\n"a": }}', "line 2: not JSON"),
+        ("[]", "is not COIN's annotation"),
         ('{"database": []}', "must be a JSON object"),
         ('{"database": {"a": {"class": "x"}}}', r"database\.a: must name .*'start'"),
         (json.dumps({"database": {"a": facts(0, "validation")}}), r"database\.a: must name .*'validation'"),

@@ -1,4 +1,4 @@
-"""Published benchmarks, by name: ``lvu/relationship`` and its eight siblings, ``breakfast`` and ``coin``."""
+"""Published benchmarks by name: the nine tasks of LVU (``lvu/relationship`` and so on), ``breakfast`` and ``coin``."""
 
 from vis4mer.errors import ConfigError
 from vis4mer.training.protocols import breakfast, coin, lvu
@@ -13,8 +13,8 @@ def find_protocol(name: str) -> Protocol:
     """Returns the protocol called `name`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is no such protocol.
     """
     if name not in PROTOCOLS:
-        raise ConfigError(f"protocol={name!r}: must be one of {', '.join(PROTOCOLS)}")
+        raise ConfigError.of("protocol", name, f"must be one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

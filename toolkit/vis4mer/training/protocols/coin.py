@@ -1,6 +1,6 @@
-"""COIN: which of 180 tasks is shown, in instructional videos of a few minutes, between the annotated start and end.
+"""COIN: which of 180 tasks an instructional video of a few minutes shows between its annotated start and end.
 
-The published file is ``COIN.json``. The published code chooses its epoch on the test split; here a tenth of the
+The published file is ``COIN.json``. The published code chooses its epoch on the test split. Here a tenth of the
 training videos, drawn evenly over the classes, is held out to choose it.
 
 Reference: Tang et al., COIN (CVPR 2019); Islam and Bertasius, ViS4mer (ECCV 2022), section 4.
@@ -16,7 +16,7 @@ from vis4mer.errors import DataError
 from vis4mer.training.listing import Split, draw_splits
 from vis4mer.training.protocols.protocol import Protocol, Row
 
-# The published protocol leaves out two videos that are too damaged to be read.
+# The published protocol leaves out two videos whose files are damaged.
 _SKIPPED = frozenset({"AfiVmAjfTNs", "cjwtcDKTQM8"})
 _SUBSETS: dict[str, Split] = {"training": "train", "testing": "test"}
 _VAL_RATIO = 0.1
@@ -38,13 +38,14 @@ def _database(path: Path) -> dict[str, Any]:
     try:
         database = json.loads(path.read_bytes())["database"]
     except FileNotFoundError:
-        raise DataError(f"splits={str(path)!r}: no such file; give the folder of COIN's annotation") from None
+        raise DataError.of("splits", path, "no such file", "give the folder of COIN's annotation") from None
     except json.JSONDecodeError as error:
         raise DataError(
-            f"splits={str(path)!r}, line {error.lineno}: no JSON ({error.msg}); download it again"
+            f"splits={str(path)!r}, line {error.lineno}: not JSON ({error.msg}); download it again"
         ) from None
     except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"splits={str(path)!r}: no annotation of COIN ({error!r}); download it again") from None
+        rule = f"is not COIN's annotation ({error!r})"
+        raise DataError.of("splits", path, rule, "download it again") from None
     if not isinstance(database, dict):
         raise DataError(f"splits={str(path)!r}, database: must be a JSON object of videos; download it again")
     return database
@@ -58,7 +59,7 @@ def _row(place: str, video: str, facts: Any) -> Row:
         rule = f"must name 'class', 'recipe_type', 'subset', 'start' and 'end' ({error!r})"
         raise DataError(f"{place}: {rule}; download it again") from None
     if not 0 <= start < end < math.inf:
-        raise DataError(f"{place}: start={start:g}, end={end:g}: must be seconds, and in that order; download it again")
+        raise DataError(f"{place}: start={start:g}, end={end:g}: must be ascending seconds; download it again")
     return Row(video, split, target, label, place, (start, end))
 
 

@@ -11,34 +11,35 @@ from pathlib import Path
 from vis4mer.config import Preprocessing
 from vis4mer.errors import DataError
 from vis4mer.training.listing import Split
-from vis4mer.training.protocols.protocol import Protocol, Row, number, read_table
+from vis4mer.training.protocols.protocol import Protocol, Row, parse_count, read_split_file
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _METHODS = ("Object Transformer", "ViS4mer", "VideoMamba-Ti")
 
-# Both make the targets' mean zero.
+# The published protocol subtracts these from the targets, so that their mean over the training split is zero.
 _MEAN_LOG_VIEWS = 11.76425435683139
 _MEAN_LIKES_OF_TEN = 9.138220535629456
 
 
 def _classification(task: str, splits: Path) -> list[Row]:
-    return [
-        Row(fields["youtube_id"], split, number(place, "class_id", fields["class_id"]), fields["class_name"], place)
-        for split in _SPLITS
-        for place, fields in read_table(
-            splits / task / f"{split}.csv", ("class_id", "class_name", "youtube_id"), delimiter=" "
-        )
-    ]
+    rows = []
+    for split in _SPLITS:
+        path = splits / task / f"{split}.csv"
+        for place, fields in read_split_file(path, ("class_id", "class_name", "youtube_id"), delimiter=" "):
+            target = parse_count(place, "class_id", fields["class_id"])
+            rows.append(Row(fields["youtube_id"], split, target, fields["class_name"], place))
+    return rows
 
 
 def _like_ratio(splits: Path) -> list[Row]:
     rows = []
     for split in _SPLITS:
         path = splits / "like_ratio" / f"{split}.csv"
-        for place, fields in read_table(path, ("like_count", "dislike_count", "youtube_id"), delimiter=" "):
-            likes, dislikes = (number(place, name, fields[name]) for name in ("like_count", "dislike_count"))
+        for place, fields in read_split_file(path, ("like_count", "dislike_count", "youtube_id"), delimiter=" "):
+            likes = parse_count(place, "like_count", fields["like_count"])
+            dislikes = parse_count(place, "dislike_count", fields["dislike_count"])
             if likes + dislikes == 0:
-                raise DataError(f"{place}: like_count and dislike_count are both 0, which has no ratio; remove the row")
+                raise DataError(f"{place}: like_count and dislike_count are both 0: no ratio exists; remove the row")
             target = 10 * likes / (likes + dislikes) - _MEAN_LIKES_OF_TEN
             rows.append(Row(fields["youtube_id"], split, target, "", place))
     return rows
@@ -48,8 +49,8 @@ def _view_count(splits: Path) -> list[Row]:
     rows = []
     for split in _SPLITS:
         path = splits / "view_count" / f"{split}.csv"
-        for place, fields in read_table(path, ("view_count", "youtube_id"), delimiter=" "):
-            views = number(place, "view_count", fields["view_count"])
+        for place, fields in read_split_file(path, ("view_count", "youtube_id"), delimiter=" "):
+            views = parse_count(place, "view_count", fields["view_count"])
             if views == 0:
                 raise DataError(f"{place}: view_count=0 has no logarithm; remove the row")
             rows.append(Row(fields["youtube_id"], split, math.log(views) - _MEAN_LOG_VIEWS, "", place))

@@ -1,14 +1,14 @@
-"""What a published benchmark prescribes, and how its files become a listing."""
+"""The settings and files of a published benchmark, and their conversion to a listing."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vis4mer.config import EncoderConfig, Preprocessing, Task, WindowConfig
 from vis4mer.errors import DataError
 from vis4mer.training.listing import Clip, Example, Listing, Split
+from vis4mer.training.tables import read_table
 from vis4mer.training.videos import find_videos
 
 
@@ -16,12 +16,12 @@ class Row(NamedTuple):
     """One video of a benchmark, as its files list it.
 
     Attributes:
-        video: its identifier, the name of its file without suffix.
-        split: the part of the data it belongs to.
-        target: index of the class, or the transformed value.
-        label: name of the class; empty for a regression.
-        clip: the part of the video that counts, where it is not all of it.
-        place: file and line, for error messages.
+        video: Identifier of the video: the name of its file without suffix.
+        split: Split that the video belongs to.
+        target: Index of the class, or the transformed value.
+        label: Name of the class; empty for a regression.
+        place: File and line of the row, for error messages.
+        clip: Part of the video to use, in seconds; None for the whole video.
     """
 
     video: str
@@ -34,23 +34,24 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one task of a published benchmark is trained and evaluated.
+    """Training and evaluation of one task of a published benchmark.
 
-    Movies are scored by the sum of their windows' probabilities, or by the mean of their predictions, as everywhere
-    in `vis4mer.training`; classifications by accuracy, regressions by mean squared error.
+    Movies are scored by the sum of their windows' probabilities, or by the mean of their windows' values, as everywhere
+    in `vis4mer.training`. The metric is the accuracy for classification, the mean squared error for regression.
 
     Attributes:
-        name: as ``lvu/scene``.
+        name: Name of the task, such as ``lvu/scene``.
         task: ``classification`` or ``regression``.
-        classes: how many; 0 for a regression.
-        read: reads the rows of its split files from their folder.
-        encoder: name of the frozen encoder.
-        preprocessing: of the frames.
-        windows: how a movie is cut.
-        epochs: passes over the training movies.
-        batch_size: windows per step.
-        holds_out: whether the validation split was taken from the published training split, for want of another.
-        published: results by method, accuracies in percent or mean squared errors.
+        classes: Number of classes; 0 for a regression.
+        read: Function that reads the rows of the split files in a folder.
+        encoder: Name of the frozen encoder.
+        preprocessing: Preprocessing of the frames.
+        windows: Windows that a movie is cut into.
+        epochs: Passes over the training movies.
+        batch_size: Windows per step.
+        holds_out: Whether the validation split is a part of the published training split, because the benchmark has
+            no validation split of its own.
+        published: Results by method: accuracies in percent, or mean squared errors.
     """
 
     name: str
@@ -65,40 +66,52 @@ class Protocol:
     holds_out: bool = False
     published: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def published_fractions(self) -> dict[str, float]:
+        """Results by method, with accuracies in [0, 1]."""
+        unit = 100 if self.task == "classification" else 1
+        return {method: value / unit for method, value in self.published.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings that the benchmark prescribes, in the form of `TrainSettings.to_dict`."""
+        return {
+            "encoder": {"name": self.encoder},
+            "preprocessing": self.preprocessing.to_dict(),
+            "windows": self.windows.to_dict(),
+            "head": {"name": self.name.rpartition("/")[2]},
+            "training": {"epochs": self.epochs, "batch_size": self.batch_size, "schedule": "plateau"},
+        }
+
     def listing(self, splits: Path, videos: Path) -> Listing:
         """Reads the benchmark's files and finds its videos.
 
         Args:
-            splits: folder of the benchmark's own split files.
-            videos: folder to look for the videos in, by identifier and with any suffix.
+            splits: Folder of the benchmark's own split files.
+            videos: Folder to search for the videos, by identifier and with any suffix.
 
         Returns:
-            The videos that were found, and under `missing` those that were not.
+            Videos that exist, and under `missing` those that do not.
 
         Raises:
-            DataError: a file is missing or malformed, a class or a video is listed wrongly, or no video is found.
+            DataError: A file is missing or malformed, a class or a video is listed wrongly, or no video exists.
         """
         rows = self.read(splits)
         self._check(rows)
-        labels = _labels(rows, self.classes)
+        labels = _class_names(rows, self.classes)
         found = find_videos(videos, [row.video for row in rows])
-        examples = [Example(found.get(row.video, videos / row.video), row.target, row.split, row.clip) for row in rows]
         if not found:
-            raise DataError(
-                f"videos={str(videos)!r}: holds none of the {len(rows)} videos of {self.name}, such as "
-                f"{rows[0].video!r} with any suffix; give the folder they were downloaded to"
-            )
-        present = [row.video in found for row in rows]
-        return Listing(
-            self.task,
-            labels,
-            tuple(example for example, there in zip(examples, present, strict=True) if there),
-            tuple(example for example, there in zip(examples, present, strict=True) if not there),
-        )
+            rule = f"holds none of the {len(rows)} videos of {self.name}, such as {rows[0].video!r} with any suffix"
+            raise DataError.of("videos", videos, rule, "give the folder they were downloaded to")
+        present, missing = [], []
+        for row in rows:
+            path = found.get(row.video, videos / row.video)
+            example = Example(path, row.target, row.split, row.clip)
+            (present if row.video in found else missing).append(example)
+        return Listing(self.task, labels, tuple(present), tuple(missing))
 
     def _check(self, rows: Sequence[Row]) -> None:
         if not rows:
-            raise DataError(f"protocol={self.name!r}: its split files list no video; download them again")
+            raise DataError.of("protocol", self.name, "its split files list no video", "download them again")
         places: dict[str, str] = {}
         for row in rows:
             if row.video in places:
@@ -109,54 +122,56 @@ class Protocol:
                 raise DataError(f"{row.place}: {rule}; {self.name} has {self.classes} classes")
 
 
-def _labels(rows: Iterable[Row], classes: int) -> tuple[str, ...]:
-    """Names of the classes; one that no video has is called by its number."""
+def _class_names(rows: Iterable[Row], classes: int) -> tuple[str, ...]:
+    """Returns the names of the classes; the name of a class without videos is its number."""
+    if not classes:
+        return ()
     names: dict[int, str] = {}
     for row in rows:
-        if classes and names.setdefault(int(row.target), row.label) != row.label:
-            rule = f"class {int(row.target)} is {row.label!r} here and {names[int(row.target)]!r} before"
-            raise DataError(f"{row.place}: {rule}; make them the same")
+        index = int(row.target)
+        name = names.setdefault(index, row.label)
+        if name != row.label:
+            raise DataError(f"{row.place}: class {index} is {row.label!r} here and {name!r} before; make them the same")
     return tuple(names.get(index, str(index)) for index in range(classes))
 
 
-def read_table(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+def read_split_file(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Reads a split file with a header row.
 
     Args:
-        path: of the file.
-        columns: that its header must name, in any order.
-        delimiter: between the fields of a row.
+        path: File to read.
+        columns: Columns that the header must name, in any order.
+        delimiter: Character between the fields of a row.
 
     Yields:
-        Per row its file and line, for error messages, and its fields by column.
+        File and line of each row, for error messages, and its fields by column.
 
     Raises:
-        DataError: the file is missing, or is no such table.
+        DataError: The file is missing, or is not such a table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            header = [name.strip() for name in next(lines, [])]
-            if missing := [name for name in columns if name not in header]:
-                raise DataError(f"{_place(path, 1)}: its header does not name {missing[0]!r}; it names {header}")
-            for line in lines:
-                if not line:
-                    continue
-                place = _place(path, lines.line_num)
-                if len(line) != len(header):
-                    raise DataError(f"{place}: holds {len(line)} fields; must hold {len(header)}: {' '.join(header)}")
-                yield place, dict(zip(header, map(str.strip, line), strict=True))
-    except FileNotFoundError:
-        raise DataError(f"splits={str(path)!r}: no such file; give the folder of the benchmark's split files") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"splits={str(path)!r}: cannot be read ({error}); download it again") from None
+    remedy = "give the folder of the benchmark's split files, or download them again"
+    table = read_table(path, "splits", remedy, delimiter=delimiter, quoted=False)
+    for column in columns:
+        if column not in table.columns:
+            rule = f"the header must name {column!r}, but names {list(table.columns)}"
+            raise DataError(f"{_place(path, 1)}: {rule}; download it again")
+    for row in table.rows:
+        place, width = _place(path, row.line), len(table.columns)
+        if row.n_fields != width:
+            raise DataError(f"{place}: holds {row.n_fields} fields; must hold {width}: {' '.join(table.columns)}")
+        yield place, row.fields
 
 
-def number(place: str, name: str, text: str) -> int:
-    """Returns the count or index that `text` stands for.
+def parse_count(place: str, name: str, text: str) -> int:
+    """Converts the text of a count or an index.
+
+    Args:
+        place: File and line, for the error message.
+        name: Column of the text.
+        text: Decimal digits.
 
     Raises:
-        DataError: it is no whole number of digits alone.
+        DataError: The text is not a whole number.
     """
     if not text.isdecimal():
         raise DataError(f"{place}: {name}={text!r}: must be a whole number, 0 or more; download the file again")

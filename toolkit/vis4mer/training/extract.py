@@ -1,0 +1,122 @@
+"""`vis4mer.extract`: from movies to a cache of their encoder tokens."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vis4mer.devices.device import Device, on_device, probe_driver
+from vis4mer.errors import ConfigError
+from vis4mer.training.dataset import DataSet
+from vis4mer.training.progress import Progress, ignore_progress
+from vis4mer.training.protocols import find_protocol
+from vis4mer.training.pytorch import place, require_torch
+from vis4mer.training.settings import ExtractSettings
+from vis4mer.training.videos import EncodingJob, gather_videos
+
+logger = logging.getLogger(__name__)
+
+_TASK = "encoding videos"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The result of `extract`.
+
+    Attributes:
+        folder: Folder of the token files.
+        n_videos: Number of videos, or clips of videos, to encode.
+        n_encoded: Number of those that this call encoded; the cache held the others, or they failed.
+        errors: Messages of those that failed.
+    """
+
+    folder: Path
+    n_videos: int
+    n_encoded: int
+    errors: tuple[str, ...]
+
+
+def extract(
+    videos: Path | str | Sequence[Path | str],
+    cache: Path | str,
+    settings: ExtractSettings | None = None,
+    *,
+    splits: Path | str | None = None,
+    batch_size: int = 32,
+    workers: int = 1,
+    device: str = "auto",
+    progress: Progress = ignore_progress,
+    on_worker_start: Callable[[], None] | None = None,
+) -> Extraction:
+    """Encodes videos once, for `vis4mer.train` and `vis4mer.evaluate` with the same cache.
+
+    Videos that the cache holds are not encoded again, so the same call continues an interrupted one. A video that fails
+    is logged as an error, and the others are still encoded.
+
+    Args:
+        videos: Videos, folders of videos, or lists of videos (a .csv file with a column 'path', or a .txt file).
+        cache: Folder of the cache; created if it does not exist.
+        settings: Encoder, frames and type of the tokens.
+        splits: Folder of the split files of the benchmark ``settings.protocol``. Only the videos, or clips of videos,
+            that they list are encoded; `videos` must then be the folder that holds them.
+        batch_size: Frames per pass through the encoder.
+        workers: Videos to encode at the same time, each by its own process.
+        device: Device of the encoder: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Several workers share all GPUs, unless
+            N selects one.
+        progress: Callback for the videos, and the fractions of videos, that are done.
+        on_worker_start: Picklable function that each worker process calls first, for example to set up logging.
+
+    Raises:
+        ConfigError: A setting breaks its rule, or `splits` has no protocol or several `videos`.
+        DataError: A list or a split file cannot be read, there is no video, or the cache cannot be written.
+        CheckpointError: The encoder's weights cannot be read, or do not fit.
+        DeviceError: The device is absent or unusable, or a worker died.
+        MissingDependencyError: PyTorch or timm is not installed.
+    """
+    settings = settings or ExtractSettings()
+    sources = [Path(videos)] if isinstance(videos, Path | str) else [Path(video) for video in videos]
+    jobs = _jobs(sources, settings.protocol, None if splits is None else Path(splits))
+
+    # PyTorch takes seconds to import, so mistakes in the arguments are found before.
+    require_torch("encoding")
+    from vis4mer.training.encoding import encode_videos
+    from vis4mer.training.workers import CacheRecipe, encode_in_workers
+
+    recipe = CacheRecipe(Path(cache), settings, batch_size)
+    features = recipe.open()
+    _, chosen, reason = on_device(device, lambda candidate: place(features.encoder, candidate))
+    todo = [job for job in jobs if not features.holds(job.video, job.clip)]
+    if todo:
+        logger.info("encoding %d of %d videos on %s (%s)", len(todo), len(jobs), chosen, reason)
+    n_workers = min(workers, len(todo))
+    results = (
+        encode_videos(features, todo, _TASK, progress)
+        if n_workers <= 1
+        else encode_in_workers(
+            recipe, todo, n_workers, _worker_devices(device, chosen), _TASK, progress, on_worker_start
+        )
+    )
+    errors = []
+    for _, error in results:
+        if error is not None:
+            logger.error("%s", error)
+            errors.append(str(error))
+    features.write_index()
+    return Extraction(features.folder, len(jobs), len(todo) - len(errors), tuple(errors))
+
+
+def _jobs(sources: Sequence[Path], protocol: str | None, splits: Path | None) -> list[EncodingJob]:
+    if splits is None:
+        return [EncodingJob(video) for video in gather_videos(sources)]
+    if protocol is None or len(sources) != 1:
+        raise ConfigError.of("splits", splits, "must be given with a protocol and one folder of videos")
+    data = DataSet.read_protocol(find_protocol(protocol), sources[0], splits)
+    data.listing.warn_missing(data.name)
+    return [EncodingJob(example.video, example.clip) for example in data.listing.examples]
+
+
+def _worker_devices(name: str, chosen: Device) -> list[Device]:
+    """Returns the devices that workers use in turn: all GPUs, unless the device is the CPU or one GPU by its number."""
+    if chosen.kind == "cpu" or ":" in name:
+        return [chosen]
+    return [Device("cuda", index) for index in range(len(probe_driver().gpus))]

@@ -1,0 +1,96 @@
+"""`vis4mer.train`: from a data set to a trained model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vis4mer.training.launch import one_error_per_machine
+from vis4mer.training.plan import plan_training
+from vis4mer.training.progress import EpochRecord, Progress, ignore_progress
+from vis4mer.training.pytorch import require_torch
+from vis4mer.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The result of `train`.
+
+    Attributes:
+        best: Model folder of the epoch with the best validation.
+        last: Model folder of the last epoch.
+        best_epoch: Figures of the best epoch.
+        history: Figures of all epochs.
+    """
+
+    best: Path
+    last: Path
+    best_epoch: EpochRecord
+    history: tuple[EpochRecord, ...]
+
+
+def train(
+    settings: TrainSettings,
+    output: Path | str,
+    *,
+    cache: Path | str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    loader_workers: int = 0,
+    tensorboard: bool = False,
+    command: str = "",
+    progress: Progress = ignore_progress,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> TrainingResult:
+    """Trains a head on a data set.
+
+    The encoder turns every movie into tokens once, which the cache keeps. `output` receives ``best/`` and ``last/``
+    (model folders that `vis4mer.load` opens), ``history.jsonl`` and ``settings.yaml``; all are replaced after each
+    epoch, except for the settings. On a CPU, the same settings train bit-identical models.
+
+    Under torchrun, the processes that it started share each step's windows.
+
+    Args:
+        settings: Data set, encoder, windows, head and hyperparameters. `TrainSettings.published` returns those of a
+            published benchmark.
+        output: Folder of the run; created if it does not exist.
+        cache: Folder of the encoded movies, ``features`` in `output` by default.
+        resume: Whether to continue the run in `output` after its last complete epoch, if it holds one.
+        device: Device to train on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        loader_workers: Processes that read tokens; 0 reads them in this process. A GPU needs several.
+        tensorboard: Whether to write curves to ``tensorboard`` in `output`.
+        command: Command line to store in the models' record of their training.
+        progress: Callback for the movies that are encoded and the steps that are done.
+        on_epoch: Callback with each epoch's figures, after they and the models were written.
+
+    Returns:
+        The model folders and the figures.
+
+    Raises:
+        ConfigError: A setting breaks its rule, `output` holds a run and `resume` is not set, the resumed run has other
+            settings, or the loss is no longer finite.
+        DataError: The data set cannot be read, a split is empty, or a file cannot be written.
+        CheckpointError: The encoder's weights cannot be read, or do not fit.
+        VideoError: A video cannot be read.
+        DeviceError: The device is absent, unusable or lacks memory.
+        MissingDependencyError: A package is not installed.
+    """
+    output = Path(output)
+    with one_error_per_machine():
+        plan = plan_training(settings)
+        require_torch("training")
+    # PyTorch takes seconds to import, so mistakes in the settings are found before.
+    from vis4mer.training.distributed import join_processes
+    from vis4mer.training.run import RunOptions, run_training
+
+    options = RunOptions(
+        output=output,
+        cache=output / "features" if cache is None else Path(cache),
+        resume=resume,
+        device=device,
+        loader_workers=loader_workers,
+        tensorboard=tensorboard,
+        command=command,
+    )
+    with join_processes() as processes:
+        folder, trainer = run_training(plan, options, processes, progress, on_epoch)
+    return TrainingResult(folder.best, folder.last, trainer.best, tuple(trainer.history))
