@@ -15,11 +15,9 @@ Writes results/encoder.json. Takes a quarter of an hour and 10 GB of memory on t
 import argparse
 import copy
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 try:
@@ -34,19 +32,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
+from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.products import Product, run_products
 from benchmarks.measure.timing import medians
 from vis4mer.config import Preprocessing
 from vis4mer.devices.arrays import Array, on_host
-from vis4mer.devices.device import CPU
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.backends.registry import graph_runner
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.manifest import Precision
 from vis4mer_export.precision import DTYPES, in_precision
-from vis4mer_export.targets import onnx, pt2, torchscript
 
-WAYS: dict[Precision, tuple[Format, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
+WAYS: dict[Precision, tuple[str, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
 
 
 def flop_per_frame(encoder: FrameEncoder) -> int:
@@ -76,16 +72,9 @@ def eager(encoder: FrameEncoder, precision: Precision) -> Runner:
     return encode
 
 
-def exported(encoder: FrameEncoder, target: Format, precision: Precision, example: Tensor) -> Runner:
-    """Returns the runner of the encoder exported to `target`."""
-    typed = in_precision(encoder, precision)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"encoder.{target}"
-        if target == "onnx":
-            onnx.export_graph(typed, example, path, "frames", "tokens")
-            return onnx.cpu_runner(path, "encoder")
-        (torchscript if target == "torchscript" else pt2).export_graph(typed, example, path)
-        return graph_runner(target, path.read_bytes(), "encoder", CPU)
+def exported(encoder: FrameEncoder, format: str, precision: Precision, example: Tensor) -> Runner:
+    """Returns the runner of the exported encoder."""
+    return export_graph(in_precision(encoder, precision), format, example, precision)[0]
 
 
 def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> list[dict[str, Any]]:
@@ -97,8 +86,8 @@ def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> 
     ways: dict[Precision, dict[str, Runner]] = {}
     for precision in progress(WAYS, lambda precision: f"exporting {precision}"):
         ways[precision] = {"eager": eager(encoder, precision)}
-        for target in WAYS[precision]:
-            ways[precision][target] = exported(encoder, target, precision, torch.from_numpy(images[:2]))
+        for format in WAYS[precision]:
+            ways[precision][format] = exported(encoder, format, precision, torch.from_numpy(images[:2]))
     rows = []
     cases = list(product(WAYS, batches))
     for precision, frames in progress(cases, lambda case: f"{case[0]}, batch {case[1]}", weight=lambda case: case[1]):

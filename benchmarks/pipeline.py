@@ -59,7 +59,8 @@ from vis4mer.runtime.loading import eager_runners
 from vis4mer.runtime.precision import Chosen
 from vis4mer.video import sampled
 from vis4mer.video.movie import scan
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
 
 REPEATS, BATCH_SIZE = 3, 32
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080)}

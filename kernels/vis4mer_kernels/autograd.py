@@ -1,4 +1,4 @@
-"""What PyTorch must know of the native ops beyond their results: shapes and derivatives."""
+"""Registration of the native ops' output shapes and derivatives with PyTorch."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vis4mer.errors import OpsError
 
 
 def register() -> None:
-    """Registers shapes and derivatives, once the library has defined the ops."""
+    """Registers shapes, for tracing without data, and derivatives; the library must have defined the ops."""
     torch.library.register_fake("vis4mer::ssm_spectrum", _spectrum_shape)
     torch.library.register_fake("vis4mer::ssm_spectrum_backward", _spectrum_backward_shape)
     torch.library.register_fake("vis4mer::long_conv", _conv_shape)
@@ -28,20 +28,14 @@ def _spectrum_shape(
     return dt.new_empty(dt.shape[0], beta.shape[0], 2)
 
 
-def _spectrum_backward_shape(grad: Tensor, dt: Tensor, poles: Tensor, residues: Tensor, *nodes: Tensor) -> Any:
+def _spectrum_backward_shape(grad: Tensor, dt: Tensor, poles: Tensor, residues: Tensor, *grid: Tensor) -> Any:
     return tuple(map(torch.empty_like, (dt, poles, residues)))
-
-
-def _refuse_second_derivatives() -> None:
-    if torch.is_grad_enabled():  # in a backward pass, with create_graph=True only
-        rule = "native ops have no second derivatives; set VIS4MER_OPS=reference for them"
-        raise OpsError(f"create_graph=True: {rule}")
 
 
 def _spectrum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     _refuse_second_derivatives()
     grads = torch.ops.vis4mer.ssm_spectrum_backward(grad.contiguous(), *ctx.saved_tensors)
-    return (*grads, None, None, None)
+    return (*grads, None, None, None)  # the grid is constant
 
 
 def _conv_shape(u: Tensor, kernel: Tensor, D: Tensor) -> Tensor:
@@ -55,3 +49,12 @@ def _conv_backward_shape(grad: Tensor, u: Tensor, kernel: Tensor, D: Tensor) -> 
 def _conv_backward(ctx: Any, grad: Tensor) -> Any:
     _refuse_second_derivatives()
     return torch.ops.vis4mer.long_conv_backward(grad.contiguous(), *ctx.saved_tensors)
+
+
+def _refuse_second_derivatives() -> None:
+    # Gradients are enabled during a backward pass only with create_graph=True. The backward ops have no derivatives of
+    # their own: their results would count as constants, and second derivatives would be wrong.
+    if torch.is_grad_enabled():
+        raise OpsError.of(
+            "create_graph", True, "native ops have no second derivatives", "set VIS4MER_OPS=reference for them"
+        )

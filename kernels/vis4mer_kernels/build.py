@@ -1,8 +1,9 @@
 """Compiles the native ops for this machine: ``python -m vis4mer_kernels.build``.
 
-The library lies in a cache, under a name made of the sources, PyTorch, the flags and the processor; a record beside it
-holds its digest and the compilers that made it. It is found where those compilers are not, and built anew where they
-are others. Nothing compiles behind a user's back; without a library, PyTorch's own operators compute the same, slower.
+The library is cached under a name derived from the sources, PyTorch's version, the flags and the processor. A record
+beside it holds its digest and the versions of the compilers. Loading needs no compiler; building again compiles only
+where the compilers have changed. Nothing is compiled implicitly: without a library, PyTorch's own operators compute the
+same results, more slowly.
 """
 
 import hashlib
@@ -23,11 +24,13 @@ from vis4mer.files import atomic_file
 
 COMMAND = "python -m vis4mer_kernels.build"
 
-# Sources are a package of data, so that an installed wheel can build them too.
+# The sources are a package of data, so that an installed wheel can build them too.
 _SOURCES_PACKAGE = "vis4mer_kernels_csrc"
-# The stable ABI of PyTorch 2.10: a library that keeps to it loads in every later release.
+# The stable ABI of PyTorch 2.10: a library restricted to it loads in every later release.
 _ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+# -ffp-contract=fast fuses multiply-adds. Not -ffast-math, which also reorders sums and assumes that no value is NaN.
 _CPU_FLAGS = f"-std=c++20 -O3 -march=native -ffp-contract=fast -fno-math-errno -fPIC -Wno-psabi {_ABI}".split()
+# Machine code for A100 and H100, and PTX from which the driver compiles for later GPUs.
 _CUDA_FLAGS = (
     f"-std=c++20 -O3 -DUSE_CUDA -Xcompiler -fPIC {_ABI} "
     "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]"
@@ -35,10 +38,10 @@ _CUDA_FLAGS = (
 
 
 def library_path() -> Path:
-    """Where this machine's library is, or would be once built.
+    """Returns the path of this machine's library, whether it is built or not.
 
     Raises:
-        OpsError: the sources are not installed, or there is no home folder for the cache.
+        OpsError: The sources are not installed, or there is no home folder for the cache.
     """
     key = hashlib.sha256()
     for part in (torch.__version__, _processor(), *_CPU_FLAGS, *_CUDA_FLAGS):
@@ -48,64 +51,64 @@ def library_path() -> Path:
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:
-        raise OpsError(f"cache=None: {error}; set XDG_CACHE_HOME") from None
+        raise OpsError.of("cache", None, str(error), "set XDG_CACHE_HOME") from None
     return cache / "vis4mer" / f"ops-{key.hexdigest()[:16]}.so"
 
 
 def find() -> Path | None:
-    """This machine's library, its bytes checked; None where it was not built, or its folder cannot be read.
+    """Returns this machine's library after checking its digest; None if it is not built or cannot be read.
 
     Raises:
-        OpsError: it is not the file that was built.
+        OpsError: The file is not the one that was built.
     """
     path = library_path()
     try:
         record = json.loads(_record(path).read_bytes())
-        whole = hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+        intact = hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
     except OSError:
         return None
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise OpsError(f"library={str(path)!r}: is not the file that was built; delete it and {COMMAND}")
+    except (ValueError, KeyError, TypeError):  # a damaged record
+        intact = False
+    if not intact:
+        raise OpsError.of("library", path, "is not the file that was built", f"delete it and {COMMAND}")
     return path
 
 
 def build() -> Path:
-    """Builds the library, unless the cache holds one that these compilers made.
+    """Builds the library, unless the cache holds one made by the present compilers.
 
-    CUDA's part is built where its compiler (``nvcc``) is found and PyTorch is a CUDA build; a GPU is not needed.
+    CUDA code is compiled if ``nvcc`` is found and PyTorch is a CUDA build; a GPU is not needed.
 
     Returns:
-        Its path.
+        The library's path.
 
     Raises:
-        OpsError: there is no C++ compiler, it fails, or the cache cannot be written.
+        OpsError: There is no C++ compiler, it fails, or the cache cannot be written.
     """
     path = library_path()
     cxx, nvcc = compiler(), _nvcc()
     if cxx is None:
-        raise OpsError("compiler=None: the native ops need a C++20 compiler; install g++ or set CXX")
+        raise OpsError.of("compiler", None, "the native ops need a C++20 compiler", "install g++ or set CXX")
     compilers = [_version(cxx), _version(nvcc)]
     try:
         if find() is not None and json.loads(_record(path).read_bytes())["compilers"] == compilers:
             return path
     except OpsError:
-        pass  # a damaged library is replaced
+        pass  # A damaged library is replaced.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             library = _compile(Path(scratch), cxx, nvcc).read_bytes()
-        _record(path).unlink(missing_ok=True)  # a process that looks now finds no library
+        # Without its record a library does not count. Removing the record first keeps another process from pairing the
+        # old record with the new file.
+        _record(path).unlink(missing_ok=True)
         with atomic_file(path) as file:
             file.write(library)
         with atomic_file(_record(path)) as file:
             record = {"sha256": hashlib.sha256(library).hexdigest(), "compilers": compilers}
             file.write(json.dumps(record).encode())
     except OSError as error:
-        raise OpsError(
-            f"cache={str(path.parent)!r}: cannot be written ({error.strerror}); set XDG_CACHE_HOME"
-        ) from None
+        raise OpsError.of("cache", path.parent, f"cannot be written ({error.strerror})", "set XDG_CACHE_HOME") from None
     return path
 
 
@@ -114,6 +117,7 @@ def _record(library: Path) -> Path:
 
 
 def _compile(folder: Path, cxx: str, nvcc: str | None) -> Path:
+    """Compiles the sources into a library in `folder`."""
     torch_folder = Path(torch.__file__).parent
     objects = []
     for source in _sources(".cpp", *((".cu",) if nvcc else ())):
@@ -121,7 +125,7 @@ def _compile(folder: Path, cxx: str, nvcc: str | None) -> Path:
         objects.append(str(folder / f"{source.parent.name}_{source.stem}.o"))
         _run(*command, f"-I{torch_folder / 'include'}", "-c", str(source), "-o", objects[-1])
     linked = folder / "ops.so"
-    # nvcc links CUDA's runtime by itself.
+    # nvcc adds CUDA's runtime by itself.
     linker, cuda = (nvcc, ["-ltorch_cuda"]) if nvcc else (cxx, [])
     libraries = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10", *cuda)
     _run(linker, "-shared", *objects, "-o", str(linked), *libraries)
@@ -129,6 +133,7 @@ def _compile(folder: Path, cxx: str, nvcc: str | None) -> Path:
 
 
 def _sources(*suffixes: str) -> list[Path]:
+    """Returns the source files with one of these suffixes, in order."""
     package = importlib.util.find_spec(_SOURCES_PACKAGE)
     folders = (package and package.submodule_search_locations) or ()
     # A folder without __init__.py is a namespace, which spans every installation on the path (a checkout on PYTHONPATH
@@ -140,12 +145,12 @@ def _sources(*suffixes: str) -> list[Path]:
 
 
 def compiler() -> str | None:
-    """The C++ compiler: ``CXX``, or g++; None where there is neither."""
+    """Returns the path of the C++ compiler, ``CXX`` or g++; None if it does not exist."""
     return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def _nvcc() -> str | None:
-    """CUDA's compiler, if PyTorch could use what it compiles."""
+    """Returns the path of CUDA's compiler; None if it does not exist or PyTorch is built without CUDA."""
     home = os.environ.get("CUDA_HOME")
     return shutil.which(f"{home}/bin/nvcc" if home else "nvcc") if torch.version.cuda else None
 
@@ -157,7 +162,7 @@ def _version(program: str | None) -> str:
 
 
 def _processor() -> str:
-    """What ``-march=native`` compiles for: a cache may be shared by unlike machines."""
+    """Returns what ``-march=native`` depends on; different machines may share one cache."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -170,11 +175,11 @@ def _run(*command: str) -> None:
     if done.returncode:
         output = (done.stderr or done.stdout).strip().splitlines()
         reason = next((line for line in output if "error" in line.lower()), output[0] if output else "no output")
-        raise OpsError(f"compiler={command[0]!r}: fails with {reason!r}; the whole command is: {' '.join(command)}")
+        raise OpsError.of("compiler", command[0], f"fails with {reason!r}; the whole command is: {' '.join(command)}")
 
 
 def main() -> None:
-    """Builds, and says where the library is."""
+    """Builds the library and prints its path."""
     try:
         print(build())
     except Vis4merError as error:

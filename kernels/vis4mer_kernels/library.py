@@ -1,4 +1,4 @@
-"""Finds the native ops: absent, PyTorch's own operators do their work; broken, it is an error."""
+"""Loads the native ops. Without a library, PyTorch's own operators take their place; a broken library is an error."""
 
 import functools
 import logging
@@ -13,11 +13,11 @@ from vis4mer_kernels import build
 
 Impl = Literal["auto", "reference", "native"]
 
-# Overrides what "auto" means, as in VIS4MER_OPS=reference.
+# Environment variable that overrides the meaning of "auto", as in VIS4MER_OPS=reference.
 IMPL_VARIABLE = "VIS4MER_OPS"
 _OLDEST_GPU = (8, 0)  # compute capability
 
-logger = logging.getLogger("vis4mer.ops")  # a child of the one that the command line shows
+logger = logging.getLogger("vis4mer.ops")  # a child of the logger that the command line shows
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Library:
     """The native ops of this machine.
 
     Attributes:
-        devices: kinds of device that they run on, of ``cpu`` and ``cuda``.
-        reason: the library's path, or why there is none.
+        devices: Kinds of device on which the ops run, of ``cpu`` and ``cuda``.
+        reason: Path of the library, or the reason why there is none.
     """
 
     devices: tuple[str, ...]
@@ -38,7 +38,7 @@ def library() -> Library:
     """Loads the library, once per process.
 
     Raises:
-        OpsError: it is there and does not load.
+        OpsError: The library exists and does not load.
     """
     path = build.find()
     if path is None:
@@ -50,32 +50,33 @@ def library() -> Library:
         autograd.register()
     except (OSError, RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        causes = "a library it needs, or the PyTorch it was built for, has changed since"
-        raise OpsError(
-            f"library={str(path)!r}: does not load ({reason}); {causes}; delete it and {build.COMMAND}"
+        causes = "a library that it needs, or the PyTorch that it was built for, has changed"
+        raise OpsError.of(
+            "library", path, f"does not load ({reason}); {causes}", f"delete it and {build.COMMAND}"
         ) from None
     return Library(("cpu", "cuda") if _runs_on_gpus() else ("cpu",), str(path))
 
 
 def _runs_on_gpus() -> bool:
-    """Whether the library has CUDA code, and every GPU here is of a generation that it was compiled for."""
+    """Returns whether the library has CUDA code for every GPU of this machine."""
     if not torch._C._dispatch_has_kernel_for_dispatch_key("vis4mer::long_conv", "CUDA"):
         return False
     gpus = range(torch.cuda.device_count())
     return bool(gpus) and all(torch.cuda.get_device_capability(gpu) >= _OLDEST_GPU for gpu in gpus)
 
 
+# torch.compile evaluates this once, while it traces: loading, caches and warnings stay out of its graph.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def native(impl: Impl, device: str) -> bool:
-    """Whether to take the native ops.
+    """Returns whether to run the native ops.
 
     Args:
-        impl: ``native`` or ``reference`` decide; ``auto`` takes native ops where there are any, and says once where
-            there are none.
-        device: kind of device of the inputs.
+        impl: Requested implementation. ``auto`` means native ops where they are built; where they are not, a warning
+            is logged once.
+        device: Kind of device of the inputs.
 
     Raises:
-        OpsError: ``native`` was asked for and is not there, or the library is broken.
+        OpsError: ``native`` is requested and absent, or the library is broken.
     """
     if impl == "auto":
         impl = _meaning_of_auto()
@@ -87,19 +88,19 @@ def native(impl: Impl, device: str) -> bool:
     if library().devices:
         reason = f"{reason} holds none for the GPUs here, which must be of compute capability 8.0 or newer"
     if impl == "native":
-        raise OpsError(f"impl='native': there are no native ops for {device}: {reason}")
-    _report(device, reason)
+        raise OpsError.of("impl", impl, f"there are no native ops for {device}: {reason}")
+    _warn_once(device, reason)
     return False
 
 
 def _meaning_of_auto() -> Impl:
-    asked = os.environ.get(IMPL_VARIABLE, "auto")
+    value = os.environ.get(IMPL_VARIABLE, "auto")
     for impl in get_args(Impl):
-        if asked == impl:
+        if value == impl:
             return impl  # type: ignore[no-any-return]
-    raise OpsError(f"{IMPL_VARIABLE}={asked!r}: must be one of {', '.join(get_args(Impl))}")
+    raise OpsError.of(IMPL_VARIABLE, value, f"must be one of {', '.join(get_args(Impl))}")
 
 
 @functools.cache
-def _report(device: str, reason: str) -> None:
-    logger.warning("no native ops for %s, PyTorch's operators serve instead: %s", device, reason)
+def _warn_once(device: str, reason: str) -> None:
+    logger.warning("no native ops for %s, PyTorch's operators are used instead: %s", device, reason)

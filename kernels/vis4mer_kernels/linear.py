@@ -1,7 +1,7 @@
-"""Linear layers that use the whole vector unit of AMD's processors in float32.
+"""Linear layers that use the whole vector unit of AMD processors in float32.
 
-PyTorch hands float32 products to MKL, which reaches about half of what an AMD processor with AVX-512 can do. oneDNN,
-which PyTorch carries too and uses for bfloat16, is about twice as fast there.
+PyTorch computes float32 products with MKL, which reaches about half the throughput of an AMD processor with AVX-512.
+oneDNN, which PyTorch contains as well and uses for bfloat16, is about twice as fast there.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Multiplications of a product for which oneDNN's longer way to its first one is worth it.
+# Multiplications in a product from which oneDNN is faster: it takes longer than MKL to start.
 _WORTHWHILE = 1 << 22
 
 
@@ -24,16 +24,17 @@ class Linear(nn.Linear):
 
 
 def with_fast_linears(module: nn.Module) -> None:
-    """Turns the `torch.nn.Linear` layers of `module`, which another library has built, into `Linear` ones, in place."""
+    """Converts the `torch.nn.Linear` layers of another library's `module` to `Linear`, in place."""
     for layer in module.modules():
+        # Subclasses keep their own forward. A new class for the same object keeps parameters, hooks and names.
         if type(layer) is nn.Linear:
             layer.__class__ = Linear
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W^T + b``, by oneDNN where that is faster, and by PyTorch's own choice elsewhere.
+    """Computes ``x W^T + b``, with oneDNN where that is faster and as `torch.nn.functional.linear` elsewhere.
 
-    What is compiled, traced, exported or autocast, small, or of other types and devices, is left to PyTorch.
+    Products that are compiled, traced, exported or autocast, small, or of other types and devices stay with PyTorch.
 
     Args:
         x: [..., I].
@@ -41,7 +42,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: [O].
 
     Returns:
-        [..., O], differentiable backwards, as often as wished.
+        [..., O], with derivatives of any order.
     """
     if not _suits_onednn(x, weight):
         return nn.functional.linear(x, weight, bias)
@@ -50,6 +51,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    # A graph that leaves this process must not hold an op of this machine.
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if tracing or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
@@ -62,7 +64,7 @@ def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether this processor has vector units that MKL leaves idle, and PyTorch has oneDNN."""
+    """Returns whether this processor has vector units that MKL leaves idle, and PyTorch contains oneDNN."""
     try:
         amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -72,7 +74,7 @@ def onednn_is_faster() -> bool:
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """The product that TorchInductor uses, which brings no derivative of its own."""
+    """TorchInductor's op for linear layers, with the derivatives that it lacks."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -87,10 +89,11 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         rows = grad.flatten(0, -2)
+        # Through `linear` again: these products are as large, and they have derivatives in turn.
         return (
-            linear(grad, weight.t()) if wanted[0] else None,
-            linear(rows.t(), x.flatten(0, -2).t()) if wanted[1] else None,
-            rows.sum(0) if wanted[2] else None,
+            linear(grad, weight.t()) if needs_x else None,
+            linear(rows.t(), x.flatten(0, -2).t()) if needs_weight else None,
+            rows.sum(0) if needs_bias else None,
         )

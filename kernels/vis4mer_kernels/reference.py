@@ -1,8 +1,11 @@
 """The mathematics of S4, written once and readably; every faster path is tested against these functions.
 
-Symbols are those of the S4 papers: H channels, N state size (N/2 conjugate pairs are stored), L taps. The state matrix
-is ``A = diag(w) - P Q^*`` over the N conjugate-paired coordinates, the output is ``C^* x``, and the discretisation is
-bilinear at step dt.
+Symbols follow the S4 papers: H channels, N states per channel (N/2 conjugate pairs are stored), L taps, and
+M = L // 2 + 1 frequencies of a real signal of length L. The continuous-time system is
+
+    x'(t) = A x(t) + B u(t),    y(t) = C^* x(t),    A = diag(w) - P Q^*,
+
+and the bilinear rule with step dt discretises it to ``x[t] = A_bar x[t-1] + B_bar u[t]``.
 
 Reference: Gu, Goel & Ré, Efficiently Modeling Long Sequences with Structured State Spaces (ICLR 2022), section 3 and
 appendix C.
@@ -14,21 +17,48 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Elements of the [H, nodes, N] Cauchy matrix held at once: 64 MiB of complex64.
+# Elements of the [H, M, N] Cauchy matrix held at once: 64 MiB of complex64.
 _CAUCHY_CHUNK = 1 << 23
 
 
-class Nodes(NamedTuple):
-    """Where the generating function of an SSM convolution kernel is evaluated, for L//2 + 1 roots of unity.
+class StateSpace(NamedTuple):
+    """The trained parameters of H single-input, single-output state spaces of N conjugate-paired states.
 
-    At the root ``omega = exp(-i theta)`` the function is ``factor / beta * R(numerator / beta)``, with the resolvent R
-    of `ssm_kernel`; multiplied out, omega = -1, where z = numerator / beta is infinite, is an ordinary number.
+    The conjugate of every stored state is implied, so N/2 values stand for N.
 
     Attributes:
-        numerator: [L//2 + 1], complex.
-        beta: [L//2 + 1], real.
-        factor: [L//2 + 1], complex.
-        taps: how many kernel taps the inverse transform yields.
+        log_dt: [H], real; natural logarithm of the step.
+        w: [N/2], complex; diagonal of A, shared by all channels.
+        B: [H, N/2], complex; input column.
+        C: [H, N/2], complex; the paper's C~, ``C~^* = C^* (I - A_bar^L)``, for kernels of L taps.
+        P: [H, N/2], complex; left factor of A's low-rank term.
+        Q: [H, N/2], complex; right factor of A's low-rank term.
+    """
+
+    log_dt: Tensor
+    w: Tensor
+    B: Tensor
+    C: Tensor
+    P: Tensor
+    Q: Tensor
+
+    def double(self) -> "StateSpace":
+        """Returns the same state spaces in float64 and complex128."""
+        return StateSpace(*(x.to(torch.complex128 if x.is_complex() else torch.float64) for x in self))
+
+
+class FrequencyGrid(NamedTuple):
+    """The M frequencies at which the generating function of an SSM convolution kernel is evaluated.
+
+    At the root of unity ``omega = exp(-i theta)`` the generating function is ``factor / beta * R(numerator / beta)``,
+    with the resolvent R of `ssm_kernel`. At omega = -1, beta is zero and ``z = numerator / beta`` infinite; multiplied
+    out by beta, the expression is an ordinary number there too.
+
+    Attributes:
+        numerator: [M], complex.
+        beta: [M], real.
+        factor: [M], complex.
+        taps: Number of kernel taps that the inverse transform of M values returns.
     """
 
     numerator: Tensor
@@ -37,21 +67,21 @@ class Nodes(NamedTuple):
     taps: int
 
 
-def exact_nodes(length: int, dtype: torch.dtype, device: torch.device) -> Nodes:
-    """The nodes of a kernel of `length` taps, computed in double precision and rounded once to `dtype`.
+def exact_grid(length: int, dtype: torch.dtype, device: torch.device) -> FrequencyGrid:
+    """Returns the grid of a kernel of `length` taps, computed in double precision and rounded once to `dtype`.
 
-    With ``theta = 2 pi l / L``, half angles turn ``z = 2 (1 - omega) / (1 + omega)`` into ``2i sin / cos`` and the
-    bilinear factor ``2 / (1 + omega)`` into ``exp(i theta / 2) / cos``; multiplying both sides by the cosine leaves
-    nothing that divides by zero.
+    With ``theta = 2 pi l / L``, half angles turn the bilinear rule's ``z = 2 (1 - omega) / (1 + omega)`` into
+    ``2i sin(theta/2) / cos(theta/2)`` and its factor ``2 / (1 + omega)`` into ``exp(i theta/2) / cos(theta/2)``.
+    Beta is the cosine: multiplied out, nothing divides by zero.
 
     Args:
         length: L >= 1, odd or even.
-        dtype: torch.float32 or torch.float64, of the real parts.
-        device: of the result.
+        dtype: Type of the real parts, torch.float32 or torch.float64.
+        device: Device of the result.
     """
-    half = torch.arange(length // 2 + 1, dtype=torch.float64) * (torch.pi / length)
+    half = torch.arange(length // 2 + 1, dtype=torch.float64) * (torch.pi / length)  # theta / 2
     complex_dtype = torch.complex(torch.empty(0, dtype=dtype), torch.empty(0, dtype=dtype)).dtype
-    return Nodes(
+    return FrequencyGrid(
         numerator=(2j * torch.sin(half)).to(complex_dtype).to(device),
         beta=torch.cos(half).to(dtype).to(device),
         factor=torch.polar(torch.ones_like(half), half).to(complex_dtype).to(device),
@@ -59,71 +89,86 @@ def exact_nodes(length: int, dtype: torch.dtype, device: torch.device) -> Nodes:
     )
 
 
-def ssm_kernel(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor, nodes: Nodes) -> Tensor:
-    """The SSM convolution kernel ``K[l] = C^* A_bar^l B_bar`` for l < L, through its generating function.
+def ssm_kernel(space: StateSpace, grid: FrequencyGrid) -> Tensor:
+    """Computes the SSM convolution kernel ``K[l] = C^* A_bar^l B_bar`` for l < L through its generating function.
 
-    ``C`` here is the paper's C~, ``C~^* = C^* (I - A_bar^L)``: the truncated generating function at the L-th roots of
-    unity then needs no matrix power. The rank-1 term is undone with the Woodbury identity.
+    At the L-th roots of unity the truncated generating function ``sum_l K[l] omega^l`` is the kernel's discrete Fourier
+    transform. Its geometric series sums to ``C^* (I - A_bar^L) (I - omega A_bar)^-1 B_bar``, because omega^L = 1; with
+    C~ in place of C, no matrix power is left. The inverse is that of a diagonal plus a rank-1 term, which the Woodbury
+    identity reduces to four sums over the poles:
+
+        R(z) = dt (S_BC - dt S_BQ S_PC / (1 + dt S_PQ)),    S_XY(z) = sum_n X_n conj(Y_n) / (z - dt w_n).
 
     Args:
-        log_dt: [H], natural logarithm of the step.
-        w: [N/2], complex, diagonal of A shared by all channels; the conjugates are implied.
-        B: [H, N/2], complex.
-        C: [H, N/2], complex.
-        P: [H, N/2], complex, left low-rank factor.
-        Q: [H, N/2], complex, right low-rank factor.
-        nodes: where to evaluate.
+        space: State spaces; their C is C~ for the grid's L.
+        grid: Frequencies, in the precision of the parameters.
 
     Returns:
-        [H, nodes.taps], real.
+        kernel [H, grid.taps], real.
 
-    Reference: S4 paper, algorithm 1 and lemma C.3 (in the conjugate-pair form of its published code).
+    Reference: S4 paper, algorithm 1 and lemma C.3, in the conjugate-pair form of its published code.
     """
-    dt, poles, residues = resolvent(log_dt, w, B, C, P, Q)
-    spans = _spans(len(nodes.factor), max(1, _CAUCHY_CHUNK // (2 * poles.numel())))
-    spectrum = torch.cat([_generating_function(dt, poles, residues, nodes, span) for span in spans], dim=-1)
-    kernel: Tensor = torch.fft.irfft(spectrum, n=nodes.taps)
+    fractions = resolvent(space)
+    chunk = max(1, _CAUCHY_CHUNK // (2 * fractions.poles.numel()))
+    spectrum = torch.cat([_spectrum(fractions, part) for part in _split(grid, chunk)], dim=-1)
+    kernel: Tensor = torch.fft.irfft(spectrum, n=grid.taps)
     return kernel
 
 
-def resolvent(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The steps dt [H], the poles dt w [H, N/2] and the residues of the resolvent, [4, H, N/2].
+class Resolvent(NamedTuple):
+    """The partial fractions of a state space's resolvent, with time in steps.
 
-    The residues are the four products of {B, P} with {C, Q}, which share their poles.
+    Attributes:
+        dt: [H], real; step.
+        poles: [H, N/2], complex; dt w.
+        residues: [4, H, N/2], complex; the products B C^*, B Q^*, P C^* and P Q^*, which share the poles.
     """
-    dt = log_dt.exp()
+
+    dt: Tensor
+    poles: Tensor
+    residues: Tensor
+
+
+def resolvent(space: StateSpace) -> Resolvent:
+    """Returns the poles and residues of the resolvent of every channel."""
+    _, w, B, C, P, Q = space
+    dt = space.log_dt.exp()
     C, Q = C.conj(), Q.conj()
-    return dt, torch.outer(dt, w), torch.stack([B * C, B * Q, P * C, P * Q])
+    return Resolvent(dt, torch.outer(dt, w), torch.stack([B * C, B * Q, P * C, P * Q]))
 
 
 def _pair(half: Tensor) -> Tensor:
-    """[..., N/2] to [..., N]: appends the conjugates that are stored by implication."""
+    """[..., N/2] to [..., N]: appends the implied conjugates."""
     return torch.cat([half, half.conj()], dim=-1)
 
 
-def _spans(total: int, size: int) -> list[slice]:
-    return [slice(i, min(i + size, total)) for i in range(0, total, size)]
+def _split(grid: FrequencyGrid, size: int) -> list[FrequencyGrid]:
+    """Splits a grid into grids of at most `size` frequencies."""
+    tensors = (grid.numerator, grid.beta, grid.factor)
+    parts = zip(*(torch.split(values, size) for values in tensors), strict=True)
+    return [FrequencyGrid(numerator, beta, factor, grid.taps) for numerator, beta, factor in parts]
 
 
-def _generating_function(dt: Tensor, poles: Tensor, residues: Tensor, nodes: Nodes, span: slice) -> Tensor:
-    """The kernel's spectrum [H, span] at some of the nodes; recomputed in the backward pass to bound memory."""
-    numerator, beta, factor = nodes.numerator[span], nodes.beta[span], nodes.factor[span]
+def _spectrum(fractions: Resolvent, grid: FrequencyGrid) -> Tensor:
+    """Computes the kernel's spectrum [H, M] on a grid."""
 
     def evaluate(dt: Tensor, poles: Tensor, residues: Tensor) -> Tensor:
-        cauchy = (numerator[:, None] - beta[:, None] * _pair(poles)[:, None, :]).reciprocal()
-        bc, bq, pc, pq = torch.einsum("khn,hln->khl", _pair(residues), cauchy)
-        scale = dt[:, None] * beta
-        spectrum: Tensor = factor * dt[:, None] * (bc - scale * bq * pc / (1 + scale * pq))
+        distances = grid.numerator[:, None] - grid.beta[:, None] * _pair(poles)[:, None, :]  # [H, M, N]
+        bc, bq, pc, pq = torch.einsum("khn,hmn->khm", _pair(residues), distances.reciprocal())
+        scale = dt[:, None] * grid.beta
+        spectrum: Tensor = grid.factor * dt[:, None] * (bc - scale * bq * pc / (1 + scale * pq))
         return spectrum
 
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (dt, poles, residues)):
-        result: Tensor = checkpoint(evaluate, dt, poles, residues, use_reentrant=False)
+    # The Cauchy matrix is N times as large as the spectrum, so the backward pass computes it again, chunk by chunk,
+    # instead of keeping it.
+    if torch.is_grad_enabled() and any(values.requires_grad for values in fractions):
+        result: Tensor = checkpoint(evaluate, *fractions, use_reentrant=False)
         return result
-    return evaluate(dt, poles, residues)
+    return evaluate(*fractions)
 
 
 def good_fft_length(minimum: int) -> int:
-    """The smallest even 5-smooth number >= `minimum`: lengths at which FFT libraries keep to their fast path."""
+    """Returns the smallest even 5-smooth number >= `minimum`: FFT libraries are fast at such lengths."""
     best = 1 << max(1, (minimum - 1).bit_length())
     five = 1
     while five < best:
@@ -139,19 +184,20 @@ def good_fft_length(minimum: int) -> int:
 
 
 def long_conv(u: Tensor, kernel: Tensor, D: Tensor) -> Tensor:
-    """Causal convolution with a skip: ``y[t] = sum_s kernel[s] u[t - s] + D u[t]``.
+    """Computes a causal convolution with a skip: ``y[t] = sum_s kernel[s] u[t - s] + D u[t]``.
 
     Args:
-        u: [B, H, L], any floating dtype; computed in float32 at least.
-        kernel: [H, K], real; taps beyond L are ignored, missing ones count as zero.
-        D: [H].
+        u: Signal [B, H, L], of any floating dtype; computed in float32 at least.
+        kernel: Taps [H, K], real; those beyond L are ignored, missing ones count as zero.
+        D: Skip weights [H], real.
 
     Returns:
-        [B, H, L], in u's dtype.
+        y [B, H, L], in u's dtype.
     """
     length = u.shape[-1]
     kernel = kernel[..., :length]
     signal = u.to(torch.promote_types(u.dtype, torch.float32))
+    # A transform at least as long as the full linear convolution: its end must not wrap around onto the start.
     n = good_fft_length(length + kernel.shape[-1] - 1)
     spectrum = torch.fft.rfft(signal, n=n) * torch.fft.rfft(kernel.to(signal.dtype), n=n)
     y: Tensor = torch.fft.irfft(spectrum, n=n)[..., :length] + D.to(signal.dtype)[:, None] * signal
@@ -172,29 +218,32 @@ class Recurrence(NamedTuple):
     C: Tensor
 
 
-def recurrence(log_dt: Tensor, w: Tensor, B: Tensor, C: Tensor, P: Tensor, Q: Tensor, length: int) -> Recurrence:
-    """The recurrence whose first `length` impulse responses are `ssm_kernel`'s taps.
+def recurrence(space: StateSpace, length: int) -> Recurrence:
+    """Returns the recurrence whose first `length` impulse responses are `ssm_kernel`'s taps.
 
-    ``A_bar = (I - dt/2 A)^-1 (I + dt/2 A)``, ``B_bar = (I - dt/2 A)^-1 dt B``, and C is solved back from
+    ``A_bar = (I - dt/2 A)^-1 (I + dt/2 A)`` and ``B_bar = (I - dt/2 A)^-1 dt B``; C is recovered from
     ``C~^* = C^* (I - A_bar^L)``. The output sums over conjugate pairs, so its imaginary part is zero.
 
     Args:
-        log_dt: [H].
-        w: [N/2], complex.
-        B: [H, N/2], complex.
-        C: [H, N/2], complex, the stored C~.
-        P: [H, N/2], complex.
-        Q: [H, N/2], complex.
-        length: L at which C~ was defined.
+        space: State spaces, best in double precision.
+        length: L for which C~ is defined.
 
-    Reference: S4 paper, equation 3 (bilinear) and section C.3.
+    Reference: S4 paper, equation 3 (bilinear rule) and section C.3.
     """
-    dt = log_dt.exp()[:, None, None]
-    A = torch.diag(_pair(w)) - _pair(P)[:, :, None] * _pair(Q).conj()[:, None, :]
+    _, w, B, C, P, Q = space
+    dt = space.log_dt.exp()[:, None, None]
+    low_rank = _pair(P)[:, :, None] * _pair(Q).conj()[:, None, :]
+    A = torch.diag(_pair(w)) - low_rank
     eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     backward = torch.linalg.inv(eye - dt / 2 * A)
     A_bar = backward @ (eye + dt / 2 * A)
-    B_bar = dt[:, :, 0] * (backward @ _pair(B)[:, :, None])[:, :, 0]
+    B_bar = dt[:, :, 0] * _apply(backward, _pair(B))
+    # C^* is a row: x (I - A_bar^L) = C~^* is solved as the transposed system.
     remaining = eye - torch.linalg.matrix_power(A_bar, length)
-    C_bar = torch.linalg.solve(remaining.transpose(-1, -2), _pair(C).conj()[:, :, None])[:, :, 0]
-    return Recurrence(A_bar, B_bar, C_bar)
+    C_row = torch.linalg.solve(remaining.mT, _pair(C).conj()[:, :, None])[:, :, 0]
+    return Recurrence(A_bar, B_bar, C_row)
+
+
+def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Multiplies matrices [H, N, N] with vectors [H, N]."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]

@@ -112,8 +112,8 @@ def spectrum_inputs(channels: int, pairs: int, length: int, dtype: torch.dtype) 
     real = -0.5 - 0.1 * torch.rand(channels, pairs, dtype=torch.float64)
     poles = dt[:, None, None] * torch.stack([real, torch.pi * torch.arange(pairs).expand_as(real)], dim=-1)
     residues = torch.randn(4, channels, pairs, 2, dtype=torch.float64)
-    nodes = reference.exact_nodes(length, torch.float64, torch.device("cpu"))
-    inputs = [dt, poles, residues, torch.view_as_real(nodes.numerator), nodes.beta, torch.view_as_real(nodes.factor)]
+    grid = reference.exact_grid(length, torch.float64, torch.device("cpu"))
+    inputs = [dt, poles, residues, torch.view_as_real(grid.numerator), grid.beta, torch.view_as_real(grid.factor)]
     return [x.to(dtype).contiguous() for x in inputs]
 
 

@@ -54,8 +54,9 @@ def test_kernel_without_low_rank_is_a_sum_of_geometric_series(length: int) -> No
     w = torch.complex(-torch.rand(half).double() - 0.5, torch.randn(half).double())
     B, C_tilde = (torch.randn(H, half, dtype=torch.complex128) for _ in range(2))
     zero = torch.zeros_like(B)
-    nodes = reference.exact_nodes(length, torch.float64, torch.device("cpu"))
-    kernel = reference.ssm_kernel(log_dt, w, B, C_tilde, zero, zero, nodes)
+    grid = reference.exact_grid(length, torch.float64, torch.device("cpu"))
+    space = reference.StateSpace(log_dt, w, B, C_tilde, zero, zero)
+    kernel = reference.ssm_kernel(space, grid)
 
     dt = 0.05
     a, b = (1 + dt / 2 * w) / (1 - dt / 2 * w), dt / (1 - dt / 2 * w) * B
@@ -65,19 +66,19 @@ def test_kernel_without_low_rank_is_a_sum_of_geometric_series(length: int) -> No
 
 
 def test_kernel_gradients_survive_chunking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluating a few nodes at a time, recomputed in the backward pass, changes neither values nor gradients."""
+    """Evaluating one frequency at a time, again in the backward pass, changes neither values nor gradients."""
     torch.manual_seed(0)
     H, half = 2, 3
     inputs = [torch.rand(H).double() - 4, torch.complex(-torch.rand(half).double(), torch.randn(half).double())]
     inputs += [torch.randn(H, half, dtype=torch.complex128) * 0.3 for _ in range(4)]
-    nodes = reference.exact_nodes(11, torch.float64, torch.device("cpu"))
+    grid = reference.exact_grid(11, torch.float64, torch.device("cpu"))
     results = []
     for chunk in (1 << 23, 1):
         monkeypatch.setattr(reference, "_CAUCHY_CHUNK", chunk)
         leaves = [x.clone().requires_grad_() for x in inputs]
-        kernel = reference.ssm_kernel(*leaves, nodes)
+        kernel = reference.ssm_kernel(reference.StateSpace(*leaves), grid)
         results.append([kernel, *torch.autograd.grad(kernel.pow(2).sum(), leaves)])
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole)
     leaves = [x.clone().requires_grad_() for x in inputs]
-    assert torch.autograd.gradcheck(lambda *args: reference.ssm_kernel(*args, nodes), leaves)
+    assert torch.autograd.gradcheck(lambda *x: reference.ssm_kernel(reference.StateSpace(*x), grid), leaves)

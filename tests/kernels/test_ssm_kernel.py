@@ -6,12 +6,14 @@ from torch import Tensor
 
 from vis4mer.models.hippo import legs_nplr
 from vis4mer_kernels import ops, reference
+from vis4mer_kernels.library import Impl
+from vis4mer_kernels.reference import FrequencyGrid, StateSpace
 
 LENGTHS = [1, 2, 63, 64, 295, 591, 1000, 2955, 11820]
 
 
-def _parameters(channels: int, d_state: int, dt: float | None, dtype: torch.dtype) -> list[Tensor]:
-    """log_dt, w, B, C, P, Q around HiPPO-LegS; dt of every channel, or log-uniform in [1e-3, 1e-1]."""
+def _space(channels: int, d_state: int, dt: float | None, dtype: torch.dtype) -> StateSpace:
+    """State spaces around HiPPO-LegS; every channel has the step dt, or one drawn log-uniformly from [1e-3, 1e-1]."""
     torch.manual_seed(channels + d_state)
     nplr = legs_nplr(d_state)
     shape = (channels, d_state // 2)
@@ -22,23 +24,19 @@ def _parameters(channels: int, d_state: int, dt: float | None, dtype: torch.dtyp
     log_dt = torch.rand(channels, dtype=torch.float64) * math.log(100) + math.log(1e-3)
     if dt is not None:
         log_dt = torch.full((channels,), math.log(dt), dtype=torch.float64)
-    values = [log_dt, nplr.w.to(torch.complex128), near(nplr.B), torch.randn(shape, dtype=torch.complex128)]
-    values += [near(nplr.P), near(nplr.P)]
+    C = torch.randn(shape, dtype=torch.complex128)
+    exact = StateSpace(log_dt, nplr.w, near(nplr.B), C, near(nplr.P), near(nplr.P))
     complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-    return [value.to(complex_dtype if value.is_complex() else dtype) for value in values]
+    return StateSpace(*(value.to(complex_dtype if value.is_complex() else dtype) for value in exact))
 
 
-def _evaluate(parameters: list[Tensor], length: int, device: torch.device, impl: str) -> list[Tensor]:
+def _evaluate(space: StateSpace, length: int, device: torch.device, impl: Impl) -> list[Tensor]:
     """The kernel and the gradients of a weighted sum of its taps, which reach every parameter."""
-    leaves = [value.to(device).requires_grad_() for value in parameters]
-    nodes = reference.exact_nodes(length, leaves[0].dtype, device)
-    kernel = ops.ssm_kernel(*leaves, nodes, impl=impl)  # type: ignore[arg-type]
+    leaves = [value.to(device).requires_grad_() for value in space]
+    grid = reference.exact_grid(length, leaves[0].dtype, device)
+    kernel = ops.ssm_kernel(StateSpace(*leaves), grid, impl=impl)
     weights = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0)).to(kernel)
     return [kernel, *torch.autograd.grad((kernel * weights).sum(), leaves)]
-
-
-def _double(parameters: list[Tensor]) -> list[Tensor]:
-    return [value.to(torch.complex128 if value.is_complex() else torch.float64) for value in parameters]
 
 
 def _error(actual: Tensor, expected: Tensor) -> float:
@@ -50,13 +48,13 @@ def _error(actual: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("dt", [1e-4, None, 1.0])
 def test_float32_equals_double_precision(length: int, dt: float | None, device: torch.device) -> None:
     channels = 3 if length > 1000 else 32  # cheap; one channel's rounding says little
-    parameters = _parameters(channels, 64, dt, torch.float32)
-    kernel, *grads = _evaluate(parameters, length, device, "native")
-    exact, *exact_grads = _evaluate(_double(parameters), length, device, "reference")
+    space = _space(channels, 64, dt, torch.float32)
+    kernel, *grads = _evaluate(space, length, device, "native")
+    exact, *exact_grads = _evaluate(space.double(), length, device, "reference")
     assert _error(kernel, exact) < 1e-5
     # dt's gradient is a sum that cancels, at L = 1 to nothing: there float32's own rounding is the measure.
     step, *others = map(_error, grads, exact_grads)
-    rounded = _evaluate(parameters, length, device, "reference")[1]
+    rounded = _evaluate(space, length, device, "reference")[1]
     assert step < max(1e-4, 3 * _error(rounded, exact_grads[0]))
     assert max(others) < 1e-5
 
@@ -64,35 +62,33 @@ def test_float32_equals_double_precision(length: int, dt: float | None, device: 
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 295, 591, 1000])
 @pytest.mark.parametrize(("channels", "d_state"), [(1, 2), (5, 64), (7, 10)])
 def test_double_precision_is_the_reference(length: int, channels: int, d_state: int, device: torch.device) -> None:
-    parameters = _parameters(channels, d_state, None, torch.float64)
-    kernel, *grads = _evaluate(parameters, length, device, "native")
-    expected, *expected_grads = _evaluate(parameters, length, device, "reference")
+    space = _space(channels, d_state, None, torch.float64)
+    kernel, *grads = _evaluate(space, length, device, "native")
+    expected, *expected_grads = _evaluate(space, length, device, "reference")
     assert _error(kernel, expected) < 1e-13
     step, *others = map(_error, grads, expected_grads)
     assert step < 1e-10 or length == 1  # where it is rounding in both
     assert max(others) < 1e-12
 
 
-def test_nodes_of_the_published_code(device: torch.device) -> None:
-    """Rounded roots of unity: z has a real part, and nothing is multiplied out by a cosine."""
-    parameters = _parameters(4, 16, None, torch.float64)
-    omega = torch.polar(torch.ones(41), -2 * torch.pi / 81 * torch.arange(41)).to(torch.complex128)
-    nodes = reference.Nodes(2 * (1 - omega) / (1 + omega), torch.ones_like(omega.real), 2 / (1 + omega), 80)
-    nodes = reference.Nodes(*(x.to(device) for x in nodes[:3]), taps=80)
-    leaves = [value.to(device) for value in parameters]
-    expected = reference.ssm_kernel(*leaves, nodes)
-    assert _error(ops.ssm_kernel(*leaves, nodes, impl="native"), expected) < 1e-12
+def test_stored_roots_of_the_published_code(device: torch.device) -> None:
+    """Roots of unity with their rounding: z has a real part, and nothing is multiplied out by a cosine."""
+    space = StateSpace(*(value.to(device) for value in _space(4, 16, None, torch.float64)))
+    omega = torch.polar(torch.ones(41), -2 * torch.pi / 81 * torch.arange(41)).to(torch.complex128).to(device)
+    grid = FrequencyGrid(2 * (1 - omega) / (1 + omega), torch.ones_like(omega.real), 2 / (1 + omega), taps=80)
+    expected = reference.ssm_kernel(space, grid)
+    assert _error(ops.ssm_kernel(space, grid, impl="native"), expected) < 1e-12
 
 
 def test_two_runs_and_any_number_of_threads_agree_bit_for_bit(device: torch.device) -> None:
-    parameters = _parameters(9, 64, None, torch.float32)
+    space = _space(9, 64, None, torch.float32)
     threads = torch.get_num_threads()
     results = []
     try:
         for count in (1, 2, 2):
             torch.set_num_threads(count)
             torch.full((9, 296, 2), torch.nan, device=device)  # what freed memory holds must not matter
-            results.append(_evaluate(parameters, 591, device, "native"))
+            results.append(_evaluate(space, 591, device, "native"))
     finally:
         torch.set_num_threads(threads)
     for one, two, three in zip(*results, strict=True):
@@ -100,16 +96,16 @@ def test_two_runs_and_any_number_of_threads_agree_bit_for_bit(device: torch.devi
         assert torch.equal(two, three)
 
 
-@pytest.mark.parametrize(("channels", "pairs", "nodes"), [(0, 2, 3), (2, 0, 3), (2, 2, 0)])
-def test_empty_inputs(channels: int, pairs: int, nodes: int, device: torch.device) -> None:
+@pytest.mark.parametrize(("channels", "pairs", "frequencies"), [(0, 2, 3), (2, 0, 3), (2, 2, 0)])
+def test_empty_inputs(channels: int, pairs: int, frequencies: int, device: torch.device) -> None:
     dt = torch.rand(channels, device=device, requires_grad=True)
     poles = torch.randn(channels, pairs, 2, device=device, requires_grad=True)
     residues = torch.randn(4, channels, pairs, 2, device=device, requires_grad=True)
     spectrum = torch.ops.vis4mer.ssm_spectrum(
-        *(dt, poles, residues, torch.randn(nodes, 2, device=device)),
-        *(torch.ones(nodes, device=device), torch.ones(nodes, 2, device=device)),
+        *(dt, poles, residues, torch.randn(frequencies, 2, device=device)),
+        *(torch.ones(frequencies, device=device), torch.ones(frequencies, 2, device=device)),
     )
-    assert spectrum.shape == (channels, nodes, 2)
+    assert spectrum.shape == (channels, frequencies, 2)
     assert not spectrum.any()
     spectrum.sum().backward()
     for leaf in (dt, poles, residues):
@@ -119,12 +115,12 @@ def test_empty_inputs(channels: int, pairs: int, nodes: int, device: torch.devic
 
 def test_wrong_inputs_are_refused(device: torch.device) -> None:
     dt, poles, residues = torch.rand(3), torch.randn(3, 2, 2), torch.randn(4, 3, 2, 2)
-    nodes = [torch.randn(5, 2), torch.ones(5), torch.ones(5, 2)]
+    grid = [torch.randn(5, 2), torch.ones(5), torch.ones(5, 2)]
     for inputs, message in (
-        ([dt, poles[:2], residues, *nodes], "poles has a wrong shape"),
-        ([dt, poles, residues[:3], *nodes], "residues has a wrong shape"),
-        ([dt, poles.double(), residues, *nodes], "one dtype"),
-        ([x.bfloat16() for x in (dt, poles, residues, *nodes)], "float32 or float64"),
+        ([dt, poles[:2], residues, *grid], "poles has a wrong shape"),
+        ([dt, poles, residues[:3], *grid], "residues has a wrong shape"),
+        ([dt, poles.double(), residues, *grid], "one dtype"),
+        ([x.bfloat16() for x in (dt, poles, residues, *grid)], "float32 or float64"),
     ):
         with pytest.raises(RuntimeError, match=message):
             torch.ops.vis4mer.ssm_spectrum(*(x.to(device) for x in inputs))
@@ -133,20 +129,20 @@ def test_wrong_inputs_are_refused(device: torch.device) -> None:
 def test_registration(device: torch.device) -> None:
     torch.manual_seed(0)
     kind = {"dtype": torch.float64, "device": device}
-    # Poles left of the imaginary axis, nodes on it.
+    # Poles left of the imaginary axis, the grid on it.
     poles = torch.randn(2, 3, 2, **kind)  # type: ignore[call-overload]
     poles[..., 0] = -0.5 - poles[..., 0].abs()
     trained = [torch.rand(2, **kind) + 0.1, poles, torch.randn(4, 2, 3, 2, **kind)]  # type: ignore[call-overload]
     leaves = [x.requires_grad_() for x in trained]
-    exact = reference.exact_nodes(9, torch.float64, device)
-    nodes = [torch.view_as_real(exact.numerator), exact.beta, torch.view_as_real(exact.factor)]
-    torch.library.opcheck(torch.ops.vis4mer.ssm_spectrum.default, (*leaves, *nodes))
+    exact = reference.exact_grid(9, torch.float64, device)
+    grid = [torch.view_as_real(exact.numerator), exact.beta, torch.view_as_real(exact.factor)]
+    torch.library.opcheck(torch.ops.vis4mer.ssm_spectrum.default, (*leaves, *grid))
     grad = torch.randn(2, 5, 2, **kind)  # type: ignore[call-overload]
-    inputs = (grad, *(x.detach() for x in leaves), *nodes)
+    inputs = (grad, *(x.detach() for x in leaves), *grid)
     torch.library.opcheck(torch.ops.vis4mer.ssm_spectrum_backward.default, inputs)
-    assert torch.autograd.gradcheck(lambda *x: torch.ops.vis4mer.ssm_spectrum(*x, *nodes), leaves)
-    # Exact nodes are imaginary; stored ones, of published checkpoints, have a real part and another beta.
+    assert torch.autograd.gradcheck(lambda *x: torch.ops.vis4mer.ssm_spectrum(*x, *grid), leaves)
+    # The exact grid is imaginary; the stored one of published checkpoints has a real part and another beta.
     z, beta = torch.randn(5, 2, **kind), torch.rand(5, **kind) + 0.1  # type: ignore[call-overload]
     z[:, 0] = z[:, 0].abs()
-    elsewhere = [z, beta, nodes[2]]
+    elsewhere = [z, beta, grid[2]]
     assert torch.autograd.gradcheck(lambda *x: torch.ops.vis4mer.ssm_spectrum(*x, *elsewhere), leaves)

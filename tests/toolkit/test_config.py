@@ -12,9 +12,10 @@ def decoder(**changes: object) -> DecoderConfig:
 
 SWIN = EncoderConfig("swin3d_b", 49, 64, frames=32)
 SAMPLES = WindowConfig(samples=64)
+ONE_FRAME = WindowConfig(seconds=1)
 
 
-def test_survives_json() -> None:
+def test_a_configuration_survives_json() -> None:
     config = ModelConfig(
         heads={
             "story": HeadConfig(decoder(), labels=("a", "b")),
@@ -28,7 +29,7 @@ def test_survives_json() -> None:
     assert config.window_frames == 60
 
 
-def test_paper_setting_is_the_default() -> None:
+def test_the_papers_setting_is_the_default() -> None:
     config = ModelConfig({"scene": HeadConfig(DecoderConfig(1024, 60 * 197, 6, 1024, 3))})
     assert config.window_frames * config.encoder.tokens == 11820  # type: ignore[union-attr]
     assert (config.preprocessing.fps, config.preprocessing.mean, config.preprocessing.std) == (1, (0,) * 3, (1,) * 3)
@@ -57,7 +58,12 @@ def test_a_model_of_segments() -> None:
         (lambda: Preprocessing(std=(1.0, 0.0, 1.0)), "std=.*must be positive"),
         (lambda: WindowConfig(stride=-1), "stride=-1"),
         (lambda: ModelConfig({}, encoder=None), "must name at least one head"),
-        (lambda: ModelConfig({"../x": HeadConfig(decoder())}, encoder=None), "a head's name must start with a letter"),
+        (lambda: ModelConfig({"../x": HeadConfig(decoder())}, encoder=None), "head='../x': must start with a letter"),
+        (lambda: ModelConfig({"encoder": HeadConfig(decoder())}, encoder=None), "head='encoder': .*not be 'encoder'"),
+        (
+            lambda: ModelConfig({"a": HeadConfig(decoder(n_layers=6))}, EncoderConfig("x", 17, 64), windows=ONE_FRAME),
+            "a.n_layers=6: must leave a token of a window's 17",
+        ),
         (lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 17, 32)), "must equal the encoder's"),
         (lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 18, 64)), "must hold a window of 60"),
         (lambda: Preprocessing(segments=0), "segments=0: must be a positive integer"),

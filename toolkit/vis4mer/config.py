@@ -1,7 +1,7 @@
-"""What a model is, as frozen dataclasses that validate themselves and travel with it as JSON.
+"""The description of a model: frozen dataclasses that validate themselves and are stored with the model as JSON.
 
-A checkpoint's ``config.json`` and a bundle's ``manifest.json`` both hold a `ModelConfig`, so whatever was trained is
-replayed when it serves: the same frames, the same resizing, the same windows, the same labels.
+A checkpoint's ``config.json`` and a bundle's ``manifest.json`` both hold a `ModelConfig`, so that serving repeats what
+training did: the same frames, the same resizing, the same windows, the same labels.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from vis4mer.errors import ConfigError
 Resize = Literal["stretch", "crop"]
 Interpolation = Literal["area", "bilinear", "bicubic"]
 Task = Literal["classification", "regression"]
-Nodes = Literal["exact", "stored"]
+NodeSource = Literal["exact", "stored"]
 
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:
     if not holds:
-        raise ConfigError(f"{name}={value!r}: {rule}")
+        raise ConfigError.of(name, value, rule)
 
 
 def _is_count(value: object) -> bool:
@@ -35,10 +35,10 @@ def _is_number(value: object) -> bool:
 
 
 class _Config:
-    """JSON in and out for the dataclasses below; an unknown or missing key is an error that names it."""
+    """Conversion to and from JSON for the dataclasses below; an unknown or missing key is an error that names it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-serialisable dictionary that `from_dict` turns back into an equal object."""
+        """Returns a JSON-serialisable dictionary from which `from_dict` builds an equal object."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     @classmethod
@@ -46,21 +46,23 @@ class _Config:
         """Builds the object from `to_dict`'s output.
 
         Raises:
-            ConfigError: a key is unknown or missing, or a value breaks its rule.
+            ConfigError: A key is unknown or missing, or a value breaks its rule.
         """
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{cls.__name__}={values!r}: must be a JSON object")
+            raise ConfigError.of(cls.__name__, values, "must be a JSON object")
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(values) - set(fields)):
             raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}; known are {', '.join(fields)}")
         try:
             return cls(**{key: cls._parse(key, value) for key, value in values.items()})
         except TypeError as error:
-            raise ConfigError(f"{cls.__name__}: {str(error).split('__init__() ')[-1]}") from None
+            # Python names the missing arguments: "DecoderConfig.__init__() missing 1 required positional argument: ..."
+            problem = str(error).split("__init__() ")[-1]
+            raise ConfigError(f"{cls.__name__}: {problem}") from None
 
     @classmethod
     def _parse(cls, key: str, value: Any) -> Any:
-        """Turns the JSON form of field `key` into its Python form; subclasses with nested fields override it."""
+        """Converts the JSON form of field `key` to its Python form; subclasses with nested fields override it."""
         return tuple(value) if isinstance(value, list) else value
 
 
@@ -74,25 +76,25 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Preprocessing(_Config):
-    """How frames are taken from a video and what is done to them before the encoder.
+    """The frames taken from a video, and their transformation before the encoder.
 
-    The defaults are those of the published LVU protocol but for its `last_frame`: one frame a second, stretched to
+    The defaults are those of the published LVU protocol except for its `last_frame`: one frame a second, stretched to
     224 x 224 with area interpolation, scaled to [0, 1] and not normalised further.
 
     Attributes:
-        fps: frames taken per second of video; frame i is the one shown at ``start + i / fps``. Not used with
-            `segments`.
-        height: of the resized frame, in pixels.
-        width: of the resized frame, in pixels.
-        resize: ``stretch`` ignores the aspect ratio; ``crop`` scales until the frame covers height x width and cuts
-            the overhang equally from both sides.
-        interpolation: ``area`` averages the covered source pixels, ``bilinear`` and ``bicubic`` are filters that widen
-            with the downscaling factor (antialiased).
-        mean: per RGB channel, subtracted after scaling to [0, 1].
-        std: per RGB channel, divided by afterwards; positive.
-        last_frame: takes a movie's very last frame too, after those of the regular grid.
-        segments: for an encoder of segments, how many are taken: each of consecutive frames at the video's own rate,
-            their starts spread evenly over the movie, overlapping where it is short. None for an encoder of frames.
+        fps: Frames taken per second of video; frame i is the one shown at ``start + i / fps``. Ignored with `segments`.
+        height: Height of the resized frame, in pixels.
+        width: Width of the resized frame, in pixels.
+        resize: Treatment of the aspect ratio: ``stretch`` ignores it; ``crop`` scales until the frame covers
+            height x width and cuts the overhang equally from both sides.
+        interpolation: Resizing filter: ``area`` averages the covered source pixels; ``bilinear`` and ``bicubic`` widen
+            with the downscaling factor (antialiasing).
+        mean: Mean of each RGB channel, subtracted after scaling to [0, 1].
+        std: Standard deviation of each RGB channel, the divisor after that; positive.
+        last_frame: Whether a movie's very last frame follows those of the regular grid.
+        segments: Number of segments, for an encoder of segments. Each segment is consecutive frames at the video's own
+            rate; their starts are spread evenly over the movie and overlap where it is short. None for an encoder of
+            frames.
     """
 
     fps: float = 1.0
@@ -127,13 +129,14 @@ class Preprocessing(_Config):
 
 @dataclass(frozen=True)
 class WindowConfig(_Config):
-    """The span that is classified at once, and the step from one to the next.
+    """The span of video classified at once, and the step from one span to the next.
 
     Attributes:
-        seconds: length of a window, in seconds of video.
-        stride: from one window's start to the next one's, in seconds of video.
-        samples: if given, a movie is one window, whatever its length: this many of its encoded frames or segments,
-            spread evenly over it (in training, drawn at random and put in order). `seconds` and `stride` are not used.
+        seconds: Length of a window, in seconds of video.
+        stride: Step from one window's start to the next, in seconds of video.
+        samples: Number of encoded frames or segments that represent a whole movie, which is then one window whatever
+            its length. They are spread evenly over the movie; training draws them at random and sorts them. `seconds`
+            and `stride` are ignored. None for windows of fixed length.
     """
 
     seconds: float = 60.0
@@ -147,23 +150,23 @@ class WindowConfig(_Config):
             _require(_is_count(self.samples), "samples", self.samples, "must be a positive integer or null")
 
     def frames(self, fps: float) -> int:
-        """Encoded frames or segments in a window; at `fps` a second, the nearest whole number, and at least one."""
+        """Returns the number of encoded frames or segments in a window, at `fps` a second: rounded, at least one."""
         return self.samples or max(1, round(self.seconds * fps))
 
     def stride_frames(self, fps: float) -> int:
-        """The stride in whole frames: the nearest to its seconds, and at least one."""
+        """Returns the stride in frames, at `fps` a second: rounded, at least one."""
         return max(1, round(self.stride * fps))
 
 
 @dataclass(frozen=True)
 class EncoderConfig(_Config):
-    """The frozen encoder: of frames, a Vision Transformer of timm; or of segments, a Video Swin of torchvision.
+    """The frozen encoder: one of timm's Vision Transformers for frames, or torchvision's Video Swin for segments.
 
     Attributes:
-        name: timm's or torchvision's model name.
+        name: Model name in timm or torchvision.
         tokens: P, tokens per frame or segment at the preprocessing's height and width, class token included.
         features: D, features per token.
-        frames: in a segment; 1 for an encoder of frames.
+        frames: Frames per segment; 1 for an encoder of frames.
     """
 
     name: str = "vit_large_patch16_224.augreg_in21k"
@@ -172,22 +175,27 @@ class EncoderConfig(_Config):
     frames: int = 1
 
     def __post_init__(self) -> None:
-        rule = "must be a model name of timm or torchvision"
-        _require(bool(self.name) and isinstance(self.name, str), "name", self.name, rule)
+        named = isinstance(self.name, str) and bool(self.name)
+        _require(named, "name", self.name, "must be a model name of timm or torchvision")
         _require(_is_count(self.tokens), "tokens", self.tokens, "must be a positive integer")
         _require(_is_count(self.features), "features", self.features, "must be a positive integer")
         _require(_is_count(self.frames), "frames", self.frames, "must be a positive integer")
 
     def check(self, preprocessing: Preprocessing) -> None:
-        """Refuses a preprocessing that gives frames where this encoder takes segments, or the other way round.
+        """Checks that the preprocessing takes segments exactly if this encoder encodes segments.
 
         Raises:
-            ConfigError: it does.
+            ConfigError: The preprocessing takes frames for an encoder of segments, or segments for one of frames.
         """
-        rule = "must be given for an encoder of segments, and for no other"
-        takes = f"{self.name} takes {self.frames} frame{'s' if self.frames > 1 else ''} at once"
-        fits = (self.frames > 1) == (preprocessing.segments is not None)
-        _require(fits, "segments", preprocessing.segments, f"{rule}; {takes}")
+        encodes_segments, takes_segments = self.frames > 1, preprocessing.segments is not None
+        if encodes_segments != takes_segments:
+            unit = "frames" if encodes_segments else "frame"
+            raise ConfigError.of(
+                "segments",
+                preprocessing.segments,
+                f"must be given for an encoder of segments and for no other; {self.name} takes {self.frames} {unit} "
+                "at once",
+            )
 
 
 @dataclass(frozen=True)
@@ -195,15 +203,15 @@ class DecoderConfig(_Config):
     """The multi-scale S4 decoder.
 
     Attributes:
-        d_input: features per input token; a linear layer maps them to d_model where the two differ.
-        l_max: longest input, in tokens; SSM convolution kernels are generated at this length.
-        d_output: number of classes, or of regressed values.
-        d_model: features of the first block; each block halves them.
-        n_layers: number of blocks; d_model must be divisible by 2**n_layers, l_max must not be smaller than it.
+        d_input: Features per input token; a linear layer maps them to d_model where the two differ.
+        l_max: Longest input, in tokens; SSM convolution kernels are generated at this length.
+        d_output: Number of classes, or of regressed values.
+        d_model: Features of the first block; each block halves them.
+        n_layers: Number of blocks; d_model must be divisible by 2**n_layers, and l_max at least 2**n_layers.
         d_state: N, size of each channel's state; even, since states come in conjugate pairs.
-        dropout: probability in [0, 1).
-        nodes: ``exact`` computes the roots of unity at which the SSM generating function is evaluated, in double
-            precision; ``stored`` takes them, rounding and all, from a checkpoint of the published implementation.
+        dropout: Dropout probability, in [0, 1).
+        nodes: Source of the roots of unity at which the SSM generating function is evaluated: ``exact`` computes them
+            in double precision; ``stored`` reads them, with their rounding, from a checkpoint of the published code.
 
     Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 3.3.
     """
@@ -215,7 +223,7 @@ class DecoderConfig(_Config):
     n_layers: int
     d_state: int = 64
     dropout: float = 0.2
-    nodes: Nodes = "exact"
+    nodes: NodeSource = "exact"
 
     def __post_init__(self) -> None:
         for name in ("d_input", "l_max", "d_output", "d_model", "n_layers", "d_state"):
@@ -225,17 +233,17 @@ class DecoderConfig(_Config):
         _require(self.l_max >= shrink, "l_max", self.l_max, f"must be at least 2**n_layers={shrink} tokens")
         _require(self.d_state % 2 == 0, "d_state", self.d_state, "must be even: states come in conjugate pairs")
         _require(_is_number(self.dropout) and 0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
-        _require(self.nodes in get_args(Nodes), "nodes", self.nodes, f"must be one of {get_args(Nodes)}")
+        _require(self.nodes in get_args(NodeSource), "nodes", self.nodes, f"must be one of {get_args(NodeSource)}")
 
 
 @dataclass(frozen=True)
 class HeadConfig(_Config):
-    """One classification or regression decoder and what its outputs mean.
+    """One classification or regression decoder, and the meaning of its outputs.
 
     Attributes:
-        decoder: its S4 decoder.
-        task: ``classification`` (softmax over labels) or ``regression`` (d_output must be 1).
-        labels: names of the d_output classes, in order; defaults to "0", "1", ...; must be empty for regression.
+        decoder: S4 decoder that computes the outputs.
+        task: Kind of prediction: ``classification`` (softmax over labels) or ``regression`` (d_output must be 1).
+        labels: Names of the d_output classes, in order; "0", "1", ... by default; empty for regression.
     """
 
     decoder: DecoderConfig
@@ -262,13 +270,13 @@ class HeadConfig(_Config):
 
 @dataclass(frozen=True)
 class ModelConfig(_Config):
-    """A whole model: from a video's frames to the predictions of one or more heads.
+    """A whole model, from a video's frames to the predictions of its heads.
 
     Attributes:
-        heads: by name, at least one.
-        encoder: None for a checkpoint that holds decoders only.
-        preprocessing: of the frames that the encoder takes.
-        windows: how a movie is cut for the heads.
+        heads: Heads by name, at least one.
+        encoder: Encoder of frames or segments; None for a checkpoint of decoders alone.
+        preprocessing: Sampling and resizing of the frames for the encoder.
+        windows: Division of a movie into spans for the heads.
     """
 
     heads: Mapping[str, HeadConfig]
@@ -282,25 +290,50 @@ class ModelConfig(_Config):
         if self.encoder is not None:
             self.encoder.check(self.preprocessing)
         samples = self.windows.samples
-        spread = self.preprocessing.segments is None or samples is not None
-        _require(spread, "samples", samples, "must be given where the encoder takes segments, which have no rate")
+        needs_samples = self.preprocessing.segments is not None
+        _require(
+            samples is not None or not needs_samples,
+            "samples",
+            samples,
+            "must be given where the encoder takes segments, which have no frame rate",
+        )
         for name, head in self.heads.items():
-            rule = "a head's name must start with a letter and hold letters, digits, '_' and '-'"
-            _require(bool(_HEAD_NAME.fullmatch(name)) and name != "encoder", "head", name, rule)
-            if self.encoder is None:
-                continue
-            decoder = head.decoder
-            rule = f"must equal the encoder's features={self.encoder.features}"
-            _require(decoder.d_input == self.encoder.features, f"{name}.d_input", decoder.d_input, rule)
-            needed = self.window_frames * self.encoder.tokens
-            rule = f"must hold a window of {self.window_frames} frames of {self.encoder.tokens} tokens: {needed}"
-            _require(decoder.l_max >= needed, f"{name}.l_max", decoder.l_max, rule)
-            rule = f"must leave a token of a window's {needed} after halving n_layers={decoder.n_layers} times"
-            _require(needed >= 2**decoder.n_layers, f"{name}.n_layers", decoder.n_layers, rule)
+            # A head's name is a file's name in a bundle, beside that of the encoder.
+            _require(
+                bool(_HEAD_NAME.fullmatch(name)) and name != "encoder",
+                "head",
+                name,
+                "must start with a letter, hold letters, digits, '_' and '-' alone, and not be 'encoder'",
+            )
+            if self.encoder is not None:
+                self._check_fit(name, head.decoder, self.encoder)
+
+    def _check_fit(self, head: str, decoder: DecoderConfig, encoder: EncoderConfig) -> None:
+        """Checks that a head takes one window of the encoder's tokens."""
+        frames = self.window_frames
+        length = frames * encoder.tokens
+        _require(
+            decoder.d_input == encoder.features,
+            f"{head}.d_input",
+            decoder.d_input,
+            f"must equal the encoder's features={encoder.features}",
+        )
+        _require(
+            decoder.l_max >= length,
+            f"{head}.l_max",
+            decoder.l_max,
+            f"must hold a window of {frames} frames of {encoder.tokens} tokens: {length}",
+        )
+        _require(
+            2**decoder.n_layers <= length,
+            f"{head}.n_layers",
+            decoder.n_layers,
+            f"must leave a token of a window's {length} after as many halvings",
+        )
 
     @property
     def window_frames(self) -> int:
-        """Frames in one window."""
+        """Encoded frames or segments in one window."""
         return self.windows.frames(self.preprocessing.fps)
 
     @classmethod
@@ -308,7 +341,7 @@ class ModelConfig(_Config):
         match key:
             case "heads":
                 if not isinstance(value, Mapping):
-                    raise ConfigError(f"heads={value!r}: must be a JSON object of heads by name")
+                    raise ConfigError.of("heads", value, "must be a JSON object of heads by name")
                 return {name: HeadConfig.from_dict(head) for name, head in value.items()}
             case "encoder":
                 return None if value is None else EncoderConfig.from_dict(value)

@@ -94,8 +94,8 @@ def test_half_precision_weights(tmp_path: Path, state: dict[str, Tensor], dtype:
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda s: s.pop("s4_layers.1.D"), ["'s4_layers.1.D' is missing"]),
-        (lambda s: s.pop("decoder.bias"), ["'decoder.bias' is missing"]),
+        (lambda s: s.pop("s4_layers.1.D"), ["key='s4_layers.1.D': is missing"]),
+        (lambda s: s.pop("decoder.bias"), ["key='decoder.bias': is missing"]),
         (lambda s: s.update({"extra.weight": torch.zeros(2)}), ["'extra.weight'", "remove"]),
         (lambda s: s.update({"s4_layers.1.D": torch.zeros(3)}), ["'s4_layers.1.D'", "(3,)", "(32,)"]),
         (lambda s: s.update({"s4_layers.1.D": torch.full((32,), torch.nan)}), ["'s4_layers.1.D'", "NaN"]),
@@ -176,4 +176,4 @@ def test_configuration_and_weights_of_different_models(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["heads"]["scene"]["decoder"]["d_model"] = 32
     (folder / "config.json").write_text(json.dumps(config))
-    refused(folder, "model.safetensors: key 'heads.scene", "check the configuration")
+    refused(folder, "model.safetensors': key 'heads.scene", "check the configuration")

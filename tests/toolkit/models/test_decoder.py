@@ -38,7 +38,7 @@ def test_takes_any_length_up_to_l_max(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((1, 101, 12), "L=101 tokens: must be from .*=8 to l_max=100"), ((1, 7, 12), "L=7"), ((100, 12), r"shape=\(100")],
+    [((1, 101, 12), "L=101: must be from .*=8 to l_max=100 tokens"), ((1, 7, 12), "L=7"), ((100, 12), r"shape=\(100")],
 )
 def test_other_shapes_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

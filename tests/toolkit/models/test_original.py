@@ -37,7 +37,7 @@ def test_sizes_are_read_off_the_tensors(case) -> None:  # type: ignore[no-untype
 def test_kernels(case) -> None:  # type: ignore[no-untyped-def]
     decoder, expected, _ = case
     for i, block in enumerate(decoder.blocks):
-        assert relative_error(block.s4.conv.kernel(), expected[f"kernel_{i}"]) <= 5e-5
+        assert relative_error(block.s4.conv.ssm_kernel(), expected[f"kernel_{i}"]) <= 5e-5
 
 
 def test_logits_at_every_recorded_length(case) -> None:  # type: ignore[no-untyped-def]
@@ -71,6 +71,6 @@ def test_exact_kernel_of_the_same_weights_differs_only_by_the_nodes_rounding() -
     """The checkpoint's rounded nodes are a quirk, not another model: exact ones give nearly the same kernel."""
     decoder = load_checkpoint(RESOURCES / "lvu-small" / "checkpoint.pt").heads["decoder"]
     conv = decoder.blocks[0].s4.conv
-    stored = conv.kernel()
+    stored = conv.ssm_kernel()
     conv.omega = conv.z = None
-    assert 0 < relative_error(conv.kernel(), stored) < 5e-3
+    assert 0 < relative_error(conv.ssm_kernel(), stored) < 5e-3

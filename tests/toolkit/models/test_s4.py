@@ -27,7 +27,7 @@ def test_float32_kernel_is_accurate_at_every_length(length: int) -> None:
     conv = SSMConv(channels=4, d_state=64, length=length)
     exact = SSMConv(channels=4, d_state=64, length=length).double()
     exact.load_state_dict(conv.state_dict())
-    kernel, expected = conv.kernel(), exact.kernel()
+    kernel, expected = conv.ssm_kernel(), exact.ssm_kernel()
     assert kernel.shape == (4, length)
     assert (kernel - expected).norm() / expected.norm() < 1e-5
 
@@ -46,18 +46,18 @@ def test_kept_kernel_follows_its_parameters() -> None:
     torch.manual_seed(0)
     conv = SSMConv(channels=2, d_state=8, length=40)
     with torch.inference_mode():
-        first = conv.kernel()
-        assert conv.kernel() is first
+        first = conv.ssm_kernel()
+        assert conv.ssm_kernel() is first
     with torch.no_grad():
         conv.log_dt += 0.5
-        second = conv.kernel()
+        second = conv.ssm_kernel()
     assert not torch.allclose(second, first)
     conv.load_state_dict(SSMConv(channels=2, d_state=8, length=40).state_dict())
     with torch.no_grad():
-        third = conv.kernel()
-        assert conv.double().kernel().dtype == torch.float64
+        third = conv.ssm_kernel()
+        assert conv.double().ssm_kernel().dtype == torch.float64
     assert not torch.allclose(third, second)
-    assert conv.kernel().requires_grad
+    assert conv.ssm_kernel().requires_grad
 
 
 def test_layers_made_in_inference_mode_run() -> None:
@@ -92,6 +92,6 @@ def test_bfloat16_parameters_compute_in_float32() -> None:
     half.load_state_dict(conv.state_dict())
     rounded = SSMConv(channels=4, d_state=16, length=100)
     rounded.load_state_dict(half.state_dict())
-    assert half.kernel().dtype == torch.float32
-    torch.testing.assert_close(half.kernel(), rounded.kernel())
+    assert half.ssm_kernel().dtype == torch.float32
+    torch.testing.assert_close(half.ssm_kernel(), rounded.ssm_kernel())
     assert half(torch.randn(1, 4, 100, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""The model card, which is the README.md of a saved model's folder."""
+"""The model card: the README.md of a saved model's folder."""
 
 import json
 import re
@@ -51,13 +51,14 @@ model = Vis4mer.from_pretrained("FOLDER")
 }
 ```
 """
-"""Jinja's source of the card; it takes ``card_data``, the hub's metadata, ``facts``, ``training``, ``commands``."""
+"""Jinja template of the card. Variables: ``card_data`` (the hub's metadata), ``facts``, ``training``, ``commands``."""
 
+# Labels of a head that the card lists; the rest are counted.
 _MOST_LABELS = 20
 
 
 def facts(config: ModelConfig) -> Iterator[str]:
-    """Says what a model is, each fact on one line of Markdown that no name or label can break out of."""
+    """Yields a description of the model, one line of Markdown per fact; names and labels are escaped."""
     frames, windows, encoder = config.preprocessing, config.windows, config.encoder
     size = f"{frames.height} x {frames.width} pixels (height x width)"
     fitted = {"stretch": "stretched", "crop": "scaled and cropped"}[frames.resize]
@@ -80,7 +81,7 @@ def facts(config: ModelConfig) -> Iterator[str]:
 
 
 def commands(config: ModelConfig) -> Iterator[str]:
-    """Tells what can be done with a model."""
+    """Yields the shell commands that apply to a model."""
     if config.windows.samples is not None:
         yield "vis4mer eval --help"
         return
@@ -98,8 +99,9 @@ def _task(head: HeadConfig) -> str:
 
 
 def _code(text: str) -> str:
-    """A Markdown code span, whose fence is longer than any run of backticks within."""
+    """Returns a Markdown code span, with a fence longer than any run of backticks within."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    padding = " " if "`" in text else ""  # or a backtick at an end would lengthen the fence; it is not shown
+    # A backtick at an end of the text would join the fence. Markdown strips one space from either end.
+    padding = " " if "`" in text else ""
     return f"{fence}{padding}{text}{padding}{fence}"

@@ -1,4 +1,4 @@
-"""One way into every checkpoint: a folder of this project's, or a state dict of the published ViS4mer."""
+"""Loads checkpoints: folders of this project, and state dicts of the published ViS4mer."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from vis4mer.models import original
 from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
 from vis4mer.models.weights import fill, first_line, read_state_dict
 
-# The head of a checkpoint that names none.
+# Name of the head of a checkpoint that names none.
 DEFAULT_HEAD = "decoder"
 
 
@@ -17,17 +17,19 @@ def load_checkpoint(path: str | Path) -> Vis4mer:
     """Loads a model in evaluation mode on the CPU.
 
     Args:
-        path: a folder with `config.json` and `model.safetensors`, or a file with a state dict of the published code:
-            plain, of DataParallel (``module.``), or nested under ``state_dict`` with any common prefix, in fp32, fp16
-            or bf16. The latter gives a model without encoder and with one head named "decoder"; a single output is
-            taken as a regression.
+        path: Folder with `config.json` and `model.safetensors`; or file with a state dict of the published code in
+            fp32, fp16 or bf16: plain, of DataParallel (``module.``), or nested under ``state_dict`` with any common
+            prefix. A file makes a model without encoder and with one head named "decoder", which is a regression
+            where it has a single output.
 
     Raises:
-        CheckpointError: the path is no checkpoint, is damaged, or does not fit; one line with the file, key and remedy.
+        CheckpointError: The path is no checkpoint, is damaged, or does not fit.
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder; give a checkpoint folder or a .pt state dict")
+        raise CheckpointError.of(
+            "checkpoint", path, "no such file or folder", "give a checkpoint folder or a .pt state dict"
+        )
     model = _load_folder(path) if path.is_dir() else _load_original(path)
     return model.eval()
 
@@ -35,12 +37,14 @@ def load_checkpoint(path: str | Path) -> Vis4mer:
 def _load_folder(path: Path) -> Vis4mer:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (path / name).is_file():
-            raise CheckpointError(f"{path}: has no {name}; a checkpoint folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+            raise CheckpointError.of(
+                "checkpoint", path, f"has no {name}; a checkpoint folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+            )
     config, weights = path / CONFIG_FILE, path / WEIGHTS_FILE
     try:
         model = Vis4mer(ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8"))))
     except (ValueError, OSError) as error:  # not JSON, not UTF-8, not a valid configuration
-        raise CheckpointError(f"{config}: {first_line(error)}; restore the file") from None
+        raise CheckpointError.of("config", config, first_line(error), "restore the file") from None
     fill(model, read_state_dict(weights), weights)
     return model
 
@@ -49,12 +53,16 @@ def _load_original(path: Path) -> Vis4mer:
     state = read_state_dict(path)
     prefix = original.find_prefix(state)
     if prefix is None:
-        raise CheckpointError(
-            f"{path}: no key 's4_layers.0.D'; only state dicts of the published ViS4mer come as a single file, "
-            "a checkpoint of this project is a folder"
+        raise CheckpointError.of(
+            "checkpoint",
+            path,
+            "has no key 's4_layers.0.D', so it is no state dict of the published ViS4mer",
+            "a checkpoint of this project is a folder: give the folder",
         )
     if foreign := sorted(name for name in state if not name.startswith(prefix)):
-        raise CheckpointError(f"{path}: key {foreign[0]!r} is outside {prefix!r}; remove what is not of the model")
+        raise CheckpointError.of(
+            "checkpoint", path, f"key {foreign[0]!r} lacks the prefix {prefix!r} of the model's keys", "remove it"
+        )
     try:
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
         decoder = original.infer_config(state)
@@ -62,7 +70,7 @@ def _load_original(path: Path) -> Vis4mer:
         model = Vis4mer(ModelConfig({DEFAULT_HEAD: head}, encoder=None))
         converted = original.convert(state, decoder)
     except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError.of("checkpoint", path, str(error)) from None
     names = {ours: prefix + theirs for ours, theirs in converted.names.items()}
     fill(model.heads[DEFAULT_HEAD], converted.state, path, names)
     return model

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from vis4mer.config import DecoderConfig, Nodes
+from vis4mer.config import DecoderConfig, NodeSource
 from vis4mer.errors import ConfigError
-from vis4mer.models.s4 import S4, SSMConv, halve
+from vis4mer.models.s4 import S4, SSMConv, drop_channels, halve
 from vis4mer_kernels.linear import Linear
 
 
@@ -15,7 +15,7 @@ class Block(nn.Module):
     Reference: ViS4mer paper, section 3.3 and figure 2.
     """
 
-    def __init__(self, channels: int, d_state: int, length: int, dropout: float, nodes: Nodes) -> None:
+    def __init__(self, channels: int, d_state: int, length: int, dropout: float, nodes: NodeSource) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.s4 = S4(channels, d_state, length, dropout, nodes)
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [B, L, D] to [B, floor(L / 2), D / 2]."""
-        y = self.dropout(self.s4(self.norm(x)).transpose(1, 2)).transpose(1, 2)
+        y = drop_channels(self.dropout, self.s4(self.norm(x)))
         return nn.functional.gelu(self.reduce(halve(x) + y))
 
 
@@ -32,7 +32,7 @@ class S4Decoder(nn.Module):
     """The video-level head: a long sequence of tokens in, one vector of logits out.
 
     Args:
-        config: sizes; block i works on ``d_model / 2**i`` features and at most ``l_max // 2**i`` tokens.
+        config: Sizes; block i has ``d_model / 2**i`` features and at most ``l_max // 2**i`` tokens.
 
     Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 3.3.
     """
@@ -49,7 +49,7 @@ class S4Decoder(nn.Module):
         self.output = Linear(config.d_model >> config.n_layers, config.d_output)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """The A, B and dt parameters of every block, for an optimiser group of their own."""
+        """Returns the A, B and dt parameters of every block, for an optimiser group of their own."""
         layers = [module for module in self.modules() if isinstance(module, SSMConv)]
         return [parameter for layer in layers for parameter in layer.ssm_parameters()]
 
@@ -57,13 +57,13 @@ class S4Decoder(nn.Module):
         """Classifies a sequence.
 
         Args:
-            features: [B, L, d_input], with 2**n_layers <= L <= l_max.
+            features: Tokens [B, L, d_input], with 2**n_layers <= L <= l_max.
 
         Returns:
             logits [B, d_output].
 
         Raises:
-            ConfigError: a length or width that this decoder was not built for.
+            ConfigError: The length or the width does not fit this decoder.
         """
         if not torch.compiler.is_compiling():
             self._check(features)
@@ -76,10 +76,12 @@ class S4Decoder(nn.Module):
     def _check(self, features: Tensor) -> None:
         shape, config = tuple(features.shape), self.config
         if len(shape) != 3 or shape[-1] != config.d_input:
-            raise ConfigError(f"features.shape={shape}: must be [B, L, d_input={config.d_input}]")
-        low = 2**config.n_layers
-        if not low <= shape[1] <= config.l_max:
-            raise ConfigError(
-                f"L={shape[1]} tokens: must be from 2**n_layers={low} to l_max={config.l_max}; "
-                "pad the sequence or classify it in windows"
+            raise ConfigError.of("features.shape", shape, f"must be [B, L, d_input={config.d_input}]")
+        shortest = 2**config.n_layers
+        if not shortest <= shape[1] <= config.l_max:
+            raise ConfigError.of(
+                "L",
+                shape[1],
+                f"must be from 2**n_layers={shortest} to l_max={config.l_max} tokens",
+                "pad the sequence or classify it in windows",
             )

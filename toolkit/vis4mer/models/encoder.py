@@ -1,4 +1,4 @@
-"""The frozen encoder: a Vision Transformer of timm for frames, or a Video Swin for segments; every token is kept."""
+"""The frozen encoder, with all its tokens: one of timm's Vision Transformers for frames, a Video Swin for segments."""
 
 import logging
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Literal, Self, cast
 
 import timm
 import torch
+from einops import rearrange
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
@@ -17,18 +18,18 @@ from vis4mer.models.video_swin import VideoSwin
 from vis4mer.models.weights import fill, first_line, read_state_dict
 from vis4mer_kernels.linear import with_fast_linears
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class FrameEncoder(nn.Module):
-    """Raw frames in, tokens out; scaling and normalisation happen inside, so that they travel with an export.
+    """Raw frames in, tokens out; scaling and normalisation are part of the module, and so of its exported graph.
 
     Args:
-        config: the model, the frames it takes at once, and the tokens and features it must give.
-        preprocessing: frame size and normalisation.
+        config: Name of the model, frames that it takes at once, and tokens and features that it must return.
+        preprocessing: Frame size and normalisation.
 
     Raises:
-        ConfigError: the name is unknown, is no Vision Transformer, or gives other tokens than `config` says.
+        ConfigError: The name is unknown or no Vision Transformer, or the model's tokens are not the configured ones.
 
     Reference: ViS4mer paper, section 3.1: all tokens, class token included, without pooling.
     """
@@ -43,10 +44,11 @@ class FrameEncoder(nn.Module):
         self.config = config
         actual = _token_shape(config.name, preprocessing, config.frames)
         if actual != (config.tokens, config.features):
-            size = f"{preprocessing.height} x {preprocessing.width}"
-            raise ConfigError(
-                f"encoder tokens x features={config.tokens} x {config.features}: {config.name} gives "
-                f"{actual[0]} x {actual[1]} for frames of {size} pixels; correct the configuration"
+            raise ConfigError.of(
+                "(tokens, features)",
+                (config.tokens, config.features),
+                f"{config.name} returns {actual} for frames of {_size(preprocessing)}",
+                "correct the configuration",
             )
         self._preprocessing = preprocessing
         for name in ("mean", "std"):
@@ -56,18 +58,18 @@ class FrameEncoder(nn.Module):
     def build(
         cls, name: str, preprocessing: Preprocessing, weights: Path | str | Literal["hub", "random"], seed: int = 0
     ) -> "FrameEncoder":
-        """Creates an encoder by timm name and fills it.
+        """Creates an encoder by name and loads its weights.
 
         Args:
-            name: timm's model name, or one of `vis4mer.models.video_swin.NAMES`.
-            preprocessing: frame size and normalisation.
-            weights: a local checkpoint file of timm's, torchvision's or the published Video Swin's (.safetensors, .pt,
-                .pth, .bin), ``"hub"`` to download the ones timm or torchvision names, or ``"random"`` for none.
-            seed: of the random weights.
+            name: Model name in timm, or one of `vis4mer.models.video_swin.NAMES`.
+            preprocessing: Frame size and normalisation.
+            weights: Local checkpoint file of timm, torchvision or the published Video Swin (.safetensors, .pt, .pth,
+                .bin), ``"hub"`` for those that timm or torchvision downloads, or ``"random"``.
+            seed: Seed of the random weights.
 
         Raises:
-            ConfigError: as the constructor.
-            CheckpointError: the weights cannot be had, or are another model's.
+            ConfigError: The name is unknown or no Vision Transformer.
+            CheckpointError: The weights cannot be read or downloaded, or are another model's.
         """
         frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
         tokens, features = _token_shape(name, preprocessing, frames)
@@ -81,7 +83,7 @@ class FrameEncoder(nn.Module):
         return encoder
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves and casts as any module, but keeps the normalisation in float32: pixels have 8 bits, as bf16 has."""
+        """Moves and casts like any module, but keeps mean and std in float32: bf16 has no more bits than a pixel."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name in ("mean", "std"):
             exact = torch.tensor(getattr(self._preprocessing, name), dtype=torch.float32) * 255
@@ -92,13 +94,14 @@ class FrameEncoder(nn.Module):
         """Encodes frames or segments.
 
         Args:
-            frames: [N, H, W, 3], uint8 RGB, already resized; [N, F, H, W, 3] for an encoder of segments.
+            frames: Resized RGB frames uint8 [N, H, W, 3], values 0 to 255; [N, F, H, W, 3] for an encoder of segments.
 
         Returns:
             tokens [N, P, D], float32 whatever the encoder's own precision.
         """
+        normalised = (frames.to(torch.float32) - self.mean) / self.std
+        images = rearrange(normalised, "... h w c -> ... c h w")
         dtype = next(self.vit.parameters()).dtype
-        images = ((frames.to(torch.float32) - self.mean) / self.std).movedim(-1, -3)
         tokens: Tensor = self.vit.forward_features(images.to(dtype))
         return tokens.to(torch.float32)
 
@@ -108,38 +111,50 @@ def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = Fals
         return video_swin.create(name, pretrained=pretrained)
     size = (preprocessing.height, preprocessing.width)
     try:
-        # num_classes=0: the classifier of the pre-training task is not used, and need not be stored.
+        # num_classes=0 omits the classifier of the pre-training task, which is not used.
         vit = timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=size)
     except (RuntimeError, ValueError, TypeError, AssertionError, KeyError) as error:
-        raise ConfigError(
-            f"encoder={name!r} at {size[0]} x {size[1]} pixels: timm cannot create it ({first_line(error)}); "
-            f"timm.list_models('vit*') names those it knows, and {', '.join(video_swin.NAMES)} take segments"
+        raise ConfigError.of(
+            "encoder",
+            name,
+            f"timm cannot create it for frames of {_size(preprocessing)} ({first_line(error)})",
+            f"choose one of timm.list_models('vit*'), or {', '.join(video_swin.NAMES)} for segments",
         ) from None
-    return cast(VisionTransformer, vit)  # or another of timm's families with the same methods
+    return cast(VisionTransformer, vit)  # or another family of timm with the same methods
+
+
+def _size(preprocessing: Preprocessing) -> str:
+    return f"{preprocessing.height} x {preprocessing.width} pixels"
 
 
 def _token_shape(name: str, preprocessing: Preprocessing, frames: int) -> tuple[int, int]:
-    """(P, D), found by running a frame or segment of no memory through a model of no weights."""
+    """Returns (P, D), tokens per frame or segment and features per token."""
+    # On the meta device tensors have shapes and no data: a forward pass takes neither memory nor time.
     with torch.device("meta"), torch.inference_mode():
         vit = _create_vit(name, preprocessing).eval()
         if isinstance(vit, VideoSwin) != (frames > 1):
             takes = "several frames" if isinstance(vit, VideoSwin) else "1 frame"
-            raise ConfigError(f"frames={frames}: the encoder {name} takes {takes} at once; correct the configuration")
+            raise ConfigError.of(
+                "frames", frames, f"the encoder {name} takes {takes} at once", "correct the configuration"
+            )
         lead = (1, frames) if isinstance(vit, VideoSwin) else (1,)
         tokens = vit.forward_features(torch.empty(*lead, 3, preprocessing.height, preprocessing.width))
     if tokens.dim() != 3:
-        raise ConfigError(f"encoder={name!r}: gives shape {tuple(tokens.shape)}, not tokens [N, P, D]; choose a ViT")
+        raise ConfigError.of("encoder", name, f"returns {tuple(tokens.shape)}, not tokens [N, P, D]", "choose a ViT")
     return int(tokens.shape[1]), int(tokens.shape[2])
 
 
 def _hub_weights(name: str, preprocessing: Preprocessing) -> dict[str, Tensor]:
     source = "torchvision" if name in video_swin.NAMES else "the Hugging Face hub"
-    _LOG.info("downloading the weights of %s from %s", name, source)
+    logger.info("downloading the weights of %s from %s", name, source)
     try:
         return _create_vit(name, preprocessing, pretrained=True).state_dict()
     except OSError as error:
-        raise CheckpointError(
-            f"encoder weights of {name!r}: {source} did not give them ({first_line(error)}); give a local file instead"
+        raise CheckpointError.of(
+            "encoder",
+            name,
+            f"its weights cannot be downloaded from {source} ({first_line(error)})",
+            "give a local file",
         ) from None
 
 
@@ -150,5 +165,5 @@ def _load_file(vit: VisionTransformer | VideoSwin, path: Path) -> None:
         fill(vit, converted, path, names)
         return
     state = {key: value for key, value in state.items() if not key.startswith(("head.", "fc_norm."))}
-    # timm's own conversion: other libraries' names, position embeddings resampled to this frame size.
+    # timm's own conversion renames other libraries' tensors and resamples position embeddings to this frame size.
     fill(vit, checkpoint_filter_fn(state, vit), path)

@@ -1,4 +1,4 @@
-"""HiPPO-LegS, the state matrix that remembers a signal's history as Legendre coefficients."""
+"""HiPPO-LegS: the state matrix whose state holds a signal's history as Legendre coefficients."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 class NPLR(NamedTuple):
-    """HiPPO-LegS in the eigenbasis of its normal part: ``A = diag(w) - P P^*``, one of each conjugate pair.
+    """HiPPO-LegS as normal plus low rank, ``A = diag(w) - P P^*``, in the eigenbasis of its normal part.
+
+    Eigenvalues come in conjugate pairs, of which one member is kept.
 
     Attributes:
-        w: [N/2], complex128; real part -1/2, imaginary part positive.
-        P: [N/2], complex128.
-        B: [N/2], complex128.
+        w: [N/2], complex128; eigenvalues, with real part -1/2 and positive imaginary part.
+        P: [N/2], complex128; factor of the low-rank term.
+        B: [N/2], complex128; input column.
     """
 
     w: Tensor
@@ -21,7 +23,7 @@ class NPLR(NamedTuple):
 
 
 def legs(d_state: int) -> tuple[Tensor, Tensor]:
-    """The dense HiPPO-LegS matrices A [N, N] and B [N], float64.
+    """Returns the dense HiPPO-LegS matrices A [N, N] and B [N], float64.
 
     Reference: Gu et al., HiPPO (NeurIPS 2020), theorem 2; S4 paper, equation 2.
     """
@@ -32,7 +34,10 @@ def legs(d_state: int) -> tuple[Tensor, Tensor]:
 
 
 def legs_nplr(d_state: int) -> NPLR:
-    """HiPPO-LegS as normal plus low rank: adding ``P P^T``, P = sqrt(n + 1/2), leaves -1/2 I plus a skew matrix.
+    """Diagonalises HiPPO-LegS up to a rank-1 term.
+
+    With ``P[n] = sqrt(n + 1/2)``, the sum ``A + P P^T`` is -1/2 I plus a skew-symmetric matrix: normal, so that it is
+    unitarily diagonalisable, with eigenvalues -1/2 + i times real frequencies.
 
     Args:
         d_state: N, even.
@@ -42,9 +47,10 @@ def legs_nplr(d_state: int) -> NPLR:
     A, B = legs(d_state)
     P = torch.sqrt(torch.arange(d_state, dtype=torch.float64) + 0.5)
     skew = A + P[:, None] * P[None, :] + 0.5 * torch.eye(d_state, dtype=torch.float64)
-    # A real skew matrix times -i is Hermitian, and eigh is exact where a general eigensolver is not.
+    # A real skew-symmetric matrix times -i is Hermitian. Unlike a general eigensolver, eigh returns real frequencies
+    # and a unitary basis, both accurate to rounding.
     frequencies, V = torch.linalg.eigh(skew * -1j)
     positive = frequencies > 0
-    basis = V[:, positive].mH
+    to_eigenbasis = V[:, positive].mH
     w = torch.complex(torch.full_like(frequencies[positive], -0.5), frequencies[positive])
-    return NPLR(w, basis @ P.to(basis.dtype), basis @ B.to(basis.dtype))
+    return NPLR(w, to_eigenbasis @ P.to(V.dtype), to_eigenbasis @ B.to(V.dtype))

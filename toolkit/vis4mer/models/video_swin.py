@@ -1,12 +1,15 @@
-"""Video Swin: torchvision's network as an encoder of segments, and the names its published checkpoints use.
+"""Video Swin: torchvision's network as an encoder of segments, and the names in its published checkpoints.
 
-Reference: Liu et al., Video Swin Transformer (CVPR 2022). ViS4mer takes its features of 32 frames, averaged over time.
+ViS4mer uses its features of 32 frames, averaged over time.
+
+Reference: Liu et al., Video Swin Transformer (CVPR 2022).
 """
 
 import re
 from collections.abc import Mapping
 from typing import cast
 
+from einops import rearrange, reduce
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.video import SwinTransformer3d
@@ -14,7 +17,8 @@ from torchvision.models.video import SwinTransformer3d
 NAMES = ("swin3d_t", "swin3d_s", "swin3d_b")
 SEGMENT_FRAMES = 32
 
-# From the names of the published code, and of mmaction2, whose last norm is its fourth stage's, to torchvision's.
+# Patterns that turn names of the published code, and of mmaction2, into torchvision's. mmaction2 calls the last norm
+# norm3, after the fourth stage.
 _RENAMED = (
     (re.compile(r"layers\.(\d+)\.blocks\."), lambda match: f"features.{2 * int(match[1])}."),
     (re.compile(r"layers\.(\d+)\.downsample\."), lambda match: f"features.{2 * int(match[1]) + 1}."),
@@ -29,7 +33,7 @@ class VideoSwin(nn.Module):
     """Segments in, tokens out: the network without its classifier, averaged over a segment's time.
 
     Args:
-        network: whose layers are taken.
+        network: Network whose layers are shared, not copied.
     """
 
     def __init__(self, network: SwinTransformer3d) -> None:
@@ -40,22 +44,22 @@ class VideoSwin(nn.Module):
         """Encodes segments.
 
         Args:
-            images: [N, F, 3, H, W], F frames each.
+            images: Normalised segments [N, F, 3, H, W] of F frames each.
 
         Returns:
             tokens [N, P, D], one per 32 x 32 pixels.
         """
-        tokens: Tensor = self.norm(
-            self.features(self.patch_embed(images.movedim(1, 2)))
-        )  # [N, F / 2, rows, columns, D]
-        return tokens.mean(1).flatten(1, 2)
+        patches = self.patch_embed(rearrange(images, "n f c h w -> n c f h w"))
+        volume = self.norm(self.features(patches))  # [N, F / 2, rows, columns, D]
+        tokens: Tensor = reduce(volume, "n time rows columns d -> n (rows columns) d", "mean")
+        return tokens
 
 
 def create(name: str, *, pretrained: bool = False) -> VideoSwin:
-    """Creates one of `NAMES`, with random weights or torchvision's best ones, which it downloads.
+    """Creates one of `NAMES`, with random weights or torchvision's default ones, which it downloads.
 
     Raises:
-        OSError: the weights cannot be downloaded.
+        OSError: The weights cannot be downloaded.
     """
     swin = VideoSwin(cast(SwinTransformer3d, get_model(name)))
     if pretrained:
@@ -65,14 +69,14 @@ def create(name: str, *, pretrained: bool = False) -> VideoSwin:
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Gives a checkpoint's tensors torchvision's names and leaves out its classifier.
+    """Renames a checkpoint's tensors to torchvision's names and drops its classifier.
 
     Args:
-        state: names and tensors of torchvision, or of the published code or mmaction2, where ``backbone.`` may stand
-            before each name.
+        state: Tensors by the names of torchvision, of the published code or of mmaction2, with or without the prefix
+            ``backbone.``.
 
     Returns:
-        The tensors by `VideoSwin`'s names, and what the checkpoint calls each of those.
+        The tensors by `VideoSwin`'s names, and the checkpoint's name of each of those.
     """
     names = {_rename(name.removeprefix("backbone.")): name for name in state if not name.startswith(_CLASSIFIERS)}
     return {ours: state[theirs] for ours, theirs in names.items()}, names

@@ -33,11 +33,11 @@ class Vis4mer(
     """Frames in, logits of every head out; saved as a folder with `config.json` and `model.safetensors`.
 
     Args:
-        config: a `ModelConfig`, or its JSON form as `from_pretrained` reads it. The weights start random.
-        frame_encoder: an encoder to use instead of a random one; its configuration must equal ``config.encoder``.
+        config: Description of the model, also in the JSON form that `from_pretrained` reads. The weights are random.
+        frame_encoder: Encoder to use instead of a random one; its configuration must equal ``config.encoder``.
 
     Raises:
-        ConfigError: a value breaks its rule, or `frame_encoder` is not the configured one.
+        ConfigError: A value breaks its rule, or `frame_encoder` is not the configured one.
 
     Reference: Islam & Bertasius, Long Movie Clip Classification with State-Space Video Models (ECCV 2022).
     """
@@ -47,46 +47,49 @@ class Vis4mer(
         self.config = config if isinstance(config, ModelConfig) else ModelConfig.from_dict(config)
         if frame_encoder is None and self.config.encoder is not None:
             frame_encoder = FrameEncoder(self.config.encoder, self.config.preprocessing)
-        given = None if frame_encoder is None else frame_encoder.config
-        if given != self.config.encoder:
-            raise ConfigError(f"frame_encoder={given}: must be the configured {self.config.encoder}")
+        encoder = None if frame_encoder is None else frame_encoder.config
+        if encoder != self.config.encoder:
+            raise ConfigError.of("frame_encoder", encoder, f"must be the configured {self.config.encoder}")
         self.encoder = frame_encoder
         self.heads = nn.ModuleDict({name: S4Decoder(head.decoder) for name, head in self.config.heads.items()})
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Encodes frames uint8 [N, H, W, 3] to tokens float32 [N, P, D].
+        """Encodes frames uint8 [N, H, W, 3], or segments [N, F, H, W, 3], to tokens float32 [N, P, D].
 
         Raises:
-            ConfigError: this model holds decoders only.
+            ConfigError: The model holds decoders only.
         """
         if self.encoder is None:
-            raise ConfigError("encoder=None: this checkpoint holds decoders only and takes features, not frames")
+            raise ConfigError.of("encoder", None, "this checkpoint holds decoders only and takes features, not frames")
         tokens: Tensor = self.encoder(frames)
         return tokens
 
     def forward(self, features: Tensor, head: str | None = None) -> Tensor:
-        """Runs one head on features [B, L, D], giving logits [B, d_output].
+        """Runs one head.
 
         Args:
-            features: the tokens of a window's frames, one frame after the other.
-            head: its name; may be left out where there is only one.
+            features: Tokens [B, L, D] of a window's frames, one frame after the other.
+            head: Name of the head; optional where there is only one.
+
+        Returns:
+            logits [B, d_output].
 
         Raises:
-            ConfigError: no such head, or none named where there are several.
+            ConfigError: There is no such head, or there are several and `head` is None.
         """
         logits: Tensor = self.head(head)(features)
         return logits
 
     def head(self, name: str | None = None) -> S4Decoder:
-        """The head called `name`, which may be left out where there is only one.
+        """Returns the head of the given name, which is optional where there is only one.
 
         Raises:
-            ConfigError: no such head, or none named where there are several.
+            ConfigError: There is no such head, or there are several and `name` is None.
         """
         if name is None and len(self.heads) == 1:
             (name,) = self.heads
         if name is None or name not in self.heads:
-            raise ConfigError(f"head={name!r}: must be one of {', '.join(self.heads)}")
+            raise ConfigError.of("head", name, f"must be one of {', '.join(self.heads)}")
         return cast(S4Decoder, self.heads[name])
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
@@ -98,7 +101,7 @@ class Vis4mer(
         return super().generate_model_card(*args, facts=facts, commands=commands, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """The mixin's saving step, with files that a reader never meets half written."""
+        """Performs the mixin's saving step, but atomically: a reader sees a whole file or none."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_file(save_directory / WEIGHTS_FILE) as file:
             save_file(state, file.name, metadata={"format": "pt"})
@@ -109,6 +112,6 @@ class Vis4mer(
     def _load_as_safetensor(  # type: ignore[override]
         cls, model: "Vis4mer", model_file: str, map_location: str, strict: bool
     ) -> "Vis4mer":
-        """The mixin's loading step, with this project's checks: it is always strict."""
+        """Performs the mixin's loading step with this project's checks; it is always strict."""
         fill(model, read_state_dict(Path(model_file)), Path(model_file))
         return model.to(map_location)

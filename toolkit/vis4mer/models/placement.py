@@ -1,0 +1,31 @@
+"""Placement of modules on devices."""
+
+from typing import TypeVar
+
+from torch import nn
+
+from vis4mer.errors import DeviceError
+from vis4mer.models.weights import first_line
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def to_device(module: _Module, device: str) -> _Module:
+    """Moves a module to a device, in place.
+
+    Args:
+        module: Module to move.
+        device: PyTorch device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns:
+        The same module.
+
+    Raises:
+        DeviceError: PyTorch does not have the device, or cannot use it.
+    """
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch raises AssertionError for cuda
+        raise DeviceError.of(
+            "device", device, f"PyTorch cannot use it ({first_line(error)})", "use --device cpu"
+        ) from None
