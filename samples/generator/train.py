@@ -90,7 +90,9 @@ def _train_decoder(
 
 
 def _show_epoch(record: EpochRecord) -> None:
-    print(f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, accuracy {record['val_accuracy']:.1%}", flush=True)
+    print(
+        f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, accuracy {record['val_accuracy']:.1%}", flush=True
+    )
 
 
 if __name__ == "__main__":
