@@ -85,8 +85,12 @@ def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
         drift[Run("forward", format, precision)] = _relative_l2(on_host(exported()), logits)
     runs |= _product_runs(config)
     seconds = medians(runs, repeats, settled=True)
-    peaks = {run: _peak_bytes(run, config) for run in progress(sorted(runs), lambda run: "memory of " + " ".join(run))}
-    return [_row(run, config, seconds, peaks[run], drift.get(run)) for run in sorted(runs)]
+    steps = [run for run in sorted(runs) if run.call == "step" and run.way not in PRODUCTS]
+    peaks = {
+        run: peak_bytes(prepare_step, run.way, config, run.dtype)
+        for run in progress(steps, lambda run: f"memory of {run.way}, {run.dtype}")
+    }
+    return [_row(run, config, seconds, peaks.get(run), drift.get(run)) for run in sorted(runs)]
 
 
 def _module_runs(
@@ -133,13 +137,6 @@ def _export(decoder: S4Decoder, format: str, precision: Precision, features: Ten
     """Returns the runner of the exported decoder."""
     frozen = freeze(decoder, features.shape[1], registry.target(format).lowerings, precision).module
     return export_graph(frozen, format, features, precision)[0]
-
-
-def _peak_bytes(run: Run, config: DecoderConfig) -> int | None:
-    """Returns the peak memory of a training step; None for other runs."""
-    if run.call != "step" or run.way in PRODUCTS:
-        return None
-    return peak_bytes(prepare_step, run.way, config, run.dtype)
 
 
 def _relative_l2(values: Tensor | NDArray[np.float32], expected: Tensor) -> float:
