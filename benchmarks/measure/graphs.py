@@ -1,4 +1,4 @@
-"""Modules as graphs of an export format, for benchmarks of parts of a model."""
+"""Parts of a model as graphs of an export format."""
 
 import tempfile
 from pathlib import Path
