@@ -37,6 +37,11 @@ def test_an_h264_key_frame_is_an_entry_if_it_recovers_at_once(payload, entry):
     assert (facts.entry, facts.closed, facts.referenced) == (entry, False, True)
 
 
+@pytest.mark.parametrize("sei", [b"\x06" + b"\xff" * 9, b"\x06\x05" + b"\xff" * 9])
+def test_an_sei_message_whose_type_or_size_never_ends(sei):
+    assert not inspector("h264", None)(units(b"\x61\x9a", sei), True).entry
+
+
 def test_an_h264_packet_with_parameters_is_kept():
     assert inspector("h264", None)(units(b"\x68\xee", b"\x01\x9a"), False).referenced
 

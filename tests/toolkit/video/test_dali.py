@@ -18,7 +18,7 @@ def both(path, preprocessing, video_tools, **arguments):
     results = []
     for decoder in ("pyav", "dali"):
         with open_video(path, preprocessing, video_decoder=decoder, **arguments) as reader:
-            assert (reader.name, reader.reason) == (decoder, f"video_decoder={decoder} was asked for")
+            assert (reader.name, reader.reason) == (decoder, f"video_decoder={decoder} was requested")
             results.append(video_tools.gather(reader))
             assert not reader.damage
     return results

@@ -1,7 +1,9 @@
 """Broken and hostile files: either frames with the damage counted, or one line that says what is wrong."""
 
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,8 +15,9 @@ import numpy as np
 import pytest
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import CPU
 from vis4mer.errors import VideoError
-from vis4mer.video import open_video
+from vis4mer.video import dali, open_video, scan
 
 
 def outcome(path, video_tools, fps=4.0):
@@ -94,6 +97,85 @@ def test_random_damage_never_escapes(seed, whole, tmp_path, video_tools):
     outcome(path, video_tools)
 
 
+TS_PACKET = 188  # bytes
+NEW_STREAM = 0x1E0  # a PID that no program map declares
+
+
+def starts_of_frames(data):
+    """Offsets of the transport packets that begin a PES packet of the movie's stream, PID 256."""
+    header = np.frombuffer(data, np.uint8).reshape(-1, TS_PACKET)[:, 1:3].astype(int)
+    begins, pid = header[:, 0] & 0x40, (header[:, 0] & 0x1F) << 8 | header[:, 1]
+    return (np.flatnonzero((begins != 0) & (pid == 256)) * TS_PACKET).tolist()
+
+
+def move_to_a_new_stream(data, offsets):
+    data = bytearray(data)
+    for offset in offsets:
+        data[offset + 1] = data[offset + 1] & 0xE0 | NEW_STREAM >> 8
+        data[offset + 2] = NEW_STREAM & 0xFF
+    return data
+
+
+@pytest.fixture
+def new_stream(whole, tmp_path):
+    """A movie two frames of which lie in a stream that begins after FFmpeg has listed the streams."""
+    data = whole["movie.ts"].read_bytes()
+    path = tmp_path / "new-stream.ts"
+    path.write_bytes(move_to_a_new_stream(data, starts_of_frames(data)[84:86]))
+    return path
+
+
+def test_a_stream_that_appears_in_mid_file_is_skipped_and_counted(new_stream, video_tools):
+    numbers, damage = outcome(new_stream, video_tools, fps=24.0)
+    assert numbers[:80] == list(range(80)), "what precedes the damaged group of frames is intact"
+    assert len(numbers) == 96
+    assert damage.corrupt_packets >= 1
+
+
+def test_a_stream_that_appears_in_mid_file_ends_no_pass_over_the_packets(new_stream, monkeypatch):
+    movie = scan(new_stream)
+    assert len(movie.index.times) == 94
+    monkeypatch.setattr(dali, "_build_pipeline", lambda device, batch_size: None)
+    reader = dali.DALIReader(movie, Preprocessing(fps=24.0), device=CPU, reason="", batch_size=12)
+    numbers = np.concatenate([clip.numbers for clip in reader._clips()])
+    assert sorted(numbers) == list(range(94))
+
+
+def test_a_movie_whose_first_frames_do_not_decode_survives_a_new_stream(new_stream, tmp_path, video_tools):
+    """The search for a first frame, too, then reads to the end of the file."""
+    data = bytearray(new_stream.read_bytes())
+    for offset in starts_of_frames(data):
+        data[offset + 60 : offset + TS_PACKET] = bytes(TS_PACKET - 60)
+    path = tmp_path / "rubbish.ts"
+    path.write_bytes(data)
+    outcome(path, video_tools)
+
+
+@pytest.fixture
+def time_limit():
+    """Ends the test run if a test hangs, even inside FFmpeg, where no Python exception could reach it."""
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.usefixtures("time_limit")
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_transport_streams_never_escape(seed, whole, tmp_path, video_tools):
+    """Half of the seeds hit the fields of packet headers, where a new PID is a new stream."""
+    rng = np.random.default_rng(seed)
+    data = bytearray(whole["movie.ts"].read_bytes())
+    for packet in rng.integers(0, len(data) // TS_PACKET, 20).tolist():
+        start = packet * TS_PACKET
+        if seed % 2:
+            data[start + int(rng.integers(0, TS_PACKET))] = int(rng.integers(256))
+        else:
+            data[start + 1], data[start + 2] = 0x40 | int(rng.integers(2)), int(rng.integers(256))
+    path = tmp_path / "movie.ts"
+    path.write_bytes(data)
+    outcome(path, video_tools)
+
+
 def test_damage_is_counted(whole, tmp_path, video_tools):
     data = bytearray(whole["moov-first.mp4"].read_bytes())
     start = len(data) // 2
@@ -106,6 +188,71 @@ def test_damage_is_counted(whole, tmp_path, video_tools):
     assert damage.notes
     wrong = sum(n != i for i, n in enumerate(numbers))
     assert wrong <= 24, "one hole costs at most the groups that it touches"
+
+
+# Matrices that FFmpeg reads but does not convert to RGB.
+@pytest.mark.parametrize("matrix", ["YCgCo", "bt2020c", "ICtCp"])
+def test_a_colour_matrix_that_cannot_be_converted(matrix, tmp_path, video_tools):
+    options = video_tools.x264(extra=f"colormatrix={matrix}")
+    path = video_tools.encode(tmp_path / "colours.mkv", count=5, options=options)
+    message = outcome(path, video_tools)
+    assert "cannot be converted to RGB" in message
+    assert "convert it to H.264" in message
+
+
+def test_a_picture_that_does_not_fit_into_memory(plain, monkeypatch, video_tools):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("vis4mer.video.pyav.upright", fail)
+    assert "cannot be converted to RGB (MemoryError)" in outcome(plain, video_tools)
+
+
+def add_exif(source, path, orientation):
+    """Copies a movie of JPEG pictures and gives each one an EXIF block with an orientation (1 to 8)."""
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    block = b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff
+    with av.open(str(source)) as movie, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(movie.streams.video[0])
+        for packet in movie.demux(video=0):
+            if packet.size:
+                data = bytes(packet)
+                copy = av.Packet(data[:2] + block + data[2:])  # behind the marker that starts the picture
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy.is_keyframe, copy.stream = True, stream
+                output.mux(copy)
+    return path
+
+
+@pytest.mark.parametrize(("orientation", "rotation"), [(1, 0), (3, 180), (6, 90), (8, 270)])
+def test_side_data_that_pyav_cannot_name(orientation, rotation, mjpeg, tmp_path):
+    path = add_exif(mjpeg, tmp_path / "exif.mkv", orientation)
+    with open_video(path, Preprocessing(height=64, width=64)) as reader, open_video(mjpeg, Preprocessing()) as plain:
+        assert reader.info.rotation == rotation
+        shape = (plain.info.width, plain.info.height)
+        assert (reader.info.width, reader.info.height) == (shape if rotation % 180 == 0 else shape[::-1])
+        (frames, *_), (upright, *_) = ([batch.frames for batch in r] for r in (reader, plain))
+        assert not reader.damage
+    turned = np.rot90(upright, -rotation // 90, axes=(1, 2))
+    assert frames.shape[0] == turned.shape[0]
+    assert abs(frames.mean() - turned.mean()) < 2
+
+
+@pytest.mark.parametrize("matrix", [(0,) * 9, (-(2**31),) * 9, (0, 0, 0, 65536, 0, 0, 0, 0, 1 << 30)])
+def test_a_display_matrix_that_rotates_by_no_angle(matrix, tmp_path, video_tools):
+    path = video_tools.encode(
+        tmp_path / "turned.mp4", options=video_tools.x264(), prepare=lambda stream: stream.set_display_rotation(90)
+    )
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44  # version and flags, times, identifiers, volume come before
+    data[start : start + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(data)
+    numbers, damage = outcome(path, video_tools)
+    assert len(numbers) == 8
+    assert not damage
+    with open_video(path, Preprocessing()) as reader:
+        assert reader.info.rotation == (0 if matrix[0] == 0 else 180)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"just some text\n" * 50, os.urandom(20_000), b"\x1aE\xdf\xa3"])

@@ -119,7 +119,7 @@ def test_wrong_arguments(arguments, plain):
 
 @pytest.fixture(autouse=True)
 def forget_reports():
-    reader._report.cache_clear()
+    reader._log_fallback.cache_clear()
 
 
 def test_on_a_cpu_pyav_reads(plain, caplog):

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vis4mer.video.sampling import NO_TIME, at_seconds, grid, presentation_times, shown_at
+from vis4mer.video.sampling import MAX_STILL, NO_TIME, at_seconds, grid, presentation_times, shown_at
 
 TIME_BASES = st.sampled_from([Fraction(1, 1000), Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 12_288)])
 
@@ -84,3 +84,33 @@ def test_missing_timestamps_follow_by_one_frame():
     times = presentation_times([0, NO_TIME, NO_TIME, 120], [NO_TIME] * 4, 40, Fraction(1, 1000))
     assert times.tolist() == [0, 40, 80, 120]
     assert presentation_times([NO_TIME] * 3, [NO_TIME] * 3, 40, Fraction(1, 1000)).tolist() == [0, 40, 80]
+
+
+def test_missing_timestamps_at_the_start_lead_up_to_the_first_one():
+    late = 10**9  # a clock that has run for days
+    times = presentation_times([NO_TIME, NO_TIME, late, NO_TIME], [NO_TIME] * 4, 40, Fraction(1, 1000))
+    assert times.tolist() == [late - 80, late - 40, late, late + 40]
+
+
+TIMESTAMPS = st.one_of(st.just(NO_TIME), st.integers(-(2**63), 2**63 - 1), st.integers(-100, 10_000))
+
+
+@settings(deadline=None)
+@given(
+    stamps=st.lists(st.tuples(TIMESTAMPS, TIMESTAMPS), min_size=1, max_size=40),
+    time_base=st.sampled_from([Fraction(1, 1000), Fraction(1, 2**31 - 1), Fraction(2**31 - 1)]),
+)
+def test_forged_timestamps_neither_overflow_nor_stretch_the_movie(stamps, time_base):
+    pts, dts = zip(*stamps, strict=True)
+    frame_ticks, most = 40, int(MAX_STILL / time_base)
+    times = [int(time) for time in presentation_times(pts, dts, frame_ticks, time_base)]
+    assert max(times) - min(times) <= 2 * len(times) * (most + frame_ticks)
+
+
+def test_a_jump_that_no_decoding_time_confirms_is_ignored():
+    times = presentation_times([0, 40, 2**62, 120], [NO_TIME] * 4, 40, Fraction(1, 1000))
+    assert times.tolist() == [0, 40, 80, 120]
+
+
+def test_explicit_times_may_lie_far_behind_the_end():
+    assert at_seconds(0, [1e300], Fraction(1, 1000)) >= 2**61

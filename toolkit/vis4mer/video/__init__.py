@@ -1,4 +1,4 @@
-"""Videos in: which frames to take, how to decode only those, and two readers that agree."""
+"""Reads movies: chooses the frames to sample, decodes only what they need, and resizes them."""
 
 from vis4mer.video.movie import Movie, scan
 from vis4mer.video.reader import Damage, FrameBatch, VideoDecoder, VideoInfo, VideoReader, open_video

@@ -1,7 +1,11 @@
-"""What a compressed packet says about itself, read from its first bytes without decoding it.
+"""Facts about a compressed packet, read from its first bytes without decoding it.
 
-Container flags are not enough: they call an H.264 packet a key frame where decoding may start but the picture is right
-only many frames later, and most say nothing on whether other frames refer to a frame.
+The flags of containers do not suffice to plan decoding. They mark an H.264 packet as a key frame if decoding may start
+there, even where the picture is right only many frames later; and most do not record whether other frames refer to a
+frame. The bitstream does, in headers of a few bytes.
+
+The parsers see untrusted bytes. On rubbish they return some facts or other, but never raise an exception or loop: every
+offset is checked, and every loop advances.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,14 +13,14 @@ from typing import NamedTuple
 
 
 class PacketFacts(NamedTuple):
-    """What is known of one packet.
+    """Facts about one packet.
 
     Attributes:
-        entry: decoding can start here, and this frame and all shown after it come out right.
-        closed: an entry whose leading pictures do not refer to what precedes it either.
-        referenced: other frames may refer to this one, or it carries parameters that they need.
-        layer: temporal sub-layer; within one, unreferenced frames may still be referenced from higher ones.
-        shown: it yields a frame (some codecs have packets that only update the decoder's references).
+        entry: Whether decoding can start here such that this frame and all frames shown after it come out right.
+        closed: Whether it is an entry whose leading pictures do not refer to anything before it either.
+        referenced: Whether other frames may refer to this one, or it carries parameters that they need.
+        layer: Temporal sub-layer. A frame that is unreferenced within its own may still be referenced from higher ones.
+        shown: Whether the packet yields a frame; some codecs have packets that only update the decoder's references.
     """
 
     entry: bool
@@ -30,15 +34,17 @@ Inspect = Callable[[bytes, bool], PacketFacts]
 
 
 def inspector(codec: str, extradata: bytes | None) -> Inspect:
-    """Returns the function that maps a packet's bytes and its container's key flag to its facts.
+    """Returns the function that maps a packet's bytes and its container's key-frame flag to its facts.
 
     Args:
-        codec: FFmpeg's name of the codec; of one that is not known here, every key frame is a closed entry and every
-            frame is referenced.
-        extradata: of the stream: tells how H.264 and HEVC packets are divided into NAL units.
+        codec: FFmpeg's name of the codec. For an unsupported one, every key frame is a closed entry and every frame
+            counts as referenced, which is safe: nothing that might be needed is skipped.
+        extradata: Stream's extradata, which determine how H.264 and HEVC packets are divided into NAL units.
     """
     extradata = extradata or b""
     match codec:
+        # The configuration records avcC and hvcC begin with version 1 and hold the size of the length fields, minus
+        # one, in two bits. Anything else is Annex B.
         case "h264":
             length_bytes = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
             return lambda data, key: _h264(_nal_units(data, length_bytes), key)
@@ -55,7 +61,12 @@ def inspector(codec: str, extradata: bytes | None) -> Inspect:
 
 
 def _nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    """The NAL units of a packet, each with its length before it, or (0) each after a start code (Annex B)."""
+    """Splits a packet into NAL units, without copying any that the caller does not ask for.
+
+    Args:
+        data: Packet.
+        length_bytes: Size of the length field before each unit, or 0 for start codes (Annex B).
+    """
     if length_bytes:
         position = 0
         while position + length_bytes < len(data):
@@ -71,7 +82,13 @@ def _nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def _h264(units: Iterator[bytes], key: bool) -> PacketFacts:
-    """Reference: ITU-T H.264, 7.4.1 (nal_unit_type, nal_ref_idc) and D.2.8 (recovery point)."""
+    """Returns the facts about an H.264 access unit.
+
+    An IDR picture is a closed entry: it empties the decoder. Another key frame is an entry, though an open one, only if
+    a recovery point promises right pictures at once. With intra refresh the promise holds only many frames later.
+
+    Reference: ITU-T H.264, 7.4.1 (nal_unit_type, nal_ref_idc) and D.2.8 (recovery point).
+    """
     instant, recovers, slices, referenced = False, False, False, False
     for unit in units:
         kind = unit[0] & 31 if unit else 0
@@ -84,32 +101,46 @@ def _h264(units: Iterator[bytes], key: bool) -> PacketFacts:
         elif kind not in (9, 12):  # neither access unit delimiter nor filler: parameters, or an end of sequence
             referenced = True
         if referenced and not key:
-            break  # nothing left to learn
+            break  # the remaining units cannot change the facts
+    # A packet without slices is a fragment; keeping it is the safe choice.
     return PacketFacts(key and (instant or recovers), key and instant, referenced or not slices)
 
 
 def _recovers_at_once(sei: bytes) -> bool:
-    """Whether an SEI unit holds a recovery point with recovery_frame_cnt = 0."""
-    payload = sei[1:].replace(b"\0\0\3", b"\0\0")
+    """Whether an SEI unit holds a recovery point with recovery_frame_cnt = 0.
+
+    A unit holds messages, each with a type and a size before it. Both are coded as a sum: bytes of 255 say that more
+    follows.
+    """
+    payload = sei[1:].replace(b"\0\0\3", b"\0\0")  # removes the emulation prevention bytes
     position = 0
     while position + 2 < len(payload):
-        kind, size = 0, 0
-        while position < len(payload) and payload[position] == 255:
-            kind, position = kind + 255, position + 1
-        kind, position = kind + payload[position], position + 1
-        while position < len(payload) and payload[position] == 255:
-            size, position = size + 255, position + 1
-        if position + 1 >= len(payload):
+        kind, position = _sei_number(payload, position)
+        size, position = _sei_number(payload, position)
+        if position >= len(payload):
             return False
-        size, position = size + payload[position], position + 1
         if kind == 6:
             return payload[position] >> 7 == 1  # the one-bit Exp-Golomb code of zero
         position += size
     return False
 
 
+def _sei_number(payload: bytes, position: int) -> tuple[int, int]:
+    """Returns an SEI message's type or size that starts at `position`, and the position behind it."""
+    number = 0
+    while position < len(payload):
+        byte = payload[position]
+        number, position = number + byte, position + 1
+        if byte != 255:
+            break
+    return number, position
+
+
 def _hevc(units: Iterator[bytes], key: bool) -> PacketFacts:
-    """Reference: ITU-T H.265, table 7-1 (nal_unit_type)."""
+    """Returns the facts about an HEVC access unit; its picture type stands in every slice's NAL unit type.
+
+    Reference: ITU-T H.265, table 7-1 (nal_unit_type).
+    """
     entry, closed, slices, referenced, layer = False, False, False, False, 0
     for unit in units:
         if len(unit) < 2:
@@ -118,9 +149,9 @@ def _hevc(units: Iterator[bytes], key: bool) -> PacketFacts:
         if kind < 32:
             slices = True
             layer = (unit[1] & 7) - 1
-            entry |= 16 <= kind <= 21
-            closed |= kind in (19, 20)
-            referenced |= kind > 14 or kind % 2 == 1
+            entry |= 16 <= kind <= 21  # BLA, IDR or CRA
+            closed |= kind in (19, 20)  # IDR; a CRA picture has leading pictures that reach back
+            referenced |= kind > 14 or kind % 2 == 1  # up to 14, even types are sub-layer non-reference pictures
         elif kind not in (35, 38, 39, 40):  # neither delimiter, filler nor SEI
             referenced = True
         if slices and referenced:
@@ -129,14 +160,20 @@ def _hevc(units: Iterator[bytes], key: bool) -> PacketFacts:
 
 
 def _mpeg4(data: bytes, key: bool) -> PacketFacts:
-    """Reference: ISO/IEC 14496-2, 6.2.5 (vop_coding_type)."""
+    """Returns the facts about an MPEG-4 Part 2 packet: 0 codes an I-VOP, 1 a P-VOP, 2 a B-VOP.
+
+    Reference: ISO/IEC 14496-2, 6.2.5 (vop_coding_type).
+    """
     start = data.find(b"\0\0\1\xb6")
     coding = data[start + 4] >> 6 if 0 <= start < len(data) - 4 else 1
     return PacketFacts(entry=key and coding == 0, closed=False, referenced=coding != 2)
 
 
 def _mpeg2(data: bytes, key: bool) -> PacketFacts:
-    """Reference: ITU-T H.262, 6.2.2.6 (closed_gop) and 6.2.3 (picture_coding_type)."""
+    """Returns the facts about an MPEG-1 or MPEG-2 packet: 1 codes an I-picture, 2 a P-picture, 3 a B-picture.
+
+    Reference: ITU-T H.262, 6.2.2.6 (closed_gop) and 6.2.3 (picture_coding_type).
+    """
     start, group = data.find(b"\0\0\1\0"), data.find(b"\0\0\1\xb8")
     coding = data[start + 5] >> 3 & 7 if 0 <= start < len(data) - 5 else 2
     closed = 0 <= group < len(data) - 7 and bool(data[group + 7] >> 6 & 1)
@@ -145,5 +182,8 @@ def _mpeg2(data: bytes, key: bool) -> PacketFacts:
 
 
 def _vp8(data: bytes, key: bool) -> PacketFacts:
-    """Reference: RFC 6386, 9.1 (show_frame)."""
+    """Returns the facts about a VP8 packet, which may be an alternative reference frame that is never shown.
+
+    Reference: RFC 6386, 9.1 (show_frame).
+    """
     return PacketFacts(entry=key, closed=key, shown=bool(data[0] >> 4 & 1))

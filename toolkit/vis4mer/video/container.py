@@ -1,4 +1,4 @@
-"""Opening a file that nobody vouches for: one regular local file, one self-contained movie, nothing else."""
+"""Opens untrusted files: exactly one regular local file, which must be a self-contained movie."""
 
 import os
 import stat
@@ -10,9 +10,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vis4mer.errors import VideoError
+from vis4mer.video.ffmpeg import ContentError, content_call
 
 # Demuxers of self-contained movie files. Playlists, scripts and image sequences (hls, dash, concat, sdp, image2, ...)
-# name further files or addresses and are not among them.
+# are left out because they name further files or addresses, which a hostile file could use to read or contact them.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
     "matroska,webm",
@@ -26,50 +27,75 @@ _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)
 def open_container(path: str | os.PathLike[str]) -> InputContainer:
     """Opens a movie file for demuxing.
 
-    The name is never taken for an address or a pattern, whatever it looks like, and whatever the file holds, no other
-    file or host is touched.
+    The path is never interpreted as an address or a pattern, and no content makes FFmpeg open another file or host.
+
+    Args:
+        path: Path of the file.
 
     Raises:
-        VideoError: there is no such regular file, it cannot be read, or it is not a movie.
+        VideoError: The path is not a readable regular file, or the file is not a movie.
     """
     name = os.fspath(path)
     try:
-        mode = Path(name).stat().st_mode
-        if stat.S_ISREG(mode):
-            return av.open("file:" + str(Path(name).absolute()), container_options=_OPTIONS, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"video={name!r}: {_why(error)}") from None
-    kind = "directory" if stat.S_ISDIR(mode) else "FIFO, socket or device"
-    raise VideoError(f"video={name!r}: is a {kind}; give a regular movie file")
+        _require_regular_file(name)
+        return _open_file(name)
+    except (ContentError, OSError, ValueError) as error:
+        raise VideoError.of("video", name, *_rule_and_remedy(error)) from None
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "permission denied; make the file readable"
-    if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
-        return error.strerror or str(error)
-    return "not a movie that FFmpeg can read, or a playlist or script; give a self-contained movie file"
+class _NotRegularError(OSError):
+    """The path is a directory, FIFO, socket or device; opening some of these would block or never end."""
+
+
+def _require_regular_file(name: str) -> None:
+    mode = Path(name).stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "directory" if stat.S_ISDIR(mode) else "FIFO, socket or device"
+        raise _NotRegularError(f"is a {kind}")
+
+
+@content_call
+def _open_file(name: str) -> InputContainer:
+    # With the prefix and an absolute path, FFmpeg cannot mistake names such as "concat:a|b" or "-i" for anything else.
+    url = "file:" + str(Path(name).absolute())
+    return av.open(url, container_options=_OPTIONS, metadata_errors="replace")
+
+
+def _rule_and_remedy(error: Exception) -> tuple[str, str]:
+    # The operating system's errors arrive directly from stat(), or as the cause of a failed av.open().
+    match error.__cause__ or error:
+        case FileNotFoundError():
+            return "no such file", ""
+        case PermissionError():
+            return "permission denied", "make the file readable"
+        case _NotRegularError() as irregular:
+            return str(irregular), "give a regular movie file"
+        case OSError() as failure if not isinstance(failure, av.FFmpegError):
+            return failure.strerror or str(failure), ""
+    return "not a movie that FFmpeg can read, or a playlist or script", "give a self-contained movie file"
 
 
 def movie_streams(container: InputContainer) -> list[VideoStream]:
-    """The video streams that are movies: attached pictures (cover art) are left out."""
+    """Returns the video streams without attached pictures (cover art)."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def movie_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
-    """The stream to read: the first that is a movie.
+    """Returns the stream to read: the first of `movie_streams`.
+
+    Args:
+        container: Open container.
+        path: Path of its file, for the error message.
 
     Raises:
-        VideoError: there is none, or FFmpeg has no video decoder for its codec.
+        VideoError: There is no such stream, or FFmpeg has no video decoder for its codec.
     """
-    name = os.fspath(path)
     streams = movie_streams(container)
     if not streams:
-        held = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
         pictures = " (only a cover picture)" if container.streams.video else ""
-        raise VideoError(f"video={name!r}: holds no video stream{pictures}, only {held}; give a file with a picture")
+        held = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
+        rule = f"holds no video stream{pictures}, only {held}"
+        raise VideoError.of("video", os.fspath(path), rule, "give a file with a picture")
     if streams[0].codec_context is None:
-        raise VideoError(f"video={name!r}: its codec is unknown to FFmpeg; convert it to H.264")
+        raise VideoError.of("video", os.fspath(path), "its codec is unknown to FFmpeg", "convert it to H.264")
     return streams[0]

@@ -1,15 +1,16 @@
-"""The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or on the CPU the few codecs it has there.
+"""The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or on the CPU the few codecs that it supports there.
 
-DALI never sees the file. For each planned run of packets (see `vis4mer.video.planner`) a clip is put together in
-memory, which holds just those packets, and DALI is asked for the wanted frames by their place in it. So both readers
-take the same frames, only trusted code opens files, and memory is bounded by one batch of clips and decoded frames.
+DALI never opens the file. For each planned run of packets (see `vis4mer.video.planner`) this module builds a *clip*, a
+small movie in memory that holds just those packets, and requests the wanted frames by their positions in it. So both
+readers take the same frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by
+one batch of clips and decoded frames.
 
 Limits:
-    * On the CPU DALI decodes VP8, VP9 and MJPEG only.
-    * On the GPU it converts colours as BT.601 whatever the video says, so `obstacle` refuses other matrices, and more
-      than 8 bits or other than 4:2:0, rather than giving the encoder other colours than in training.
+    * On the CPU, DALI decodes VP8, VP9 and MJPEG only.
+    * On the GPU, it converts colours as BT.601 whatever the video declares. `obstacle` refuses other matrices, more
+      than 8 bits and other subsamplings than 4:2:0, because the encoder would see other colours than in training.
     * A change of resolution inside the video is an error; PyAV follows it.
-    * Decoded pictures come to the host for resizing, by the same code as PyAV's.
+    * Decoded pictures are copied to the host and resized there, by the same code as PyAV's.
 """
 
 import importlib
@@ -31,6 +32,7 @@ from vis4mer.config import Preprocessing
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.video.container import movie_stream, open_container
+from vis4mer.video.ffmpeg import ContentError, content_call
 from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
@@ -42,30 +44,35 @@ _GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 _BT601_LIKE = {2, 5, 6}  # AVColorSpace: unspecified, BT.470BG, SMPTE 170M
 
-_FRAME_MS = 40  # between frames of a clip; only their order matters
+# Milliseconds between the frames of a clip. DALI gets positions, not times, so any constant serves.
+_FRAME_MS = 40
 
 
 def installed() -> bool:
     """Whether DALI can be imported."""
     try:
         return importlib.util.find_spec("nvidia.dali") is not None
-    except ModuleNotFoundError:  # no package `nvidia` at all
+    except ModuleNotFoundError:  # the parent package `nvidia` is absent
         return False
 
 
 def obstacle(movie: Movie, device: Device) -> str | None:
-    """Says why DALI cannot read a movie on a device exactly as PyAV would; None where it can."""
-    on_gpu, info, index = device.kind != "cpu", movie.info, movie.index
+    """Returns why DALI cannot read a movie on a device exactly as PyAV does; None if it can."""
+    info, index = movie.info, movie.index
+    on_gpu = device.kind != "cpu"
     if info.codec not in (_GPU_CODECS if on_gpu else _CPU_CODECS):
         return f"DALI does not decode {info.codec} on {'the GPU' if on_gpu else 'the CPU'}"
     if on_gpu and info.pixel_format not in _GPU_PIXEL_FORMATS:
         return f"DALI does not decode {info.pixel_format} on the GPU"
     if on_gpu and movie.colour_matrix not in _BT601_LIKE:
         return "DALI converts only BT.601 colours on the GPU"
-    if index.counted or (info.codec == "vp8" and len(index.order) < len(index.times)):
+    # Positions in a clip are the packets' ranks by timestamp. A VP8 packet that only updates references would count as
+    # a frame there although it shows none.
+    hidden_packets = info.codec == "vp8" and len(index.order) < len(index.times)
+    if index.counted or hidden_packets:
         return "DALI needs a timestamp and a shown frame for every packet"
     if index.corrupt or index.truncated:
-        return "the file is damaged, which DALI does not get over"
+        return "the file is damaged, which DALI does not tolerate"
     return None
 
 
@@ -74,9 +81,9 @@ class _Clip:
     """A run of packets as a small movie of its own.
 
     Attributes:
-        data: uint8 [bytes], Matroska.
-        numbers: of the wanted frames, in the movie's presentation order.
-        places: int32 [wanted], of the same frames in the clip's presentation order.
+        data: Matroska file, uint8 `[bytes]`.
+        numbers: Wanted frames as frame numbers of the movie, intp `[wanted]`, ascending.
+        places: The same frames as positions in the clip's presentation order, int32 `[wanted]`, ascending.
     """
 
     data: NDArray[np.uint8]
@@ -85,7 +92,15 @@ class _Clip:
 
 
 class DALIReader(SampledReader):
-    """Decodes with DALI on `device`.
+    """Decodes with DALI.
+
+    Args:
+        movie: Scanned movie for which `obstacle` returns None.
+        preprocessing: Choice of the frames, and their size and resampling.
+        device: Device that decodes.
+        reason: Why DALI was chosen, in words.
+        batch_size: Largest number of frames in a batch, and of frames that DALI decodes at once.
+        times: Ascending times of the samples, in seconds after the first frame, which replace the preprocessing's.
 
     Raises:
         MissingDependencyError: DALI is not installed.
@@ -111,7 +126,7 @@ class DALIReader(SampledReader):
         group: list[_Clip] = []
         for clip in self._clips():
             group.append(clip)
-            if sum(len(c.places) for c in group) >= self._batch_size:
+            if sum(len(clip.places) for clip in group) >= self._batch_size:
                 yield from self._decode_clips(group)
                 group = []
         if group:
@@ -123,43 +138,76 @@ class DALIReader(SampledReader):
         try:
             (sequences,) = self._pipeline.run()
         except RuntimeError as error:
-            why = str(error).strip().splitlines()[-1]
-            remedy = "read it with the PyAV video decoder"
-            raise VideoError(f"video={self.info.path!r}: DALI cannot decode it ({why}); {remedy}") from None
+            reason = str(error).strip().splitlines()[-1]  # DALI's stack comes first, the cause last
+            raise self._undecodable(reason) from None
         sequences = sequences.as_cpu()
         for i, clip in enumerate(clips):
-            pictures = np.moveaxis(np.array(sequences.at(i)), 3, 1)  # a copy: the next run reuses DALI's memory
+            images = np.array(sequences.at(i))  # [wanted, H, W, 3], copied because the next run reuses DALI's memory
+            pictures = np.moveaxis(images, 3, 1)
             for number, picture in zip(clip.numbers, pictures, strict=True):
                 yield Decoded(int(number), partial(upright, picture, self._movie.display))
 
     def _clips(self) -> Iterator[_Clip]:
-        index, todo = self._movie.index, self._plan
-        wanted = np.zeros(len(index.times), bool)
-        wanted[index.order[self._numbers]] = True
+        """Yields the clips of all runs; a run ends where the plan drains the video decoder."""
+        run: list[int] = []  # ordinals
+        held: list[av.Packet[VideoStream]] = []
         with open_container(self._movie.path) as container:
             stream = movie_stream(container, self._movie.path)
-            run: list[int] = []
-            held: list[av.Packet[VideoStream]] = []
             for ordinal, packet in enumerate(packets(container, stream)):
-                if todo.send[ordinal]:
+                if self._plan.send[ordinal]:
                     run.append(ordinal)
                     held.append(packet)
-                if not todo.drain[ordinal]:
-                    continue
-                places = np.argsort(np.argsort(index.times[run], kind="stable"))
-                data = _remux(stream, held, places)
-                ordinals, places = np.array(run)[wanted[run]], places[wanted[run]]
-                in_order = np.argsort(places)
-                for part in np.array_split(in_order, range(self._batch_size, len(in_order), self._batch_size)):
-                    yield _Clip(data, index.numbers[ordinals[part]], places[part].astype(np.int32))
-                run, held = [], []
+                if self._plan.drain[ordinal]:
+                    yield from self._clips_of_run(stream, np.array(run), held)
+                    run, held = [], []
+
+    def _clips_of_run(
+        self, stream: VideoStream, run: NDArray[np.intp], held: "Sequence[av.Packet[VideoStream]]"
+    ) -> Iterator[_Clip]:
+        """Yields one clip, or several with the same data if more frames are wanted than fit into a batch."""
+        index = self._movie.index
+        places = _ranks(index.times[run])
+        try:
+            data = _remux(stream, held, places)
+        except ContentError as error:
+            raise self._undecodable(str(error)) from None
+        is_wanted = np.isin(index.numbers[run], self._numbers)
+        numbers, places = index.numbers[run[is_wanted]], places[is_wanted]
+        in_order = np.argsort(places)
+        for part in np.array_split(in_order, range(self._batch_size, len(in_order), self._batch_size)):
+            yield _Clip(data, numbers[part], places[part].astype(np.int32))
+
+    def _undecodable(self, reason: str) -> VideoError:
+        remedy = "read it with video_decoder='pyav'"
+        return VideoError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
 
 
+def _ranks(times: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Returns each packet's position in presentation order, intp `[packets]`."""
+    order = np.argsort(times, kind="stable")
+    return np.argsort(order)  # the inverse of a permutation
+
+
+@content_call
 def _remux(
     template: VideoStream, held: "Sequence[av.Packet[VideoStream]]", places: NDArray[np.intp]
 ) -> NDArray[np.uint8]:
-    """Puts packets, in decoding order, into a Matroska file in memory, shown in the order of `places`."""
+    """Writes packets to a Matroska file in memory.
+
+    Args:
+        template: Stream that the packets come from.
+        held: Packets in decoding order.
+        places: Their positions in presentation order, intp `[packets]`.
+
+    Returns:
+        The file, uint8 `[bytes]`.
+
+    Raises:
+        ContentError: FFmpeg cannot write the packets.
+    """
     file = io.BytesIO()
+    # Decoding times are the packets' positions. A frame must not be shown before it is decoded, so presentation is
+    # delayed by as many frames as reordering brings any frame forward.
     delay = int(np.max(np.arange(len(places)) - places))
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream_from_template(template)
@@ -174,10 +222,9 @@ def _remux(
 
 def _build_pipeline(device: Device, batch_size: int) -> Any:
     if not installed():
-        raise MissingDependencyError(
-            "video_decoder='dali': the package nvidia-dali-cuda120 is missing; "
-            "install vis4mer[dali] or use video_decoder='pyav'"
-        )
+        rule = "the package nvidia-dali-cuda120 is missing"
+        remedy = "install vis4mer[dali] or use video_decoder='pyav'"
+        raise MissingDependencyError.of("video_decoder", "dali", rule, remedy)
     dali: Any = importlib.import_module("nvidia.dali")
     on_gpu = device.kind != "cpu"
     try:
@@ -185,13 +232,14 @@ def _build_pipeline(device: Device, batch_size: int) -> Any:
             batch_size=batch_size,
             num_threads=min(batch_size, os.cpu_count() or 1),
             device_id=device.index if on_gpu else None,
-            exec_async=False,  # frames are wanted as they are asked for; running ahead would hold a second batch
+            exec_async=False,  # running ahead would hold a second batch in memory
             exec_pipelined=False,
             prefetch_queue_depth=1,
         )
         with pipeline:
             encoded = dali.fn.external_source(name="encoded", dtype=dali.types.UINT8, ndim=1)
             places = dali.fn.external_source(name="places", dtype=dali.types.INT32, ndim=1)
+            # "mixed": the compressed data come from the host, the frames stay on the GPU.
             pipeline.set_outputs(dali.fn.decoders.video(encoded, frames=places, device="mixed" if on_gpu else "cpu"))
         pipeline.build()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What a video reader gives: batches of resized frames, what the video is, and what was wrong with it."""
+"""Types of a video reader's output: batches of resized frames, properties of the video, and its damage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class FrameBatch:
     """Consecutive sampled frames.
 
     Attributes:
-        frames: uint8 [N, H, W, 3], RGB, already resized.
-        pts_seconds: float64 [N], when each frame is first shown; the video's first frame is at 0.
+        frames: RGB images of the preprocessing's size, uint8 `[N, H, W, 3]`.
+        pts_seconds: Presentation times, float64 `[N]`, in seconds after the video's first frame.
     """
 
     frames: NDArray[np.uint8]
@@ -26,19 +26,20 @@ class FrameBatch:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video as it is shown.
+    """Properties of a video as it is shown.
 
     Attributes:
-        path: as given.
+        path: Path that the caller passed.
         codec: FFmpeg's name of the codec, such as ``h264``.
-        width: after rotation, in pixels.
-        height: after rotation, in pixels.
-        duration: from the first frame's start to the last one's end, in seconds, of what the file really holds.
-        start: the first frame's timestamp in the container, in seconds.
-        fps: average frame rate; None where a single frame or missing timestamps leave it unknown.
-        rotation: clockwise degrees that bring the stored picture upright: 0, 90, 180 or 270.
+        width: Width in pixels, after rotation.
+        height: Height in pixels, after rotation.
+        duration: Seconds from the first frame's start to the last frame's end, measured on the packets that the file
+            really holds.
+        start: First frame's timestamp in the container, in seconds.
+        fps: Average frames per second; None if a single frame or missing timestamps leave it unknown.
+        rotation: Clockwise rotation that brings the stored picture upright: 0, 90, 180 or 270 degrees.
         pixel_format: FFmpeg's name of the stored pixel format, such as ``yuv420p``.
-        video_streams: number of video streams in the file, attached pictures left out; the first one is read.
+        video_streams: Number of video streams in the file without attached pictures; the first one is read.
     """
 
     path: str
@@ -55,13 +56,15 @@ class VideoInfo:
 
 @dataclass
 class Damage:
-    """What was found wrong with a video; final once a reader has been iterated to its end.
+    """Damage found in a video; final once a reader has been iterated to its end.
 
     Attributes:
-        corrupt_packets: packets that the container marks as damaged or that the video decoder refused.
-        corrupt_frames: sampled frames that the video decoder marks as damaged (it hides errors as well as it can).
-        missing_frames: sampled frames that were not decoded; the last good frame before stands in for them.
-        truncated: the file ends before the duration that its header declares.
+        corrupt_packets: Number of packets that the container marks as damaged, that cannot be read from it, or that
+            the video decoder rejects. An unreadable rest of a file counts as one packet.
+        corrupt_frames: Number of sampled frames that the video decoder marks as damaged; it conceals errors as well
+            as it can.
+        missing_frames: Number of sampled frames that were not decoded; the last good frame before each replaces it.
+        truncated: Whether the file ends before the duration that its header declares.
     """
 
     corrupt_packets: int = 0
@@ -70,12 +73,12 @@ class Damage:
     truncated: bool = False
 
     def __bool__(self) -> bool:
-        """Whether anything was wrong."""
+        """Whether there is any damage."""
         return bool(self.corrupt_packets or self.corrupt_frames or self.missing_frames or self.truncated)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each kind of damage found, for people to read."""
+        """One sentence for each kind of damage found."""
         found = (
             (self.truncated, "the file ends before the duration that its header declares"),
             (self.corrupt_packets, f"packets that could not be decoded: {self.corrupt_packets}"),
@@ -89,11 +92,11 @@ class VideoReader(Protocol):
     """Sampled frames of one video, in bounded batches: memory does not grow with the number of frames.
 
     Attributes:
-        name: which decoder reads the video.
-        reason: why that one was picked, in words.
-        info: what the video is.
-        n_frames: number of frames that iteration yields in all.
-        damage: what was wrong; final after iteration.
+        name: Video decoder in use.
+        reason: Why that one was chosen, in words.
+        info: Properties of the video.
+        n_frames: Number of frames that an iteration yields in total.
+        damage: Damage found; final after an iteration.
     """
 
     name: DecoderName
@@ -106,12 +109,12 @@ class VideoReader(Protocol):
         """Yields the frames from the first; each iteration decodes anew.
 
         Raises:
-            VideoError: not one frame could be decoded.
+            VideoError: No sampled frame can be decoded, or its colours cannot be converted to RGB.
         """
         ...
 
     def close(self) -> None:
-        """Releases the file, also while another thread iterates; further calls do nothing."""
+        """Releases the file, even while another thread iterates; further calls do nothing."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,12 +1,21 @@
-"""One pass over a movie's packets, without decoding: when each frame is shown and how frames depend on each other."""
+"""One pass over a movie's packets without decoding: when each frame is shown, and which frames depend on others.
+
+A compressed movie is a sequence of packets in *decoding order*, each of which usually holds one frame. Frames are shown
+in *presentation order*, which differs: a B-frame refers to a frame that is shown after it, so that frame's packet comes
+first. The index therefore identifies a packet by its ordinal in decoding order and a frame by its number in
+presentation order, and `PacketIndex.order` maps numbers to ordinals.
+
+The pass costs far less than decoding, and everything else follows from it: which frames the samples take (`Movie`), and
+which packets those frames need (`planner`).
+"""
 
 import os
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 import av
 import numpy as np
@@ -16,34 +25,38 @@ from numpy.typing import NDArray
 
 from vis4mer.errors import VideoError
 from vis4mer.video.bitstream import PacketFacts, inspector
+from vis4mer.video.ffmpeg import ContentError, demux
 from vis4mer.video.sampling import MAX_STILL, NO_TIME, Ticks, presentation_times
 
-_DEFAULT_RATE = Fraction(25)  # frames a second, where neither the container nor the timestamps tell
-_TRUNCATION = Fraction(1, 2)  # seconds by which headers overstate the duration of intact files
+_DEFAULT_RATE = Fraction(25)  # frames per second, if neither the container nor the timestamps hold a rate
+_DEFAULT_TIME_BASE = Fraction(1, 90_000)  # seconds per tick: MPEG's clock
+_TRUNCATION = Fraction(1, 2)  # seconds by which headers of intact files overstate the duration
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """The packets of a video stream, in decoding order: about 20 bytes each.
+    """The packets of a video stream, in decoding order; about 20 bytes each.
 
     Attributes:
-        times: int64 [packets], presentation time in ticks.
-        entry: bool [packets], random access points; the first packet that can be decoded is one.
-        closed: bool [packets], entries whose leading pictures need nothing before the entry.
-        disposable: bool [packets], frames that no other frame refers to.
-        order: intp [frames], the packets whose frames are shown, in presentation order.
-        end: when the last frame's time is over, in ticks.
-        time_base: seconds per tick.
-        counted: the file holds no timestamps: frames are shown in the order in which they are decoded, at the
-            container's frame rate.
-        corrupt: number of packets that the container marks as damaged.
-        truncated: the file ends before the duration that its header declares.
+        times: Presentation times in ticks, int64 `[packets]`.
+        entry: Packets that are random access points, bool `[packets]`. The first decodable packet always is one.
+        closed: Entries whose leading pictures refer to nothing before the entry, bool `[packets]`.
+        disposable: Packets whose frames no other frame refers to, bool `[packets]`.
+        order: Ordinals of the packets whose frames are shown, in presentation order, intp `[frames]`.
+        end: End of the last frame's display, in ticks.
+        time_base: Seconds per tick.
+        counted: Whether the file holds no timestamps. Frames are then shown in the order in which the video decoder
+            returns them, at the container's frame rate.
+        corrupt: Number of packets that are marked as damaged or cannot be read.
+        truncated: Whether the file ends before the duration that its header declares.
     """
 
     times: Ticks
-    entry: NDArray[np.bool_]
-    closed: NDArray[np.bool_]
-    disposable: NDArray[np.bool_]
+    entry: Flags
+    closed: Flags
+    disposable: Flags
     order: NDArray[np.intp]
     end: int
     time_base: Fraction
@@ -53,91 +66,176 @@ class PacketIndex:
 
     @property
     def start(self) -> int:
-        """When the first frame is shown, in ticks."""
+        """Presentation time of the first frame, in ticks."""
         return int(self.times[self.order[0]])
 
     @cached_property
     def numbers(self) -> NDArray[np.intp]:
-        """Each packet's frame number in presentation order, intp [packets]; -1 where it shows none."""
+        """Frame number of each packet in presentation order, intp `[packets]`; -1 for packets that show none."""
         numbers = np.full(len(self.times), -1, np.intp)
         numbers[self.order] = np.arange(len(self.order))
         return numbers
 
     def seconds(self, ordinal: int) -> float:
-        """When a packet's frame is shown, in seconds after the first frame."""
+        """Returns the presentation time of a packet's frame, in seconds after the first frame."""
         return float((int(self.times[ordinal]) - self.start) * self.time_base)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
-    """The stream's packets that hold data, in decoding order; ends early where the file is damaged beyond reading.
+    """Yields the stream's packets that hold data, in decoding order, as far as the file can be read.
 
-    Two passes over the same file give the same packets, so a packet's ordinal identifies it.
+    Every pass over a file yields the same packets, so that the ordinals of one pass identify packets in another.
+
+    Args:
+        container: Freshly opened container.
+        stream: Video stream in it.
     """
-    return (packet for packet in _all_packets(container) if packet.stream_index == stream.index and packet.size)
+    with suppress(ContentError):  # counted as damage once, by `index_packets`
+        yield from (packet for packet in demux(container) if _belongs(packet, stream))
 
 
-def _all_packets(container: InputContainer) -> "Iterator[av.Packet[Any]]":
-    demuxed = container.demux()
-    while True:
-        try:
-            packet = next(demuxed)
-        except (StopIteration, av.FFmpegError):
-            return
-        yield packet
+def _belongs(packet: "av.Packet[VideoStream]", stream: VideoStream) -> bool:
+    # PyAV ends each stream with an empty packet, which stands for draining the decoder and is not in the file.
+    return packet.stream_index == stream.index and packet.size > 0
 
 
 def index_packets(container: InputContainer, stream: VideoStream, path: str | os.PathLike[str]) -> PacketIndex:
     """Reads all packets of a freshly opened container.
 
+    Args:
+        container: Freshly opened container.
+        stream: Video stream to index.
+        path: Path of the file, for error messages.
+
     Raises:
-        VideoError: the stream holds no packet that can be decoded.
+        VideoError: The stream holds no packet that can be decoded.
     """
-    # Few bytes a packet: a movie of hours has a million of them.
-    pts, dts, discarded, kinds = array("q"), array("q"), array("B"), array("B")
-    facts: dict[PacketFacts, int] = {}  # all that occur, in the order of their kinds; there cannot be 256
-    corrupt, duration, latest = 0, 0, Fraction(0)
-    inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
-    for packet in _all_packets(container):
-        if packet.pts is not None:
-            latest = max(latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        if packet.stream_index != stream.index or not packet.size:
-            continue
-        pts.append(NO_TIME if packet.pts is None else packet.pts)
-        dts.append(NO_TIME if packet.dts is None else packet.dts)
-        kinds.append(facts.setdefault(inspect(bytes(packet), packet.is_keyframe), len(facts)))
-        discarded.append(packet.is_discard)
-        corrupt += packet.is_corrupt
-        duration = packet.duration or 0
-    if not pts:
-        raise VideoError(f"video={os.fspath(path)!r}: its video stream holds no frames; give a complete movie file")
-
-    time_base = stream.time_base or Fraction(1, 90_000)
-    counted = all(stamp == NO_TIME for stamps in (pts, dts) for stamp in stamps)
-    rate = (None if counted else stream.average_rate) or stream.guessed_rate or _DEFAULT_RATE
-    frame_ticks = max(1, round(1 / (rate * time_base)))
-    times = presentation_times(pts, dts, frame_ticks, time_base)
-    entry, closed, disposable, shown = _columns(list(facts), np.array(kinds))
-    first = int(np.argmax(entry))
+    found = _read_packets(container, stream)
+    if not found.pts:
+        raise _no_frames(path, "its video stream holds no frames")
+    time_base = stream.time_base or _DEFAULT_TIME_BASE
+    counted = all(stamp == NO_TIME for stamps in (found.pts, found.dts) for stamp in stamps)
+    frame_ticks = _frame_ticks(stream, time_base, counted)
+    times = presentation_times(found.pts, found.dts, frame_ticks, time_base)
+    entry, closed, disposable, shown = found.flags()
     if counted:
-        order = np.arange(len(pts))
+        order = np.arange(len(times))
     else:
+        # Without any entry argmax is 0: then decoding has to start at the first packet, whatever comes out.
+        first = int(np.argmax(entry))
         entry[first] = True
-        decodable = np.arange(len(pts)) >= first
-        if not closed[first]:  # its leading pictures refer to what the file does not hold
-            second = int(np.argmax(np.append(entry[first + 1 :], True))) + first + 1
-            decodable[first:second] &= times[first:second] >= times[first]
-        shown &= decodable & ~np.array(discarded, bool)
-        order = np.flatnonzero(shown)
-        order = order[np.argsort(times[order], kind="stable")]
+        shown &= _decodable(times, entry, closed, first) & ~np.array(found.discarded, bool)
+        order = _presentation_order(times, shown)
     if not len(order):
-        raise VideoError(f"video={os.fspath(path)!r}: none of its frames can be decoded; give a complete movie file")
-    last = min(duration or frame_ticks, int(MAX_STILL / time_base))
-    end = int(times[order[-1]]) + max(1, last)
-    truncated = latest < Fraction(container.duration or 0, av.time_base) - _TRUNCATION
-    return PacketIndex(times, entry, closed, disposable, order, end, time_base, counted, corrupt, truncated)
+        raise _no_frames(path, "none of its frames can be decoded")
+    return PacketIndex(
+        times=times,
+        entry=entry,
+        closed=closed,
+        disposable=disposable,
+        order=order,
+        end=int(times[order[-1]]) + _last_frame_ticks(found.last_duration or frame_ticks, time_base),
+        time_base=time_base,
+        counted=counted,
+        corrupt=found.corrupt,
+        truncated=found.latest < Fraction(container.duration or 0, av.time_base) - _TRUNCATION,
+    )
 
 
-def _columns(facts: Sequence[PacketFacts], kinds: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], ...]:
-    entry, closed, referenced, layer, shown = (np.array(column) for column in zip(*facts, strict=True))
-    disposable = ~referenced.astype(bool) & (layer == layer.max())
-    return tuple(column.astype(bool)[kinds] for column in (entry, closed, disposable, shown))
+def _no_frames(path: str | os.PathLike[str], rule: str) -> VideoError:
+    return VideoError.of("video", os.fspath(path), rule, "give a complete movie file")
+
+
+@dataclass
+class _Packets:
+    """Columns of the packets in decoding order. Arrays keep them small: a movie of hours has a million packets.
+
+    Attributes:
+        pts: Presentation timestamps in ticks, or `NO_TIME`.
+        dts: Decoding timestamps in ticks, or `NO_TIME`.
+        discarded: 1 for packets that are decoded for others' sake but never shown, as an edit list may demand.
+        kinds: Index of each packet's facts in the order of `facts`.
+        facts: All distinct facts that occur. There are at most 128 combinations, so that one byte a packet is enough.
+        corrupt: Number of damaged packets.
+        last_duration: Duration of the last packet in ticks, 0 if unknown.
+        latest: End of the latest packet of any stream, in seconds.
+    """
+
+    pts: "array[int]" = field(default_factory=lambda: array("q"))
+    dts: "array[int]" = field(default_factory=lambda: array("q"))
+    discarded: "array[int]" = field(default_factory=lambda: array("B"))
+    kinds: "array[int]" = field(default_factory=lambda: array("B"))
+    facts: dict[PacketFacts, int] = field(default_factory=dict)
+    corrupt: int = 0
+    last_duration: int = 0
+    latest: Fraction = Fraction(0)
+
+    def flags(self) -> tuple[Flags, Flags, Flags, Flags]:
+        """Returns entry, closed, disposable and shown, bool `[packets]` each."""
+        columns = zip(*self.facts, strict=True)  # transposes: from one tuple per kind to one column per fact
+        entry, closed, referenced, layer, shown = (np.array(column) for column in columns)
+        # Frames of the lower temporal sub-layers are kept in any case: `referenced` speaks of their own layer only, and
+        # higher layers may still refer to them.
+        disposable = ~referenced.astype(bool) & (layer == layer.max())
+        kinds = np.array(self.kinds)
+        by_kind = (entry.astype(bool), closed.astype(bool), disposable, shown.astype(bool))
+        entry, closed, disposable, shown = (column[kinds] for column in by_kind)
+        return entry, closed, disposable, shown
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
+    found = _Packets()
+    inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    try:
+        for packet in demux(container):
+            # Sound and subtitles count for the file's duration too: a header declares the longest stream's.
+            if packet.pts is not None:
+                found.latest = max(found.latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if not _belongs(packet, stream):
+                continue
+            facts = inspect(bytes(packet), packet.is_keyframe)
+            found.kinds.append(found.facts.setdefault(facts, len(found.facts)))
+            found.pts.append(NO_TIME if packet.pts is None else packet.pts)
+            found.dts.append(NO_TIME if packet.dts is None else packet.dts)
+            found.discarded.append(packet.is_discard)
+            found.corrupt += packet.is_corrupt
+            found.last_duration = packet.duration or 0
+    except ContentError:
+        found.corrupt += 1
+    return found
+
+
+def _frame_ticks(stream: VideoStream, time_base: Fraction, counted: bool) -> int:
+    """Returns the usual duration of a frame in ticks, at least 1."""
+    # The average rate divides the number of frames by the duration, which means nothing without timestamps.
+    average_rate = None if counted else stream.average_rate
+    rate = average_rate or stream.guessed_rate or _DEFAULT_RATE
+    return max(1, round(1 / (rate * time_base)))
+
+
+def _last_frame_ticks(duration: int, time_base: Fraction) -> int:
+    """Limits the last frame's duration, which no following frame bounds, to between 1 tick and `MAX_STILL`."""
+    return max(1, min(duration, int(MAX_STILL / time_base)))
+
+
+def _decodable(times: Ticks, entry: Flags, closed: Flags, first: int) -> Flags:
+    """Returns which packets' frames come out whole if decoding starts at the entry `first`, bool `[packets]`.
+
+    What precedes the first entry depends on packets that the file does not hold, as in a recording that was cut. The
+    same goes for the leading pictures of that entry if it is open: they follow it in decoding order, but are shown
+    before it and refer to the group before.
+    """
+    ordinals = np.arange(len(times))
+    decodable = ordinals >= first
+    if not closed[first]:
+        later_entries = np.flatnonzero(entry[first + 1 :]) + first + 1
+        second = later_entries[0] if len(later_entries) else len(times)
+        leading = (ordinals < second) & (times < times[first])
+        decodable &= ~leading
+    return decodable
+
+
+def _presentation_order(times: Ticks, shown: Flags) -> NDArray[np.intp]:
+    """Returns the ordinals of the shown packets, sorted by time; of equal times, the first decoded comes first."""
+    ordinals = np.flatnonzero(shown)
+    return ordinals[np.argsort(times[ordinals], kind="stable")]

@@ -1,6 +1,7 @@
-"""A movie as it stands before decoding: its packets, its properties, and which frames the samples take."""
+"""A scanned movie: its packets and properties, and the frames that samples take. Nothing but one frame is decoded."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any, Self
 
-import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vis4mer.config import Preprocessing
 from vis4mer.errors import VideoError
 from vis4mer.video.container import movie_stream, movie_streams, open_container
+from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import VideoInfo
 from vis4mer.video.index import PacketIndex, index_packets, packets
 from vis4mer.video.resize import IDENTITY, DisplayMatrix
@@ -24,15 +25,15 @@ from vis4mer.video.sampling import at_seconds, grid, shown_at
 
 @dataclass(frozen=True)
 class Movie:
-    """What both readers start from, so that they take the same frames at the same times.
+    """A scanned movie, from which both video decoders start, so that they take the same frames at the same times.
 
     Attributes:
-        path: as given.
-        index: of its packets.
-        info: its properties as shown.
-        display: brings stored pictures upright.
+        path: Path that the caller passed.
+        index: Index of its packets.
+        info: Properties as shown.
+        display: Transformation that brings stored pictures upright.
         colour_matrix: FFmpeg's AVColorSpace of the stored pixels.
-        clip: start and end of what is sampled, in ticks; None for all of it.
+        clip: Start and end of the part to sample, in ticks; None for the whole movie.
     """
 
     path: str
@@ -43,34 +44,42 @@ class Movie:
     clip: tuple[int, int] | None = None
 
     def cut(self, start: float, end: float) -> Self:
-        """Returns the movie with only what is shown from `start` to `end` to be sampled, in seconds after its start.
-
-        Raises:
-            VideoError: the movie is over before `start`.
-        """
-        first, over, base = self.index.start, self.index.end, self.index.time_base
-        begin = first + int(Fraction(start) / base)
-        if begin >= over:
-            rule = f"clip from {start:g} to {end:g} s: the video ends after {self.info.duration:.3g} s"
-            raise VideoError(f"video={self.path!r}: {rule}; give the whole video")
-        return dataclasses.replace(self, clip=(begin, max(begin + 1, min(over, first + int(Fraction(end) / base)))))
-
-    def sample(self, preprocessing: Preprocessing, times: Sequence[float] | None = None) -> NDArray[np.intp]:
-        """Which frame each sample takes.
+        """Returns the same movie, of which only the part from `start` to `end` is sampled.
 
         Args:
-            preprocessing: says which frames: those of a regular grid, with the last one or not; or, where segments
-                will be cut from them, all.
-            times: ascending seconds after the first frame, instead.
+            start: Seconds after the first frame, non-negative.
+            end: Seconds after the first frame, more than `start`; may lie after the movie's end.
 
-        Returns:
-            intp [samples], ascending numbers of frames in presentation order.
+        Raises:
+            VideoError: The movie ends at or before `start`.
         """
         index = self.index
-        shown, (start, end) = index.times[index.order], self.clip or (index.start, index.end)
-        first, last = shown_at(shown, np.array([start, end - 1], np.int64))
+        first_tick = index.start + int(Fraction(start) / index.time_base)
+        end_tick = index.start + int(Fraction(end) / index.time_base)
+        if first_tick >= index.end:
+            rule = f"clip from {start:g} to {end:g} s: the video ends after {self.info.duration:.3g} s"
+            raise VideoError.of("video", self.path, rule, "give the whole video")
+        # A clip shorter than a tick still holds one, so that at least one frame is on screen in it.
+        end_tick = max(first_tick + 1, min(end_tick, index.end))
+        return dataclasses.replace(self, clip=(first_tick, end_tick))
+
+    def sample(self, preprocessing: Preprocessing, times: Sequence[float] | None = None) -> NDArray[np.intp]:
+        """Returns the frame that each sample takes.
+
+        Args:
+            preprocessing: Choice of the frames: a regular grid, with or without the last frame; or all of them, where
+                segments will be cut from them.
+            times: Ascending times of the samples, in seconds after the first frame, which replace that choice.
+
+        Returns:
+            Ascending frame numbers in presentation order, intp `[samples]`.
+        """
+        index = self.index
+        shown = index.times[index.order]
         if times is not None:
             return shown_at(shown, at_seconds(index.start, times, index.time_base))
+        start, end = self.clip or (index.start, index.end)  # the end is exclusive
+        first, last = shown_at(shown, np.array([start, end - 1], np.int64))
         if preprocessing.segments is not None:
             return np.arange(first, last + 1)
         numbers = shown_at(shown, grid(start, end, preprocessing.fps, index.time_base))
@@ -80,19 +89,21 @@ class Movie:
 def scan(path: str | os.PathLike[str]) -> Movie:
     """Reads a movie's packets and decodes its first frame.
 
+    Args:
+        path: Path of a regular local file, never interpreted as an address or a pattern.
+
     Raises:
-        VideoError: it cannot be opened, or not one of its frames can be decoded.
+        VideoError: The file cannot be opened, or none of its frames can be decoded.
     """
     name = os.fspath(path)
     with open_container(name) as container:
         stream = movie_stream(container, name)
-        codec, count = stream.codec_context.codec.canonical_name, len(movie_streams(container))
+        codec = stream.codec_context.codec.canonical_name
+        n_streams = len(movie_streams(container))
         index = index_packets(container, stream, name)
     frame = _first_frame(name, index)
     display = display_matrix(frame)
-    a, b = display[:2]
-    width, height = (frame.height, frame.width) if abs(b) > abs(a) else (frame.width, frame.height)
-    shown_ticks = int(index.times[index.order[-1]]) - index.start
+    width, height = (frame.height, frame.width) if _is_on_its_side(display) else (frame.width, frame.height)
     info = VideoInfo(
         path=name,
         codec=codec,
@@ -100,35 +111,76 @@ def scan(path: str | os.PathLike[str]) -> Movie:
         height=height,
         duration=float((index.end - index.start) * index.time_base),
         start=float(index.start * index.time_base),
-        fps=float((len(index.order) - 1) / (shown_ticks * index.time_base)) if shown_ticks else None,
-        rotation=(0 if a > 0 else 180) if abs(a) >= abs(b) else (90 if b > 0 else 270),
+        fps=_average_fps(index),
+        rotation=_rotation(display),
         pixel_format=frame.format.name,
-        video_streams=count,
+        video_streams=n_streams,
     )
     return Movie(name, index, info, display, frame.colorspace)
 
 
+def _average_fps(index: PacketIndex) -> float | None:
+    """Returns frames per second from the first frame's start to the last frame's start; None if they coincide."""
+    last_start = int(index.times[index.order[-1]])
+    seconds = (last_start - index.start) * index.time_base
+    return float((len(index.order) - 1) / seconds) if seconds else None
+
+
+def _is_on_its_side(display: DisplayMatrix) -> bool:
+    a, b, _, _ = display
+    return abs(b) > abs(a)
+
+
+def _rotation(display: DisplayMatrix) -> int:
+    """Returns the clockwise rotation of a display matrix, to the nearest quarter turn, in degrees."""
+    a, b, _, _ = display
+    if _is_on_its_side(display):
+        return 90 if b > 0 else 270
+    return 180 if a < 0 else 0
+
+
 def display_matrix(frame: VideoFrame) -> DisplayMatrix:
-    """(a, b, c, d) of a frame's display matrix, the identity where it has none."""
+    """Returns (a, b, c, d) of a frame's display matrix, as `vis4mer.video.resize.upright` takes it.
+
+    A frame without one is shown as it is stored: the identity.
+    """
+    try:
+        return _stored_display_matrix(frame)
+    except ContentError:
+        # One piece of side data that PyAV has no name for, such as a photo's EXIF data, hides the others. The rotation
+        # is found nevertheless; only a mirroring gets lost.
+        return _quarter_turn(frame.rotation)
+
+
+@content_call
+def _stored_display_matrix(frame: VideoFrame) -> DisplayMatrix:
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return IDENTITY
-    matrix = np.frombuffer(data, np.int32)
+    matrix = np.frombuffer(data, np.int32)  # 3 x 3, in rows; the third column is a projection that nobody uses
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
 
 
+def _quarter_turn(degrees: int) -> DisplayMatrix:
+    """Returns the display matrix of a counterclockwise rotation, to the nearest quarter turn."""
+    cosine, sine = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
+    return cosine, -sine, sine, cosine
+
+
 def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
+    """Decodes from the first entry until a frame comes out."""
     first = int(np.argmax(index.entry))
     with open_container(path) as container:
         stream = movie_stream(container, path)
-        stream.codec_context.thread_count = 1
-        for ordinal, packet in enumerate(chain(packets(container, stream), (None,))):
+        stream.codec_context.thread_count = 1  # threads would decode ahead, only to be thrown away
+        drain = None
+        for ordinal, packet in enumerate(chain(packets(container, stream), (drain,))):
             if ordinal < first:
                 continue
             try:
-                frames = stream.codec_context.decode(packet)
-            except av.FFmpegError:
+                frames = decode(stream.codec_context, packet)
+            except ContentError:
                 continue
             if frames:
                 return frames[0]
-    raise VideoError(f"video={path!r}: none of its frames can be decoded; give a complete movie file")
+    raise VideoError.of("video", path, "none of its frames can be decoded", "give a complete movie file")

@@ -1,4 +1,4 @@
-"""The CPU reader: whatever FFmpeg decodes, decoding no more than the sampled frames need."""
+"""The CPU reader: decodes whatever FFmpeg decodes, and no more than the sampled frames need."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,13 +9,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vis4mer.video.container import movie_stream, open_container
+from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
 from vis4mer.video.resize import DisplayMatrix, Planes, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
-# With full chroma and exact rounding: FFmpeg's default is faster, and up to two levels too bright or too dark.
+# Full chroma interpolation and exact rounding: FFmpeg's default is faster, but up to two levels too bright or too dark.
 _CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
 
@@ -27,17 +28,19 @@ class PyAVReader(SampledReader):
     def _decode(self) -> Iterator[Decoded]:
         index, converter = self._movie.index, VideoReformatter()
         displays: dict[int, DisplayMatrix] = {}
-        for i, (ordinal, frame) in enumerate(self._planned_frames()):
-            number = i if index.counted else int(index.numbers[ordinal])
-            # A frame whose side data are looked at is part of a reference cycle: its picture would stay in memory until
-            # Python searches for such. One frame of each rotation is enough.
+        for count, (ordinal, frame) in enumerate(self._planned_frames()):
+            # Without timestamps everything is decoded, and the order of the output is the presentation order.
+            number = count if index.counted else int(index.numbers[ordinal])
+            # Reading a frame's side data makes it part of a reference cycle, so that its picture stays in memory until
+            # Python's garbage collector runs. Therefore side data are read once per rotation, not once per frame.
             if frame.rotation not in displays:
                 displays[frame.rotation] = display_matrix(frame)
-            if number >= 0:
-                yield Decoded(number, partial(to_rgb, frame, converter, displays[frame.rotation]), frame.is_corrupt)
+            if number >= 0:  # else a frame that an edit list hides, or that lacks its references
+                picture = partial(to_rgb, frame, converter, displays[frame.rotation])
+                yield Decoded(number, picture, frame.is_corrupt)
 
     def _planned_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes according to plan: frames as they come out, each with the ordinal of the packet that held it."""
+        """Decodes according to plan; yields frames in the order they come out, with the ordinals of their packets."""
         last = int(np.flatnonzero(self._plan.send)[-1])
         with open_container(self._movie.path) as container:
             stream = movie_stream(container, self._movie.path)
@@ -47,28 +50,47 @@ class PyAVReader(SampledReader):
                 if ordinal > last:
                     return
                 if self._plan.send[ordinal]:
-                    packet.pts, packet.dts = ordinal, None  # decoders hand the timestamp on to the frame
+                    # Video decoders reorder frames and delay them, but copy the packet's timestamp to the frame. With
+                    # the ordinal in its place, a frame's packet is known even if the real timestamps are missing,
+                    # repeated or wrong.
+                    packet.pts, packet.dts = ordinal, None
                     yield from self._decode_packet(decoder, packet)
                 if self._plan.drain[ordinal]:
                     yield from self._decode_packet(decoder, None)
-                    decoder.flush_buffers()
+                    decoder.flush_buffers()  # after draining, a video decoder takes no packet until it is reset
 
     def _decode_packet(
         self, decoder: av.VideoCodecContext, packet: "av.Packet[av.VideoStream] | None"
     ) -> Iterator[tuple[int, VideoFrame]]:
         try:
-            for frame in decoder.decode(packet):
-                if frame.pts is not None:
-                    yield frame.pts, frame
-        except av.FFmpegError:
+            frames = decode(decoder, packet)
+        except ContentError:
             self.damage.corrupt_packets += 1
+            return
+        for frame in frames:
+            if frame.pts is not None:
+                yield frame.pts, frame
 
 
+@content_call
 def to_rgb(frame: VideoFrame, converter: VideoReformatter, display: DisplayMatrix) -> Planes:
-    """A decoded frame as it is shown: uint8 [3, H, W], red, green and blue.
+    """Converts a decoded frame to RGB as it is shown.
 
-    Colour matrix and range are the stream's; where it does not say, BT.601 limited range, as FFmpeg and OpenCV have it.
+    The stream's colour matrix and range apply. If it declares none, they are BT.601 and limited range, the defaults of
+    FFmpeg and OpenCV.
+
+    Args:
+        frame: Decoded frame in any pixel format.
+        converter: FFmpeg's converter, which caches its tables between frames of one format.
+        display: Transformation that brings the picture upright.
+
+    Returns:
+        Red, green and blue planes, uint8 `[3, H, W]`.
+
+    Raises:
+        ContentError: FFmpeg does not convert the pixel format or colour matrix, or memory is too short for the size.
     """
+    # FFmpeg pads the rows of its planes; planar RGB is stored in the order green, blue, red.
     green, blue, red = (
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         for plane in converter.reformat(frame, format="gbrp", interpolation=_CONVERSION).planes

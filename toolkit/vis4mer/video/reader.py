@@ -1,4 +1,4 @@
-"""The way in: `open_video` picks the reader that this machine and this video allow, and says why."""
+"""Entry point: `open_video` picks the video decoder that this machine and this video allow, and records why."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ __all__ = ["Damage", "FrameBatch", "VideoDecoder", "VideoInfo", "VideoReader", "
 
 VideoDecoder = Literal["auto", "dali", "pyav"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def open_video(
@@ -36,51 +36,73 @@ def open_video(
     """Opens a movie for reading sampled frames.
 
     Args:
-        video: Path of a regular local file, never read as an address or a pattern; or a movie that `scan` has read,
-            which saves scanning the file again.
-        preprocessing: which frames are taken and how they are resized.
-        video_decoder: ``pyav`` (CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI where `device` is a GPU
-            and it can read the video, else PyAV; the reader's `reason` says which and why.
+        video: Path of a regular local file, never interpreted as an address or a pattern; or a movie that `scan`
+            returned, which saves scanning the file again.
+        preprocessing: Choice of the frames, and their size and resampling.
+        video_decoder: ``pyav`` (on the CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI if `device` is a
+            GPU that can decode the video, else PyAV. The reader's `reason` records the choice.
         device: Device that DALI decodes on.
-        batch_size: frames per batch, at most.
-        times: ascending seconds after the first frame to take instead of what `preprocessing` says.
-        clip: start and end, in seconds after the first frame, of all that is taken from; the whole movie by default.
+        batch_size: Largest number of frames in a batch.
+        times: Ascending times of the samples, in seconds after the first frame, which replace the choice that
+            `preprocessing` makes.
+        clip: Start and end of the part to sample, in seconds after the first frame; None for the whole movie.
 
     Raises:
-        VideoError: the file is not a movie of which at least one frame can be decoded.
-        ConfigError: an argument breaks its rule.
-        MissingDependencyError: DALI was asked for and is not installed.
-        DeviceError: DALI was asked for and cannot use the device.
+        VideoError: The file is not a movie with at least one decodable frame, or DALI was requested and cannot decode
+            it.
+        ConfigError: An argument breaks its rule.
+        MissingDependencyError: DALI was requested and is not installed.
+        DeviceError: DALI was requested and cannot use the device.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size!r}: must be at least 1 frame")
-    if times is not None and not _ascending(times):
-        raise ConfigError(f"times={list(times)!r}: must be finite, non-negative and ascending seconds, at least one")
-    if video_decoder not in get_args(VideoDecoder):
-        raise ConfigError(f"video_decoder={video_decoder!r}: must be one of {get_args(VideoDecoder)}")
-    if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
-        raise ConfigError(f"clip={clip!r}: must be a start and a later end, in seconds")
+    _check_arguments(video_decoder, batch_size, times, clip)
     movie = video if isinstance(video, Movie) else scan(video)
     if clip is not None:
         movie = movie.cut(*clip)
-    reason = f"video_decoder={video_decoder} was asked for"
-    if video_decoder == "dali":
-        if problem := dali.installed() and dali.obstacle(movie, device):
-            raise VideoError(f"video={movie.path!r}: {problem}; use video_decoder='pyav'")
+
+    def open_with_dali(reason: str) -> VideoReader:
         return dali.DALIReader(movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times)
+
+    reason = f"video_decoder={video_decoder} was requested"
+    if video_decoder == "dali":
+        _require_dali_reads(movie, device)
+        return open_with_dali(reason)
     if video_decoder == "auto":
         problem = _why_not_dali(movie, device)
         if problem is None:
             try:
-                reason = f"DALI decodes {movie.info.codec} on {device}; frames are resized on the CPU"
-                return dali.DALIReader(
-                    movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times
-                )
+                return open_with_dali(f"DALI decodes {movie.info.codec} on {device}; frames are resized on the CPU")
             except DeviceError as error:
                 problem = str(error)
-        _report(problem, logging.INFO if device.kind == "cpu" else logging.WARNING)
+        # PyAV is the normal choice on a CPU, but a loss of speed on a GPU.
+        _log_fallback(problem, logging.INFO if device.kind == "cpu" else logging.WARNING)
         reason = problem
     return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+
+
+def _check_arguments(
+    video_decoder: VideoDecoder, batch_size: int, times: Sequence[float] | None, clip: tuple[float, float] | None
+) -> None:
+    if batch_size < 1:
+        raise ConfigError.of("batch_size", batch_size, "must be at least 1 frame")
+    if times is not None and not _are_sample_times(times):
+        rule = "must hold at least one time; times are finite, non-negative and ascending seconds"
+        raise ConfigError.of("times", list(times), rule)
+    if video_decoder not in get_args(VideoDecoder):
+        raise ConfigError.of("video_decoder", video_decoder, f"must be one of {get_args(VideoDecoder)}")
+    if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
+        raise ConfigError.of("clip", clip, "must be a start and a later end, in seconds")
+
+
+def _are_sample_times(times: Sequence[float]) -> bool:
+    valid = all(math.isfinite(time) and time >= 0 for time in times)
+    ascending = all(earlier <= later for earlier, later in pairwise(times))
+    return len(times) > 0 and valid and ascending
+
+
+def _require_dali_reads(movie: Movie, device: Device) -> None:
+    # Without the package, DALIReader raises the error that names the extra to install.
+    if dali.installed() and (problem := dali.obstacle(movie, device)):
+        raise VideoError.of("video", movie.path, problem, "use video_decoder='pyav'")
 
 
 def _why_not_dali(movie: Movie, device: Device) -> str | None:
@@ -92,11 +114,6 @@ def _why_not_dali(movie: Movie, device: Device) -> str | None:
 
 
 @cache
-def _report(problem: str, level: int) -> None:
-    """Logs a fallback, each reason once per process."""
-    log.log(level, "videos are decoded by PyAV on the CPU: %s", problem)
-
-
-def _ascending(times: Sequence[float]) -> bool:
-    rising = all(a <= b for a, b in pairwise(times))
-    return len(times) > 0 and all(math.isfinite(t) and t >= 0 for t in times) and rising
+def _log_fallback(problem: str, level: int) -> None:
+    """Logs that PyAV decodes instead of DALI; the cache limits it to one message per reason and process."""
+    logger.log(level, "videos are decoded by PyAV on the CPU: %s", problem)

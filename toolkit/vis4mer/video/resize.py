@@ -1,6 +1,18 @@
-"""From decoded frames to what the encoder takes: upright, cut and resampled.
+"""Brings a decoded picture upright, crops it and resamples it to the encoder's input size.
 
-Both readers share this code, so that the same picture gives the same pixels whichever decodes it.
+Both readers share this code, so that the same picture gives the same pixels whichever of them decodes it.
+
+Resampling is separable and linear: every target row is a weighted sum of source rows, and likewise for columns. So it
+is two matrix products, ``rows @ picture @ columns.T`` for each colour. A target pixel depends only on the source pixels
+within the filter's radius, so that the matrices are almost entirely zero outside a band around the diagonal:
+
+      target rows   [ x x x . . . . . . ]   block 1: a small dense matrix, times source rows 0 to 4
+                    [ . . x x x . . . . ]
+                    [ . . . . x x x . . ]   block 2: another one, times source rows 4 to 8
+                    [ . . . . . . x x x ]
+
+Cut into blocks of neighbouring target pixels, the band becomes small dense products, each of which skips most of the
+zeros and works on source pixels that fit into the CPU's cache.
 """
 
 from collections.abc import Callable
@@ -18,18 +30,18 @@ DisplayMatrix = tuple[int, int, int, int]
 
 IDENTITY: DisplayMatrix = (1, 0, 0, 1)
 
-# Multiplications in one matrix product: OpenBLAS wakes other threads for more, which costs more than it gains here, and
-# far more while the encoder keeps the cores busy.
-_PRODUCT = 1 << 18
+# Most multiplications in one matrix product. Beyond this OpenBLAS wakes further threads, which costs more than it gains
+# at this size, and far more while the encoder keeps the cores busy.
+_MAX_MULTIPLICATIONS = 1 << 18
 
 
 class Band(NamedTuple):
-    """What one block of target pixels takes from the source, along one axis.
+    """Weights of the source pixels in one block of neighbouring target pixels, along one axis.
 
     Attributes:
-        start: the block's first target pixel.
-        first: its first source pixel.
-        weights: float32 [target pixels, source pixels], rows summing to 1.
+        start: First target pixel of the block.
+        first: First source pixel that the block depends on.
+        weights: Weights, float32 `[target pixels, source pixels]`; each row sums to 1.
     """
 
     start: int
@@ -38,93 +50,116 @@ class Band(NamedTuple):
 
 
 def upright(planes: Planes, matrix: DisplayMatrix) -> Planes:
-    """Turns and mirrors a stored picture into the one that is shown; a view, nothing is copied.
+    """Rotates and mirrors a stored picture into the one that is shown.
 
     Args:
-        planes: [3, H, W].
-        matrix: (a, b, c, d) of the container's display matrix: the stored (x, y) is shown at (a x + c y, b x + d y),
-            up to a shift; only quarter turns and mirrorings, the nearest of which is taken.
+        planes: Stored picture, uint8 `[3, H, W]`.
+        matrix: (a, b, c, d) of the container's display matrix: the stored pixel (x, y) is shown at (a x + c y,
+            b x + d y), up to a translation. The nearest combination of quarter turns and mirrorings applies.
 
     Returns:
-        [3, H, W] or [3, W, H].
+        Shown picture, uint8 `[3, H, W]` or `[3, W, H]`; a view, nothing is copied.
     """
     a, b, c, d = matrix
     if abs(b) > abs(a):
+        # Transposing the picture swaps the roles of x and y, and with them the columns of the matrix.
         planes, a, d = planes.swapaxes(1, 2), c, b
-    return planes[:, :: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    row_step, column_step = (-1 if d < 0 else 1), (-1 if a < 0 else 1)
+    return planes[:, ::row_step, ::column_step]
 
 
 def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
     """Resamples a picture to the preprocessing's height and width.
 
     Args:
-        planes: [3, H, W]: with the colours apart, resampling is a matrix product along either axis.
-        preprocessing: size, resize mode and interpolation are used.
+        planes: Picture, uint8 `[3, H, W]`. With the colours in separate planes, resampling is a matrix product along
+            either axis.
+        preprocessing: Size, resize mode and interpolation; the rest is ignored.
 
     Returns:
-        [height, width, 3], rounded once at the end.
+        Image, uint8 `[height, width, 3]`. Values are rounded once, after both passes.
     """
     _, height, width = planes.shape
     rows, columns = preprocessing.height, preprocessing.width
-    top = left = 0.0
+    top = left = 0.0  # source pixels to cut off at either end
     if preprocessing.resize == "crop":
         scale = min(height / rows, width / columns)  # source pixels per target pixel
         top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
 
+    # Rows first: the picture is wide and its rows are contiguous, so that this pass reads memory in order.
     half = np.empty((3, rows, width), np.float32)
     for start, first, weights in _bands(preprocessing.interpolation, height, rows, top, width):
-        size, reach = weights.shape
-        source = planes[:, first : first + reach].astype(np.float32)  # a block at a time stays in the CPU's cache
-        np.matmul(weights, source, out=half[:, start : start + size])
+        n_targets, n_sources = weights.shape
+        # Converting a block at a time keeps it in the CPU's cache for the product.
+        source = planes[:, first : first + n_sources].astype(np.float32)
+        np.matmul(weights, source, out=half[:, start : start + n_targets])
+
+    # Columns: the rows of all three colours are resampled alike, so they are stacked for one product per block.
     flat = half.reshape(3 * rows, width)
     full = np.empty((3 * rows, columns), np.float32)
     for start, first, weights in _bands(preprocessing.interpolation, width, columns, left, 3 * rows):
-        size, reach = weights.shape
-        full[:, start : start + size] = flat[:, first : first + reach] @ weights.T
+        n_targets, n_sources = weights.shape
+        full[:, start : start + n_targets] = flat[:, first : first + n_sources] @ weights.T
+
+    # The bicubic filter overshoots at edges, so that values may lie outside of 0 to 255.
     result = np.rint(full).clip(0, 255).astype(np.uint8).reshape(3, rows, columns)
     return np.ascontiguousarray(np.moveaxis(result, 0, 2))
 
 
 @lru_cache(maxsize=16)
 def _bands(kind: Interpolation, size: int, out: int, margin: float, lines: int) -> list[Band]:
-    """Weights of the source pixels in each target pixel along one axis, in blocks of neighbouring target pixels.
+    """Returns the bands along one axis; cached, because all frames of a movie share them.
 
     Args:
-        kind: of filter.
-        size: number of source pixels.
-        out: number of target pixels.
-        margin: source pixels cut off at either end.
-        lines: that the weights will be multiplied with at once, which bounds the size of a block.
+        kind: Filter.
+        size: Number of source pixels.
+        out: Number of target pixels.
+        margin: Number of source pixels to cut off at either end.
+        lines: Number of source rows or columns in the product, which limits the size of a block.
     """
-    step = (size - 2 * margin) / out
+    step = (size - 2 * margin) / out  # source pixels per target pixel
     radius, response = _FILTERS[kind](step)
-    centres = margin + (np.arange(out) + 0.5) * step
-    pixels = 1
-    while (pixels + 1) * (step * (pixels + 1) + 2 * radius) * lines <= _PRODUCT:
-        pixels += 1
+    centres = margin + (np.arange(out) + 0.5) * step  # of the target pixels, in source coordinates
+    block_size = _block_size(step, radius, lines)
     bands = []
-    for start in range(0, out, pixels):
-        block = centres[start : start + pixels]
+    for start in range(0, out, block_size):
+        block = centres[start : start + block_size]
         first = max(0, int(np.floor(block[0] - radius)))
-        last = min(size, int(np.ceil(block[-1] + radius)))
-        weights = response(np.arange(first, last) + 0.5 - block[:, None])
+        last = min(size, int(np.ceil(block[-1] + radius)))  # exclusive
+        source_centres = np.arange(first, last) + 0.5
+        weights = response(source_centres - block[:, None])
+        # At the border the filter reaches beyond the picture; the pixels inside then share the whole weight.
         weights /= weights.sum(axis=1, keepdims=True)
         bands.append(Band(start, first, weights.astype(np.float32)))
     return bands
 
 
+def _block_size(step: float, radius: float, lines: int) -> int:
+    """Returns the largest number of target pixels whose product stays within `_MAX_MULTIPLICATIONS`, at least 1."""
+    pixels = 1
+    while (pixels + 1) * (step * (pixels + 1) + 2 * radius) * lines <= _MAX_MULTIPLICATIONS:
+        pixels += 1
+    return pixels
+
+
+# A filter maps the step, in source pixels per target pixel, to its radius and its response: the weight of a source
+# pixel as a function of the distance of the two pixels' centres, both in source pixels and not yet normalised.
 Distances = NDArray[np.float64]
 Response = Callable[[Distances], Distances]
 
 
 def _area(step: float) -> tuple[float, Response]:
-    """How much of a target pixel, `step` source pixels wide, each source pixel covers."""
-    covered = step / 2 + 0.5
-    return covered, lambda x: np.clip(covered - np.abs(x), 0, min(step, 1))
+    """The length of a source pixel that lies within a target pixel, which is `step` source pixels wide.
+
+    Two intervals, `step` and 1 long, overlap by half their total length less the distance of their centres, but by no
+    more than the shorter one.
+    """
+    half_lengths = step / 2 + 0.5
+    return half_lengths, lambda x: np.clip(half_lengths - np.abs(x), 0, min(step, 1))
 
 
 def _bilinear(step: float) -> tuple[float, Response]:
-    """A triangle of half-width `step` when shrinking (antialiased), of 1 when enlarging."""
+    """A triangle, of half-width `step` when shrinking (to prevent aliasing) and 1 when enlarging."""
     width = max(step, 1)
     return width, lambda x: np.clip(1 - np.abs(x) / width, 0, None)
 

@@ -1,4 +1,4 @@
-"""What both readers do with decoded frames: match them to the samples, resize, batch, and count what is missing."""
+"""The part that all readers share: matches decoded frames to samples, resizes, batches, and counts what is missing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 
 from vis4mer.config import Preprocessing
 from vis4mer.errors import VideoError
+from vis4mer.video.ffmpeg import ContentError
 from vis4mer.video.frames import Damage, DecoderName, FrameBatch
 from vis4mer.video.movie import Movie
 from vis4mer.video.planner import plan
@@ -20,9 +21,10 @@ class Decoded(NamedTuple):
     """A decoded frame.
 
     Attributes:
-        number: in presentation order.
-        picture: makes the upright picture, uint8 [3, H, W]; only sampled frames pay for it.
-        corrupt: the video decoder marks it as damaged.
+        number: Frame number in presentation order.
+        picture: Function that returns the upright picture, uint8 `[3, H, W]`. Conversion to RGB costs about as much as
+            decoding, so that only sampled frames pay for it.
+        corrupt: Whether the video decoder marks the frame as damaged.
     """
 
     number: int
@@ -31,7 +33,15 @@ class Decoded(NamedTuple):
 
 
 class SampledReader(ABC):
-    """A `vis4mer.video.frames.VideoReader` but for the decoding itself."""
+    """A `vis4mer.video.frames.VideoReader` except for the decoding itself.
+
+    Args:
+        movie: Scanned movie.
+        preprocessing: Choice of the frames, and their size and resampling.
+        reason: Why this video decoder was chosen, in words.
+        batch_size: Largest number of frames in a batch.
+        times: Ascending times of the samples, in seconds after the first frame, which replace that choice.
+    """
 
     name: DecoderName
 
@@ -49,6 +59,8 @@ class SampledReader(ABC):
         self._movie = movie
         self._preprocessing = preprocessing
         self._batch_size = batch_size
+        # The frame number that each sample takes, ascending. A frame occurs several times if it is shown for longer
+        # than a sampling period; it is decoded once.
         self._numbers = movie.sample(preprocessing, times)
         self._plan = plan(movie.index, movie.index.order[np.unique(self._numbers)])
         self.n_frames = len(self._numbers)
@@ -62,15 +74,16 @@ class SampledReader(ABC):
 
     def __iter__(self) -> Iterator[FrameBatch]:
         self.close()
-        self.damage = Damage(corrupt_packets=self._movie.index.corrupt, truncated=self._movie.index.truncated)
+        index = self._movie.index
+        self.damage = Damage(corrupt_packets=index.corrupt, truncated=index.truncated)
         self._running, self._closed = self._batches(), False
         return self._running
 
     def close(self) -> None:
-        """Releases the file; an iteration under way ends, in another thread when that has decoded its next frame."""
+        """Releases the file. An iteration in another thread ends once that thread has decoded its next frame."""
         self._closed = True
         if self._running is not None:
-            with suppress(ValueError):  # it is running, in another thread
+            with suppress(ValueError):  # "generator already executing", in another thread: it sees `_closed` instead
                 self._running.close()
             self._running = None
 
@@ -83,7 +96,8 @@ class SampledReader(ABC):
         self.close()
 
     def _batches(self) -> Generator[FrameBatch, None, None]:
-        index, batch = self._movie.index, []
+        index = self._movie.index
+        batch: list[tuple[Image, float]] = []
         for number, image in self._samples():
             batch.append((image, index.seconds(index.order[number])))
             if len(batch) == self._batch_size:
@@ -93,34 +107,53 @@ class SampledReader(ABC):
             yield _stack(batch)
 
     def _samples(self) -> Iterator[tuple[int, Image]]:
-        """For each sample the number of the frame used and its resized picture."""
-        position, last = 0, None
+        """Yields for each sample the number of the frame used and its resized picture.
+
+        Samples and decoded frames both ascend by frame number, so this is a merge of two sorted sequences. In an intact
+        file every sampled frame is among the decoded ones. Otherwise, the arrival of a frame proves that the sampled
+        frames with lower numbers are missing, and the frame decoded before it stands in for them: it is what a player
+        would keep showing.
+        """
+        done = 0  # number of samples yielded
+        last: Decoded | None = None
         for frame in self._decode():
             if self._closed:
                 return
             if last is not None and frame.number <= last.number:
-                continue  # shown already: a damaged stream repeats or reorders frames
-            late = int(np.searchsorted(self._numbers, frame.number))
-            due = int(np.searchsorted(self._numbers, frame.number, side="right"))
-            yield from self._use(last or frame, late - position, missing=True)
-            yield from self._use(frame, due - late)
-            position, last = due, frame
-            if position == self.n_frames:
+                continue  # a damaged stream repeats or reorders frames; their samples are done
+            n_before = int(np.searchsorted(self._numbers, frame.number))
+            n_through = int(np.searchsorted(self._numbers, frame.number, side="right"))
+            # At the very beginning there is no earlier frame, so the first that decodes has to stand in.
+            yield from self._use(last or frame, n_before - done, missing=True)
+            yield from self._use(frame, n_through - n_before)
+            done, last = n_through, frame
+            if done == self.n_frames:
                 return
         if last is None:
-            remedy = "give a complete movie file"
-            raise VideoError(f"video={self.info.path!r}: none of its sampled frames can be decoded; {remedy}")
-        yield from self._use(last, self.n_frames - position, missing=True)
+            rule = "none of its sampled frames can be decoded"
+            raise VideoError.of("video", self.info.path, rule, "give a complete movie file")
+        yield from self._use(last, self.n_frames - done, missing=True)
 
-    def _use(self, frame: Decoded, samples: int, *, missing: bool = False) -> Iterator[tuple[int, Image]]:
-        """Lets a frame stand for a number of consecutive samples."""
-        if samples <= 0:
+    def _use(self, frame: Decoded, n_samples: int, *, missing: bool = False) -> Iterator[tuple[int, Image]]:
+        """Yields a frame for a number of consecutive samples; `missing` if it stands in for the frames they take."""
+        if n_samples <= 0:
             return
-        self.damage.missing_frames += samples if missing else 0
-        self.damage.corrupt_frames += samples if frame.corrupt else 0
-        image = resize(frame.picture(), self._preprocessing)
-        for _ in range(samples):
+        if missing:
+            self.damage.missing_frames += n_samples
+        if frame.corrupt:
+            self.damage.corrupt_frames += n_samples
+        image = resize(self._picture(frame), self._preprocessing)
+        for _ in range(n_samples):
             yield frame.number, image
+
+    def _picture(self, frame: Decoded) -> Planes:
+        try:
+            return frame.picture()
+        except ContentError as error:
+            # The picture's format and size are the stream's, so the other frames would fail in the same way.
+            rule = f"its pictures cannot be converted to RGB ({error})"
+            remedy = "convert it to H.264 with a BT.709 colour matrix and a smaller size"
+            raise VideoError.of("video", self.info.path, rule, remedy) from None
 
 
 def _stack(batch: list[tuple[Image, float]]) -> FrameBatch:

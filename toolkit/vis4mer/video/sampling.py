@@ -1,7 +1,8 @@
-"""Timestamp arithmetic: when frames are shown, and which frame each sample takes.
+"""Timestamp arithmetic: when each frame is shown, and which frame each sample takes.
 
-Everything is in integer ticks of the stream's time base, since rounding to seconds would pick the neighbouring frame
-wherever a sample falls on a frame boundary.
+All times are integers in ticks of the stream's time base, and rates are exact fractions. Samples often fall exactly on
+the start of a frame: at one sample a second and 24 frames a second, all of them do. There a rounding error of the last
+bit, which seconds as floats would bring, takes the frame before instead.
 """
 
 from collections.abc import Sequence
@@ -12,75 +13,120 @@ from numpy.typing import NDArray
 
 Ticks = NDArray[np.int64]
 
-NO_TIME = -(1 << 63)  # FFmpeg's sign for a timestamp that is not there
+NO_TIME = -(1 << 63)  # FFmpeg's AV_NOPTS_VALUE: the timestamp is missing
 
-MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease, small slips come from careless muxers
+MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease in a valid file, but sloppy muxers slip a little
 MAX_STILL = Fraction(600)  # seconds that one frame may be shown; a longer step is a broken clock, not a slide
+
+# Times stay within +-2^62 ticks, so that sums and differences of a time and a duration fit into int64. At the
+# nanosecond clock of Matroska this is 146 years; only forged timestamps reach it.
+_MAX_TICKS = 1 << 62
 
 
 def presentation_times(pts: Sequence[int], dts: Sequence[int], frame_ticks: int, time_base: Fraction) -> Ticks:
-    """Gives every packet a presentation time on one unbroken clock.
+    """Returns a presentation time for every packet, on one unbroken clock.
 
-    Joined recordings restart their clock and damaged ones jump: where the decoding time goes back by more than
-    `MAX_STEP_BACK` or forward by more than `MAX_STILL`, the rest is shifted so that it follows one frame later.
-    A packet without any timestamp follows its predecessor by one frame.
+    Joined recordings restart their clock, and damage makes it jump. Both show in the decoding times, which otherwise
+    rise steadily: if one goes back by more than `MAX_STEP_BACK` or forward by more than `MAX_STILL`, all times from
+    there on are shifted so that the packet follows its predecessor by one frame. Presentation times cannot show it, as
+    they go back and forth anyhow. A packet without any timestamp follows its predecessor by one frame, too.
 
     Args:
-        pts: presentation timestamps in decoding order, in ticks, or `NO_TIME`.
-        dts: decoding timestamps, in ticks, or `NO_TIME`.
-        frame_ticks: the usual duration of a frame, in ticks.
-        time_base: seconds per tick.
+        pts: Presentation timestamps in decoding order, in ticks, or `NO_TIME`.
+        dts: Decoding timestamps in decoding order, in ticks, or `NO_TIME`.
+        frame_ticks: Usual duration of a frame, in ticks.
+        time_base: Seconds per tick.
 
     Returns:
-        int64 [packets], in ticks.
+        Presentation times, int64 `[packets]`, in ticks.
     """
-    back, still = -int(MAX_STEP_BACK / time_base), int(MAX_STILL / time_base)
+    lowest_step, highest_step = -int(MAX_STEP_BACK / time_base), int(MAX_STILL / time_base)
     times = np.empty(len(pts), np.int64)
-    shift, last_dts, last_time = 0, None, -frame_ticks
+    shift = 0  # from the file's clock to the unbroken one
+    last_decoded: int | None = None  # on the file's clock
+    last_time = _time_before_the_first(pts, dts, frame_ticks, highest_step)  # on the unbroken one
     for i, (shown, decoded) in enumerate(zip(pts, dts, strict=True)):
         if decoded != NO_TIME:
-            if last_dts is not None and not back <= decoded - last_dts <= still:
-                shift += last_dts + frame_ticks - decoded
-            last_dts = decoded
-            if shown == NO_TIME or abs(shown - decoded) > still:
-                shown = decoded
+            if last_decoded is None:  # presentation times, the only ones so far, may be ahead by more than a second
+                broken = abs(decoded + shift - last_time) > highest_step
+                last_decoded = last_time - shift
+            else:
+                broken = not lowest_step <= decoded - last_decoded <= highest_step
+            if broken:
+                shift += last_decoded + frame_ticks - decoded
+            last_decoded = decoded
+            shown = _plausible(shown, decoded, highest_step)
+        elif shown != NO_TIME and abs(shown + shift - last_time) > highest_step:
+            shown = NO_TIME  # no decoding time confirms the jump
         last_time = last_time + frame_ticks if shown == NO_TIME else shown + shift
-        times[i] = last_time
+        times[i] = last_time = max(-_MAX_TICKS, min(last_time, _MAX_TICKS))
     return times
 
 
+def _plausible(shown: int, decoded: int, highest_step: int) -> int:
+    """Replaces a presentation time that is missing or absurdly far from its packet's decoding time by the latter.
+
+    That misplaces the frame by a few frames at most.
+    """
+    return decoded if shown == NO_TIME or abs(shown - decoded) > highest_step else shown
+
+
+def _time_before_the_first(pts: Sequence[int], dts: Sequence[int], frame_ticks: int, highest_step: int) -> int:
+    """Returns the time one frame before the first packet, so that packets without timestamps lead up to the first with.
+
+    If they counted from 0 instead, a recording whose clock starts at a day would seem to last a day longer.
+    """
+    for n_before, (shown, decoded) in enumerate(zip(pts, dts, strict=True)):
+        if shown != NO_TIME or decoded != NO_TIME:
+            first = shown if decoded == NO_TIME else _plausible(shown, decoded, highest_step)
+            return first - (n_before + 1) * frame_ticks
+    return -frame_ticks
+
+
 def grid(start: int, end: int, fps: float, time_base: Fraction) -> Ticks:
-    """The regular samples: sample i is at ``start + i / fps``, for as long as that lies before `end`.
+    """Returns the times of regular samples: ``start + i / fps`` for all i that put it before `end`.
 
     Args:
-        start: when the first frame is shown, in ticks.
-        end: when the last frame ends, in ticks.
-        fps: samples a second, positive; a rate such as 24000 / 1001 is recovered from its nearest float.
-        time_base: seconds per tick.
+        start: Start of the first frame, in ticks.
+        end: End of the last frame, in ticks.
+        fps: Samples per second, positive.
+        time_base: Seconds per tick.
 
     Returns:
-        int64 [samples], in ticks, rounded down: a frame shown at or before a sample is at or before its rounded time.
-        At least one sample.
+        At least one time, int64 `[samples]`, in ticks, rounded down. That changes no choice of a frame: frames start at
+        whole ticks, so a frame that starts at or before a sample's exact time also starts at or before the rounded one.
     """
+    # NTSC's rates, such as 24000 / 1001, have no exact float. The simplest fraction close to the float is the rate that
+    # was meant. Rates below 1 / 1,000,000 would become 0 and are taken as they are.
     rate = Fraction(fps).limit_denominator(1_000_000) or Fraction(fps)
-    period = 1 / (rate * time_base)
-    count = max(1, -int((start - end) // period))
+    period = 1 / (rate * time_base)  # ticks per sample, in general not a whole number
+    count = max(1, -int((start - end) // period))  # ceil((end - start) / period), as the floor of the negated ratio
+    # Each time is computed from i, not from its predecessor, so that no error accumulates.
     return np.array([start + i * period.numerator // period.denominator for i in range(count)], np.int64)
 
 
 def at_seconds(start: int, seconds: Sequence[float], time_base: Fraction) -> Ticks:
-    """Explicit samples: seconds after the first frame as ticks, rounded down."""
-    return np.array([start + int(Fraction(t) / time_base) for t in seconds], np.int64)
+    """Converts explicit sample times to ticks.
+
+    Args:
+        start: Start of the first frame, in ticks.
+        seconds: Non-negative times after the first frame, in seconds.
+        time_base: Seconds per tick.
+
+    Returns:
+        Times, int64 `[samples]`, in ticks, rounded down.
+    """
+    return np.array([min(start + int(Fraction(time) / time_base), _MAX_TICKS) for time in seconds], np.int64)
 
 
 def shown_at(shown: Ticks, samples: Ticks) -> NDArray[np.intp]:
-    """Which frame is on screen at each sample: the last one whose time is not after it.
+    """Returns which frame is on screen at each sample: the last one that starts at or before it.
 
     Args:
-        shown: when each frame is first shown, ascending, in ticks; at least one.
-        samples: in ticks; one before the first frame takes the first frame.
+        shown: Start of each frame, ascending, int64 `[frames]` with at least one, in ticks.
+        samples: Times of the samples, int64 `[samples]`, in ticks. A sample before the first frame takes the first.
 
     Returns:
-        intp [samples], indices into `shown`; of frames shown at the same time, the last.
+        Indices into `shown`, intp `[samples]`; of several frames with the same start, the last.
     """
     return np.maximum(np.searchsorted(shown, samples, side="right") - 1, 0)

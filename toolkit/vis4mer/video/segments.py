@@ -12,34 +12,34 @@ from vis4mer.video.resize import Image
 def segment_starts(frames: int, length: int, count: int) -> list[int]:
     """Returns the first frame of every segment, ascending and distinct.
 
-    Segment i of N starts at ``floor(i (frames - length) / N)``. A movie with fewer starts than that has a segment at
-    each of them, one shorter than a segment has one.
+    Segment i of N starts at ``floor(i (frames - length) / N)``. If the movie has fewer than N possible starts, there is
+    a segment at each of them; a movie shorter than a segment has one segment.
 
     Args:
-        frames: of the movie.
-        length: of a segment, in frames.
-        count: N, segments that are wanted.
+        frames: Number of frames in the movie.
+        length: Number of frames in a segment.
+        count: N, the number of segments wanted.
 
     Reference: the published feature extraction of ViS4mer for Breakfast and COIN.
     """
-    room = max(frames - length, 1)
-    count = min(count, room)
-    return [i * room // count for i in range(count)]
+    possible = max(frames - length, 1)
+    count = min(count, possible)
+    return [i * possible // count for i in range(count)]
 
 
 def cut_segments(
     batches: Iterable[NDArray[np.uint8]], starts: Sequence[int], length: int, at_once: int = 1
 ) -> Iterator[NDArray[np.uint8]]:
-    """Cuts segments from a stream of frames, holding hardly more of it than they need.
+    """Cuts segments from a stream of frames, holding hardly more frames than one group of segments needs.
 
     Args:
-        batches: consecutive frames, uint8 [n, H, W, 3] each.
-        starts: as of `segment_starts`.
-        length: of a segment, in frames; where the movie is shorter, its last frame is repeated.
-        at_once: segments that are given together.
+        batches: Consecutive frames, uint8 `[n, H, W, 3]` each.
+        starts: First frame of every segment, as `segment_starts` returns them.
+        length: Number of frames in a segment; a shorter movie's last frame is repeated.
+        at_once: N, the number of segments to yield together.
 
     Yields:
-        uint8 [N, length, H, W, 3], N being `at_once` but for the last ones.
+        Segments, uint8 `[N, length, H, W, 3]`; the last group may hold fewer than N.
     """
     group: list[NDArray[np.uint8]] = []
     for segment in _segments(batches, starts, length):
@@ -52,16 +52,19 @@ def cut_segments(
 
 
 def _segments(batches: Iterable[NDArray[np.uint8]], starts: Sequence[int], length: int) -> Iterator[NDArray[np.uint8]]:
+    waiting = deque(starts)
     held: deque[Image] = deque()
-    first, waiting = 0, deque(starts)  # first: number of the first frame that is held
+    first_held = 0  # frame number of held[0]
     for batch in batches:
         for frame in batch:
             held.append(frame)
-            while waiting and first + len(held) == waiting[0] + length:
+            while waiting and first_held + len(held) == waiting[0] + length:
                 yield np.stack([held[i] for i in range(len(held) - length, len(held))])
                 waiting.popleft()
-            while held and (not waiting or first < waiting[0]):
+            # Segments overlap, so that only frames before the next segment's start can go.
+            while held and (not waiting or first_held < waiting[0]):
                 held.popleft()
-                first += 1
+                first_held += 1
     if waiting and held:  # the movie is shorter than a segment
-        yield np.stack([*held, *[held[-1]] * (length - len(held))])
+        padding = [held[-1]] * (length - len(held))
+        yield np.stack([*held, *padding])
