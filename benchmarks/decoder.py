@@ -19,10 +19,8 @@ The second table shows how the cost grows: L from 1,000 to 100,000 at d = 128, t
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 try:
@@ -38,22 +36,23 @@ from benchmarks.baselines.straightforward import StraightforwardDecoder
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.measure.calls import DTYPES, by_ops, forward, gradients, impls, step
+from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.growth import growth, show_growth
 from benchmarks.measure.memory import peak_bytes
 from benchmarks.measure.products import decoder_products, run_products, torch_mm
 from benchmarks.measure.timing import medians
 from vis4mer.config import DecoderConfig
-from vis4mer.devices.device import CPU
+from vis4mer.devices.arrays import on_host
 from vis4mer.models.decoder import S4Decoder
-from vis4mer.runtime.backends.torchscript import torchscript_runner
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.manifest import Precision
 from vis4mer_export.freeze import freeze
-from vis4mer_export.targets import onnx, torchscript
+from vis4mer_export.targets import registry
 
 PAPER = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
 TINY = DecoderConfig(d_input=64, l_max=394, d_output=10, d_model=64, n_layers=2)
 LENGTHS, TINY_LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000), (100, 1_000)
-EXPORTS: tuple[tuple[Format, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))
+EXPORTS: tuple[tuple[str, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))
 BASELINE = "straightforward"
 PRODUCTS = ("limit", "torch.mm")
 
@@ -80,14 +79,18 @@ def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
     features = torch.randn(2, config.l_max, config.d_input)
     runs, drift = _module_runs(decoder, baseline, features[:1])
     logits = forward(baseline, features[:1])
-    for target, precision in progress(EXPORTS, lambda export: f"exporting {' '.join(export)}"):
-        exported = partial(_export(decoder, target, precision, features), features[:1].numpy())
-        runs[Run("forward", target, precision)] = exported
-        drift[Run("forward", target, precision)] = _relative_l2(exported(), logits)
+    for format, precision in progress(EXPORTS, lambda export: f"exporting {' '.join(export)}"):
+        exported = partial(_export(decoder, format, precision, features), features[:1].numpy())
+        runs[Run("forward", format, precision)] = exported
+        drift[Run("forward", format, precision)] = _relative_l2(on_host(exported()), logits)
     runs |= _product_runs(config)
     seconds = medians(runs, repeats, settled=True)
-    peaks = {run: _peak_bytes(run, config) for run in progress(sorted(runs), lambda run: "memory of " + " ".join(run))}
-    return [_row(run, config, seconds, peaks[run], drift.get(run)) for run in sorted(runs)]
+    steps = [run for run in sorted(runs) if run.call == "step" and run.way not in PRODUCTS]
+    peaks = {
+        run: peak_bytes(prepare_step, run.way, config, run.dtype)
+        for run in progress(steps, lambda run: f"memory of {run.way}, {run.dtype}")
+    }
+    return [_row(run, config, seconds, peaks.get(run), drift.get(run)) for run in sorted(runs)]
 
 
 def _module_runs(
@@ -130,25 +133,10 @@ def prepare_step(way: str, config: DecoderConfig, dtype: str) -> Callable[[], No
     return call if way == BASELINE else by_ops(way, call)
 
 
-def _export(
-    decoder: S4Decoder, target: Format, precision: Precision, features: Tensor
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Returns the runner of the decoder exported to `target`."""
-    module = freeze(decoder, features.shape[1], target, precision=precision).module
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "head"
-        if target == "onnx":
-            onnx.export_graph(module, features, path, "features", "logits")
-            return onnx.cpu_runner(path, "head")
-        torchscript.export_graph(module, features, path)
-        return torchscript_runner(path.read_bytes(), "head", CPU)
-
-
-def _peak_bytes(run: Run, config: DecoderConfig) -> int | None:
-    """Returns the peak memory of a training step; None for other runs."""
-    if run.call != "step" or run.way in PRODUCTS:
-        return None
-    return peak_bytes(prepare_step, run.way, config, run.dtype)
+def _export(decoder: S4Decoder, format: str, precision: Precision, features: Tensor) -> Runner:
+    """Returns the runner of the exported decoder."""
+    frozen = freeze(decoder, features.shape[1], registry.target(format).lowerings, precision).module
+    return export_graph(frozen, format, features, precision)[0]
 
 
 def _relative_l2(values: Tensor | NDArray[np.float32], expected: Tensor) -> float:

@@ -15,11 +15,9 @@ Writes results/encoder.json. Takes a quarter of an hour and 10 GB of memory on t
 import argparse
 import copy
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 try:
@@ -34,18 +32,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
+from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.products import Product, run_products
 from benchmarks.measure.timing import medians
 from vis4mer.config import Preprocessing
-from vis4mer.devices.device import CPU
+from vis4mer.devices.arrays import Array, on_host
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.runtime.backends.registry import graph_runner
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.manifest import Precision
 from vis4mer_export.precision import DTYPES, in_precision
-from vis4mer_export.targets import onnx, pt2, torchscript
 
-Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-WAYS: dict[Precision, tuple[Format, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
+WAYS: dict[Precision, tuple[str, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}
 
 
 def flop_per_frame(encoder: FrameEncoder) -> int:
@@ -58,32 +55,26 @@ def flop_per_frame(encoder: FrameEncoder) -> int:
 
 def block_products(encoder: FrameEncoder, frames: int) -> list[Product]:
     """Returns the linear layers of one block: queries, keys and values; output; and the two of the MLP."""
-    layers = [module for module in encoder.vit.blocks[0].modules() if isinstance(module, torch.nn.Linear)]
+    block = next(encoder.vit.get_submodule("blocks").children())
+    layers = [module for module in block.modules() if isinstance(module, torch.nn.Linear)]
     return [Product(frames * encoder.config.tokens, layer.in_features, layer.out_features) for layer in layers]
 
 
-def eager(encoder: FrameEncoder, precision: Precision) -> Encode:
+def eager(encoder: FrameEncoder, precision: Precision) -> Runner:
     """Returns the encoder as PyTorch runs the module: frames uint8 [N, H, W, 3] to tokens float32 [N, P, D]."""
     typed = copy.deepcopy(encoder).to(DTYPES[precision])
 
     @torch.inference_mode()
-    def encode(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(frames: Array) -> Array:
         tokens: NDArray[np.float32] = typed(torch.from_numpy(frames)).numpy()
         return tokens
 
     return encode
 
 
-def exported(encoder: FrameEncoder, target: Format, precision: Precision, example: Tensor) -> Encode:
-    """Returns the runner of the encoder exported to `target`."""
-    typed = in_precision(encoder, precision)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"encoder.{target}"
-        if target == "onnx":
-            onnx.export_graph(typed, example, path, "frames", "tokens")
-            return onnx.cpu_runner(path, "encoder")
-        (torchscript if target == "torchscript" else pt2).export_graph(typed, example, path)
-        return graph_runner(target, path.read_bytes(), "encoder", CPU)
+def exported(encoder: FrameEncoder, format: str, precision: Precision, example: Tensor) -> Runner:
+    """Returns the runner of the exported encoder."""
+    return export_graph(in_precision(encoder, precision), format, example, precision)[0]
 
 
 def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> list[dict[str, Any]]:
@@ -92,11 +83,11 @@ def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> 
     images = np.random.default_rng(0).integers(0, 256, (max(2, *batches), *size, 3), dtype=np.uint8)
     expected = eager(encoder, "fp32")(images[:1])
     flop = flop_per_frame(encoder)
-    ways: dict[Precision, dict[str, Encode]] = {}
+    ways: dict[Precision, dict[str, Runner]] = {}
     for precision in progress(WAYS, lambda precision: f"exporting {precision}"):
         ways[precision] = {"eager": eager(encoder, precision)}
-        for target in WAYS[precision]:
-            ways[precision][target] = exported(encoder, target, precision, torch.from_numpy(images[:2]))
+        for format in WAYS[precision]:
+            ways[precision][format] = exported(encoder, format, precision, torch.from_numpy(images[:2]))
     rows = []
     cases = list(product(WAYS, batches))
     for precision, frames in progress(cases, lambda case: f"{case[0]}, batch {case[1]}", weight=lambda case: case[1]):
@@ -122,7 +113,7 @@ def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5) -> 
 
 
 def _seconds(
-    encoder: FrameEncoder, precision: Precision, ways: Mapping[str, Encode], images: NDArray[np.uint8], repeats: int
+    encoder: FrameEncoder, precision: Precision, ways: Mapping[str, Runner], images: NDArray[np.uint8], repeats: int
 ) -> dict[str, float]:
     """Times every form of the encoder on the same frames, and the products of one block as ``limit``."""
     runs: dict[str, Callable[[], Any]] = {way: partial(encode, images) for way, encode in ways.items()}
@@ -131,8 +122,8 @@ def _seconds(
     return medians({"eager": runs.pop("eager"), "limit": limit, **runs}, repeats, settled=True)
 
 
-def _relative_l2(tokens: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(tokens - expected) / np.linalg.norm(expected))
+def _relative_l2(tokens: Array, expected: Array) -> float:
+    return float(np.linalg.norm(on_host(tokens) - on_host(expected)) / np.linalg.norm(on_host(expected)))
 
 
 def run(options: argparse.Namespace) -> Result:

@@ -11,11 +11,9 @@ results/head.json.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 try:
@@ -24,19 +22,16 @@ except ImportError:
     sys.exit("error: package='torch': must be installed; run pip install '.[export]'")
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
+from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.timing import medians
 from vis4mer.config import DecoderConfig
-from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import S4Decoder
-from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.backends.pt2 import pt2_runner
-from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer_export.freeze import freeze
-from vis4mer_export.targets import onnx, pt2, torchscript
+from vis4mer_export.targets import registry
 
 PAPER = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
 TINY = DecoderConfig(d_input=64, l_max=394, d_output=10, d_model=64, n_layers=2)
@@ -54,9 +49,9 @@ def measure(config: DecoderConfig) -> list[dict[str, Any]]:
         "eager": lambda: torch.inference_mode()(decoder)(features[:1]).numpy(),
     }
     facts: dict[str, dict[str, Any]] = {name: {} for name in runs}
-    for name, (target, module) in progress(_graphs(decoder).items(), lambda graph: f"exporting {graph[0]}"):
+    for name, (format, module) in progress(_graphs(decoder).items(), lambda graph: f"exporting {graph[0]}"):
         start = time.perf_counter()
-        runner, size = _export(module, target, features)
+        runner, size = export_graph(module, format, features)
         facts[name] = {"export_seconds": round(time.perf_counter() - start, 1), "megabytes": round(size / 1e6, 1)}
         runs[name] = partial(runner, batch)
     expected = runs["eager"]()
@@ -75,32 +70,16 @@ def measure(config: DecoderConfig) -> list[dict[str, Any]]:
 
 
 def _graphs(decoder: S4Decoder) -> dict[str, tuple[str, nn.Module]]:
-    """Returns the target and the frozen module of every exported graph, by the graph's name."""
+    """Returns the format and the frozen module of every exported graph, by the graph's name."""
     length = decoder.config.l_max
-    fft = freeze(decoder, length, "torchscript", "fft").module
+    fft = freeze(decoder, length, ("fft",)).module
     return {
         "torchscript": ("torchscript", fft),
         "pt2": ("pt2", fft),
         DFT: ("onnx", fft),
-        "onnx, matmul_dft": ("onnx", freeze(decoder, length, "onnx", "matmul_dft").module),
-        "onnx, auto": ("onnx", freeze(decoder, length, "onnx").module),
+        "onnx, matmul_dft": ("onnx", freeze(decoder, length, ("matmul_dft",)).module),
+        "onnx, auto": ("onnx", freeze(decoder, length, registry.target("onnx").lowerings).module),
     }
-
-
-def _export(module: nn.Module, target: str, features: Tensor) -> tuple[Runner, int]:
-    """Writes and opens a graph; returns its runner and its size in bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"head.{target}"
-        match target:
-            case "torchscript":
-                torchscript.export_graph(module, features, path)
-                return torchscript_runner(path.read_bytes(), "head", CPU), path.stat().st_size
-            case "pt2":
-                pt2.export_graph(module, features, path)
-                return pt2_runner(path.read_bytes(), "head", CPU), path.stat().st_size
-            case _:
-                onnx.export_graph(module, features, path, "features", "logits")
-                return onnx.cpu_runner(path, "head"), path.stat().st_size
 
 
 def run(options: argparse.Namespace) -> Result:

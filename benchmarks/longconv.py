@@ -10,11 +10,10 @@ convolution in double precision. `vis4mer export --lowering auto` chooses by thi
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 try:
     import torch
@@ -25,17 +24,15 @@ from torch import Tensor, nn
 
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
+from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.timing import medians
-from vis4mer.devices.device import CPU
 from vis4mer.models.s4 import SSMConv
-from vis4mer.runtime.backends.registry import graph_runner
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.lower import fixed_kernel
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
-from vis4mer_export.targets import onnx, pt2, torchscript
 
-Target = Literal["torchscript", "pt2", "onnx"]
+TARGETS = ("torchscript", "pt2", "onnx")
 SHAPES, TINY_SHAPES = ((1024, 11820), (512, 5910), (256, 2955)), ((32, 394),)  # channels D and length L
 _D_STATE = 64
 
@@ -70,37 +67,25 @@ def convolutions(channels: int, length: int) -> Convolutions:
     return Convolutions(u, lowerings, errors)
 
 
-def _runner(module: nn.Module, target: Target, u: Tensor, folder: Path) -> Callable[[], object]:
+def _call(module: nn.Module, format: str, u: Tensor) -> Callable[[], object]:
     """Exports a module and returns a call of the graph on one sequence."""
-    path = folder / f"graph.{target}"
-    match target:
-        case "torchscript":
-            torchscript.export_graph(module, u, path)
-        case "pt2":
-            pt2.export_graph(module, u, path)
-        case "onnx":
-            onnx.export_graph(module, u, path, "u", "y")
-            run_onnx = onnx.cpu_runner(path, "graph")
-            return lambda: run_onnx(u[:1].numpy())
-    run_torch = graph_runner(target, path.read_bytes(), "graph", CPU)
-    return lambda: run_torch(u[:1].numpy())
+    runner, _ = export_graph(module, format, u)
+    return partial(runner, u[:1].numpy())
 
 
 def run(options: argparse.Namespace) -> Result:
     """Measures a row for each shape, target and lowering."""
     rows: list[dict[str, Any]] = []
     built = {shape: convolutions(*shape) for shape in (TINY_SHAPES if options.tiny else SHAPES)}
-    cases: list[tuple[tuple[int, int], Target]] = list(product(built, get_args(Target)))
+    cases = list(product(built, TARGETS))
     for shape, target in progress(cases, lambda case: f"L={case[0][1]} {case[1]}", weight=lambda case: case[0][0] ** 2):
         rows += _rows(built[shape], target)
     return {"rows": rows}
 
 
-def _rows(built: Convolutions, target: Target) -> list[dict[str, Any]]:
+def _rows(built: Convolutions, target: str) -> list[dict[str, Any]]:
     _, channels, length = built.signal.shape
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {name: _runner(module, target, built.signal, Path(folder)) for name, module in built.lowerings.items()}
-        seconds = medians(runs)
+    seconds = medians({name: _call(module, target, built.signal) for name, module in built.lowerings.items()})
     rows = []
     for name, taken in seconds.items():
         constants = sum(buffer.nbytes for buffer in built.lowerings[name].buffers())

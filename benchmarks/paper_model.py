@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 try:
     import torch
@@ -27,11 +27,14 @@ from benchmarks.harness.progress import progress, show
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.bundle import Bundle, Format, Precision
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.parity import check_bundle
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets.registry import names
 
-Build = tuple[Format, Precision]
+Build = tuple[str, Precision]
 BUILDS: tuple[Build, ...] = (
     ("onnx", "fp32"),
     ("onnx", "fp16"),
@@ -93,7 +96,7 @@ def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the choice of one format."""
     parser.add_argument(
-        "--format", choices=get_args(Format), help="measures this format only and keeps the other rows of the result"
+        "--format", choices=names(), help="measures this format only and keeps the other rows of the result"
     )
 
 

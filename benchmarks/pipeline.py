@@ -63,7 +63,8 @@ from vis4mer.runtime.prediction import HeadPrediction
 from vis4mer.runtime.stages import batched
 from vis4mer.video import VideoInfo, VideoReader, open_video, scan
 from vis4mer.video.resize import resize
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
 
 T = TypeVar("T")
 R = TypeVar("R")

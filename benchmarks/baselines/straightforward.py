@@ -62,8 +62,7 @@ class _SSMConv(nn.Module):
         self.length = length
         self.log_dt = nn.Parameter(torch.zeros(channels))
         self.w = nn.Parameter(torch.zeros(d_state // 2, 2))
-        for name in ("B", "C", "P", "Q"):
-            setattr(self, name, nn.Parameter(torch.zeros(channels, d_state // 2, 2)))
+        self.B, self.C, self.P, self.Q = (nn.Parameter(torch.zeros(channels, d_state // 2, 2)) for _ in range(4))
         self.D = nn.Parameter(torch.zeros(channels))
 
     def kernel(self) -> Tensor:
@@ -75,14 +74,16 @@ class _SSMConv(nn.Module):
         dt = self.log_dt.exp()[:, None]
         residues = torch.stack([B * C.conj(), B * Q.conj(), P * C.conj(), P * Q.conj()]) * dt
         bc, bq, pc, pq = cauchy(residues, z, w * dt)
-        return torch.fft.irfft(factor * (bc - bq * pc / (1 + pq)), n=self.length)
+        kernel: Tensor = torch.fft.irfft(factor * (bc - bq * pc / (1 + pq)), n=self.length)
+        return kernel
 
     def forward(self, u: Tensor) -> Tensor:
         length = u.shape[-1]
         with torch.autocast(u.device.type, enabled=False):
             signal = u.float()
             spectrum = torch.fft.rfft(signal, n=2 * length) * torch.fft.rfft(self.kernel()[:, :length], n=2 * length)
-            return torch.fft.irfft(spectrum, n=2 * length)[..., :length] + self.D[:, None] * signal
+            y: Tensor = torch.fft.irfft(spectrum, n=2 * length)[..., :length] + self.D[:, None] * signal
+            return y
 
 
 def cauchy(residues: Tensor, z: Tensor, poles: Tensor) -> Tensor:
@@ -101,5 +102,5 @@ def cauchy(residues: Tensor, z: Tensor, poles: Tensor) -> Tensor:
         v, p = residues[..., None], poles[..., None]
         return (2 * (z * v.real - (v * p.conj()).real) / ((z - p) * (z - p.conj()))).sum(dim=-2)
 
-    parts = zip(residues.split(_CHANNELS, dim=1), poles.split(_CHANNELS), strict=True)
+    parts = zip(torch.split(residues, _CHANNELS, dim=1), torch.split(poles, _CHANNELS), strict=True)
     return torch.cat([checkpoint(divide, *part, use_reentrant=False) for part in parts], dim=1)

@@ -15,6 +15,8 @@ INSTRUCTION_SETS = (
     "asimd", "asimddp", "fphp", "asimdhp", "bf16", "i8mm", "sve", "sve2", "sme",
 )  # fmt: skip
 
+_CPUINFO = Path("/proc/cpuinfo")
+
 
 def machine(gpu: str | None = None) -> dict[str, Any]:
     """Describes the machine: processor, its instruction sets, threads, and the versions of Python and packages.
@@ -48,7 +50,7 @@ def _versions() -> dict[str, str]:
 def _cpuinfo() -> dict[str, str]:
     """Returns what Linux reports about the first processor; empty on other systems."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = _CPUINFO.read_text()
     except OSError:
         return {}
     entries = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())

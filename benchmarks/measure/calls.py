@@ -28,7 +28,7 @@ def forward(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.flo
 def step(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.float32) -> None:
     """Runs forward and backward in training mode, without the optimiser; discards the gradients at the end."""
     decoder.train()
-    _loss(decoder, features, dtype).backward()
+    _loss(decoder, features, dtype).backward()  # type: ignore[no-untyped-call]
     decoder.zero_grad(set_to_none=True)
 
 
@@ -41,7 +41,8 @@ def gradients(decoder: nn.Module, features: Tensor, dtype: torch.dtype = torch.f
 
 def _loss(decoder: nn.Module, features: Tensor, dtype: torch.dtype) -> Tensor:
     with torch.autocast(features.device.type, dtype, enabled=dtype != torch.float32):
-        return decoder(features).float().square().mean()
+        loss: Tensor = decoder(features).float().square().mean()
+    return loss
 
 
 def impls(device: str = "cpu") -> tuple[str, ...]:

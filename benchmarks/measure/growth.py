@@ -1,6 +1,6 @@
 """Growth of the S4 decoder's cost with the length of its sequence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,10 @@ def growth(lengths: Sequence[int], width: int, repeats: int = 5) -> list[dict[st
     for length in progress(lengths, lambda length: f"growth, L={length}", weight=float):
         decoder = S4Decoder(DecoderConfig(d_input=width, l_max=length, d_output=10, d_model=width, n_layers=2))
         features = torch.randn(1, length, width)
-        calls = {"forward": partial(forward, decoder, features), "step": partial(step, decoder, features)}
+        calls: dict[str, Callable[[], object]] = {
+            "forward": partial(forward, decoder, features),
+            "step": partial(step, decoder, features),
+        }
         per_token = {f"{call}_seconds_per_token": t / length for call, t in medians(calls, repeats).items()}
         rows.append({"L": length, "D": width, "dtype": "fp32", "threads": torch.get_num_threads(), **per_token})
     return rows

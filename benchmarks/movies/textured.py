@@ -68,9 +68,9 @@ def repeat(source: Path, path: Path, times: int) -> None:
                 (stream,) = movie.streams.video
                 if turn == 0:
                     copy = target.add_stream_from_template(stream)
-                shift = turn * stream.duration
+                shift = turn * (stream.duration or 0)
                 for packet in movie.demux(stream):
-                    if packet.dts is not None:
+                    if packet.pts is not None and packet.dts is not None:
                         packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
                         target.mux(packet)
 
@@ -102,4 +102,5 @@ def _draw(scene: np.ndarray, shapes: np.ndarray, t: int, grain: np.ndarray) -> n
     for k, colour in enumerate(shapes):
         top, left = (40 * k + (k - 3) * t) % (_HEIGHT - 50), (90 * k + (2 * k + 1) * t) % (_WIDTH - 60)
         image[top : top + 50, left : left + 60] = colour
-    return (image + grain).clip(0, 255).astype(np.uint8)
+    picture: np.ndarray = (image + grain).clip(0, 255).astype(np.uint8)
+    return picture

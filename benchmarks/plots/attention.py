@@ -25,7 +25,12 @@ def draw(rows: Sequence[Mapping[str, Any]], published: Mapping[str, float], path
         path: PNG file.
     """
     steps = [row for row in rows if row["call"] == "step"]
-    style = {"font.family": "sans-serif", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+    style: dict[Any, Any] = {
+        "font.family": "sans-serif",
+        "font.size": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     with plt.rc_context(style):
         figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
         for axes, (field, scale, label) in zip(panels, _PANELS, strict=True):

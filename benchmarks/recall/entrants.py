@@ -16,6 +16,7 @@ from benchmarks.recall.tokens import FEATURES, TOKENS
 from samples.generator.questions import DURATION
 from vis4mer.config import DecoderConfig
 from vis4mer.models.decoder import Block, S4Decoder
+from vis4mer_kernels.linear import Linear
 
 EXCERPT = 10
 """Seconds seen at once by the entrant that does not see the whole movie."""
@@ -80,7 +81,7 @@ class Transformer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Classifies features [B, L, FEATURES]."""
-        x = self.input(features) + self.positions[: features.shape[1]]
+        x = self.input(features) + self.get_buffer("positions")[: features.shape[1]]
         for layer in self.layers:
             x = layer(x)
         logits: Tensor = self.output(x).mean(dim=1)
@@ -100,8 +101,9 @@ class _TransformerLayer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(x)
-        return x + self.feed_forward(x)
+        attended: Tensor = x + self.attention(x)
+        mapped: Tensor = attended + self.feed_forward(attended)
+        return mapped
 
 
 def _positions(length: int, width: int) -> Tensor:
@@ -118,7 +120,8 @@ class UnpooledBlock(Block):
         """Maps x like the pooled block, but keeps every token."""
         y = self.s4.dropout(nn.functional.gelu(self.s4.conv(self.norm(x).transpose(1, 2))))
         y = self.dropout(self.s4.output(y.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
-        return nn.functional.gelu(self.reduce(x + y))
+        reduced: Tensor = nn.functional.gelu(self.reduce(x + y))
+        return reduced
 
 
 class AblatedDecoder(S4Decoder):
@@ -142,9 +145,9 @@ class AblatedDecoder(S4Decoder):
             if reduction:
                 width //= 2
             else:
-                block.reduce = nn.Linear(width, width)
+                block.reduce = Linear(width, width)
             self.blocks[index] = block
-        self.output = nn.Linear(width, config.d_output)
+        self.output = Linear(width, config.d_output)
 
 
 def decoder_config(d_output: int, frames: int = DURATION, n_layers: int = 3, d_state: int = 64) -> DecoderConfig:

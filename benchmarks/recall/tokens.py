@@ -16,6 +16,7 @@ from benchmarks.harness.progress import progress
 from samples.generator.film import Format, render
 from samples.generator.questions import QUESTIONS, write_script
 from samples.generator.scenes import Scene, Script
+from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import CPU
 from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import ENCODER, Bundle
@@ -91,4 +92,6 @@ class SceneTokens:
     def _encode(self, scene: Scene) -> np.ndarray:
         pictures = render(Script(0, "", (scene,)), Format(fps=1))
         frames = [resize(np.moveaxis(picture, 2, 0), self._preprocessing) for picture in pictures]
-        return self._encoder(np.stack(frames)).mean(axis=1, keepdims=True)
+        tokens = on_host(self._encoder(np.stack(frames)))
+        mean: np.ndarray = tokens.mean(axis=1, keepdims=True)
+        return mean

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from benchmarks.harness.progress import progress
 from benchmarks.recall.entrants import Entrant
 from benchmarks.recall.tokens import FEATURES, TOKENS, Movies
+from vis4mer.config import Task
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import window_starts
 from vis4mer.training.metrics import Evaluation, window_loss
 from vis4mer.training.optim import build_optimizer, build_scheduler
 
-_TASK = "classification"
+_TASK: Task = "classification"
 BATCH = 16
 """Movies in one step of training."""
 
@@ -43,15 +44,15 @@ def train(entrant: Entrant, d_output: int, movies: Movies, tokens: Tensor, confi
     scheduler = build_scheduler(optimizer, config, _TASK, steps)
     for _ in progress(range(config.epochs), lambda epoch: f"epoch {epoch + 1} of {config.epochs}"):
         order = torch.from_numpy(rng.permutation(len(movies)))
-        for batch in order[: steps * config.batch_size].split(config.batch_size):
+        for batch in torch.split(order[: steps * config.batch_size], config.batch_size):
             starts = rng.integers(movies.rows.shape[1] - entrant.frames + 1, size=len(batch))
             features = _windows(movies.rows[batch], torch.from_numpy(starts), entrant.frames, tokens)
             loss = window_loss(model(features), movies.targets[batch].float(), _TASK)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
-            scheduler.step()
+            scheduler.step()  # type: ignore[call-arg]  # a plateau schedule, which takes the metric, is not used here
     return model.eval()
 
 
@@ -67,7 +68,7 @@ def correct(model: nn.Module, entrant: Entrant, movies: Movies, tokens: Tensor) 
     start = torch.tensor(starts).repeat(len(movies))
     outputs = [
         model(_windows(movies.rows[m], s, entrant.frames, tokens))
-        for m, s in zip(movie.split(_WINDOWS), start.split(_WINDOWS), strict=True)
+        for m, s in zip(torch.split(movie, _WINDOWS), torch.split(start, _WINDOWS), strict=True)
     ]
     evaluation = Evaluation.from_windows(torch.cat(outputs), movies.targets[movie].float(), movie, _TASK)
     return evaluation.scores.argmax(dim=1) == movies.targets
@@ -81,7 +82,7 @@ def training_step(entrant: Entrant, d_output: int) -> Callable[[], None]:
 
     def step() -> None:
         model.zero_grad()
-        window_loss(model(features), targets, _TASK).backward()
+        window_loss(model(features), targets, _TASK).backward()  # type: ignore[no-untyped-call]
 
     return step
 

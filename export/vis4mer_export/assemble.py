@@ -1,4 +1,4 @@
-"""One model from one or more checkpoints: an encoder, which may come from elsewhere, and all their heads over it."""
+"""One model from one or more checkpoints: an encoder, possibly from another source, and the heads over it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,15 @@ from vis4mer.errors import ExportError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.runtime.interface import window_length
 
 
 class EncoderSource(NamedTuple):
-    """Where the encoder of a checkpoint that holds decoders only comes from.
+    """Source of an encoder for a checkpoint of decoders only.
 
     Attributes:
-        name: timm's.
-        weights: a file, ``hub`` or ``random``; see `FrameEncoder.build`.
+        name: timm's name of the model.
+        weights: A file, ``hub`` or ``random``; see `FrameEncoder.build`.
     """
 
     name: str
@@ -31,19 +32,21 @@ def assemble(
     encoder: EncoderSource | None = None,
     labels: Sequence[str] = (),
 ) -> Vis4mer:
-    """Loads a checkpoint and adds the heads of others, trained apart over the same encoder.
+    """Loads a checkpoint and adds the heads of others, which were trained separately over the same encoder.
 
     Args:
-        checkpoint: gives the encoder, if it has one, the preprocessing and windows, and its own heads.
-        heads: further checkpoints by the name their head is to have; each holds one head.
-        encoder: for a checkpoint that has none, as the published code's. Its windows follow from the head's length.
-        labels: names of the classes of the checkpoint's only head, in their order; its own where empty.
+        checkpoint: Checkpoint that provides the preprocessing, the windows, its own heads and, if it has one, the
+            encoder.
+        heads: Further checkpoints with one head each, by the name that the head is to have.
+        encoder: Encoder for a checkpoint that has none, such as the published code's. The windows then follow from the
+            head's length.
+        labels: Names of the classes of the checkpoint's only head, in their order; its own if empty.
 
     Raises:
-        CheckpointError: a checkpoint, or the encoder's weights, cannot be read.
-        ConfigError: the head does not take the encoder's tokens, or has another number of labels.
-        ExportError: a name is taken, a checkpoint holds several heads, or was trained over another encoder or on
-            other frames; or an encoder is given where there is one.
+        CheckpointError: A checkpoint, or the encoder's weights, cannot be read.
+        ConfigError: A head does not take the encoder's tokens, or has another number of labels.
+        ExportError: A name is taken; a further checkpoint has several heads, or was trained over another encoder or on
+            other frames; or an encoder is given for a checkpoint that has one.
     """
     model = load_checkpoint(checkpoint)
     if labels:
@@ -53,10 +56,12 @@ def assemble(
     for name, path in heads.items():
         other = load_checkpoint(path)
         if name in model.config.heads:
-            raise ExportError(f"head={name!r}: {checkpoint} or another --head already has that name; choose another")
+            raise ExportError.of(
+                "head", name, f"{checkpoint} or another --head already has that name", "choose another"
+            )
         if len(other.config.heads) != 1:
             known = ", ".join(other.config.heads)
-            raise ExportError(f"head={name!r}: {path} holds several heads ({known}); give it as --checkpoint")
+            raise ExportError.of("head", name, f"{path} holds several heads ({known})", "pass it as --checkpoint")
         _require_same_input(name, path, model, other)
         (config,) = other.config.heads.values()
         model.config = dataclasses.replace(model.config, heads={**model.config.heads, name: config})
@@ -66,7 +71,8 @@ def assemble(
 
 def _name_classes(model: Vis4mer, labels: tuple[str, ...]) -> None:
     if len(model.config.heads) != 1:
-        raise ExportError(f"labels={','.join(labels)}: the checkpoint has several heads; they have labels of their own")
+        rule = "the checkpoint has several heads, each with its own labels"
+        raise ExportError.of("labels", ",".join(labels), rule, "leave them out")
     heads = {name: dataclasses.replace(head, labels=labels) for name, head in model.config.heads.items()}
     model.config = dataclasses.replace(model.config, heads=heads)
 
@@ -74,13 +80,16 @@ def _name_classes(model: Vis4mer, labels: tuple[str, ...]) -> None:
 def _with_encoder(model: Vis4mer, source: EncoderSource) -> Vis4mer:
     config = model.config
     if config.encoder is not None:
-        raise ExportError(f"encoder={source.name!r}: the checkpoint has its own, {config.encoder.name}; leave it out")
+        raise ExportError.of(
+            "encoder", source.name, f"the checkpoint has its own, {config.encoder.name}", "leave it out"
+        )
     encoder = FrameEncoder.build(source.name, config.preprocessing, source.weights)
-    tokens, length = encoder.config.tokens, min(head.decoder.l_max for head in config.heads.values())
+    # Published checkpoints record no window; its length is that of the sequences that the head was trained for.
+    tokens, length = encoder.config.tokens, window_length(config)
     frames, rest = divmod(length, tokens)
     if rest or not frames:
         rule = f"its {tokens} tokens a frame do not fill the head's l_max={length} evenly"
-        raise ExportError(f"encoder={source.name!r}: {rule}; name the encoder that the head was trained on")
+        raise ExportError.of("encoder", source.name, rule, "name the encoder that the head was trained over")
     windows = dataclasses.replace(config.windows, seconds=frames / config.preprocessing.fps)
     whole = Vis4mer(dataclasses.replace(config, encoder=encoder.config, windows=windows), encoder)
     whole.heads = model.heads
@@ -88,18 +97,19 @@ def _with_encoder(model: Vis4mer, source: EncoderSource) -> Vis4mer:
 
 
 def _require_same_input(name: str, path: Path, model: Vis4mer, other: Vis4mer) -> None:
-    """A head learned to read one encoder's tokens of one kind of frames; on others it would answer nonsense."""
+    """Checks that a head was trained on this model's encoder and frames: on others its output would mean nothing."""
     if other.encoder is None:
-        return  # what its features were made of is not recorded; their width is checked by the configuration
+        return  # the origin of its features is not recorded; the configuration checks their width
     if model.encoder is None:
-        raise ExportError(f"head={name!r}: {path} has an encoder and --checkpoint has none; swap the two")
+        raise ExportError.of("head", name, f"{path} has an encoder and --checkpoint has none", "swap the two")
     for what, ours, theirs in (
         ("encoder", model.config.encoder, other.config.encoder),
         ("preprocessing", model.config.preprocessing, other.config.preprocessing),
         ("windows", model.config.windows, other.config.windows),
     ):
         if ours != theirs:
-            raise ExportError(f"head={name!r}: {path} was trained with another {what} ({theirs}, not {ours})")
+            raise ExportError.of("head", name, f"{path} was trained with another {what} ({theirs}, not {ours})")
     weights = other.encoder.state_dict()
     if any(not torch.equal(value, weights[key]) for key, value in model.encoder.state_dict().items()):
-        raise ExportError(f"head={name!r}: {path} was trained over an encoder with other weights; export it apart")
+        rule = f"{path} was trained over an encoder with other weights"
+        raise ExportError.of("head", name, rule, "export it separately")

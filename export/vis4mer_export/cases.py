@@ -1,127 +1,157 @@
-"""The inputs on which an export is proved, and what the eager model makes of them."""
+"""The inputs on which an export is compared with the eager model, and the eager model's outputs for them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vis4mer.config import ModelConfig, WindowConfig
 from vis4mer.errors import ExportError
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.bundle import ENCODER
+from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec, window_length
 from vis4mer.runtime.parity import Cases
 from vis4mer.video.reader import open_video
 
-# Inputs of each kind; more than one, so that a graph is tried with a batch.
+# Number of inputs of each kind; more than one, so that a graph is compared on a batch.
 _RANDOM, _MOVIE_FRAMES = 2, 2
 
-# How strong the constant channels of "static" features are against their noise of 1, as massive activations of ViTs.
+# Frames that the eager model encodes at once.
+_ENCODED_AT_ONCE = 16
+
+# Level of some channels of "static" features relative to a standard deviation of 1, like the massive activations of
+# Vision Transformers.
 _MASSIVE = 30.0
 
 
-def make_cases(model: Vis4mer, length: int, movie: Path | None) -> Cases:
+class _Inputs:
+    """Inputs of one kind of graph, collected batch by batch."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self._batches: list[NDArray[np.generic]] = []
+
+    def add(self, kind: str, batch: NDArray[np.generic]) -> None:
+        self.kinds += [kind] * len(batch)
+        self._batches.append(batch)
+
+    def joined(self) -> NDArray[np.generic]:
+        return np.concatenate(self._batches)
+
+
+def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: Path | None) -> Cases:
     """Runs the eager model on random inputs and on a movie's.
 
     Args:
-        model: before freezing.
-        length: L, of the sequences the heads are exported for.
-        movie: whose frames and tokens are tried too; a model without encoder sees random tokens only.
+        model: The trained model.
+        interfaces: Interface of each graph.
+        movie: Movie whose frames and tokens are used too. A model without encoder has no use for it.
 
     Raises:
-        VideoError: the movie cannot be read.
-        ExportError: the model's own outputs are not finite.
+        VideoError: The movie cannot be read.
+        ExportError: The model's own outputs are not finite.
     """
     rng = np.random.default_rng(0)
+    taken = interfaces[next(iter(model.heads))].input  # all heads take the same features
+    features = _Inputs()
+    features.add("random", rng.standard_normal(taken.shape(batch=_RANDOM), dtype=np.float32))
+    features.add("static", _static_features(rng, taken))
     arrays: dict[str, NDArray[np.generic]] = {}
-    width = next(iter(model.config.heads.values())).decoder.d_input
-    features = [rng.standard_normal((_RANDOM, length, width), dtype=np.float32), _static_features(rng, length, width)]
-    frame_kinds = ["random"] * _RANDOM
-    kinds = [*frame_kinds, "static"]
     with torch.inference_mode():
-        if model.config.encoder is not None:
-            size = model.config.preprocessing
-            frames = [rng.integers(0, 256, (_RANDOM, size.height, size.width, 3), dtype=np.uint8)]
+        if ENCODER in interfaces:
+            shape = interfaces[ENCODER].input.shape(batch=_RANDOM)
+            frames = _Inputs()
+            frames.add("random", rng.integers(0, 256, shape, dtype=np.uint8))
             if movie is not None:
-                window = _first_window(model, movie, length // model.config.encoder.tokens)
-                frames.append(window[:: max(1, len(window) // _MOVIE_FRAMES)][:_MOVIE_FRAMES])
-                frame_kinds += ["movie"] * len(frames[-1])
-                tokens = torch.cat(
-                    [model.encode(batch) for batch in torch.from_numpy(window).chunk(max(1, len(window) // 16))]
-                )
-                features.append(_window_features(tokens, length))
-                kinds.append("movie")
-            arrays |= {"inputs/encoder": np.concatenate(frames), "kinds/encoder": np.array(frame_kinds)}
-            arrays["outputs/encoder"] = model.encode(torch.from_numpy(arrays["inputs/encoder"])).numpy()
-        arrays |= {"inputs/heads": _compact(np.concatenate(features)), "kinds/heads": np.array(kinds)}
-        rounded = torch.from_numpy(arrays["inputs/heads"].astype(np.float32))
+                _, length, _ = taken.shape(batch=1)
+                _, tokens, _ = interfaces[ENCODER].output.shape(batch=1)
+                window = _first_frames(model, movie, length // tokens)
+                frames.add("movie", window[:: max(1, len(window) // _MOVIE_FRAMES)][:_MOVIE_FRAMES])
+                features.add("movie", _window_features(model, window, taken))
+            pixels = frames.joined()
+            arrays |= {f"inputs/{ENCODER}": pixels, f"kinds/{ENCODER}": np.array(frames.kinds)}
+            arrays[f"outputs/{ENCODER}"] = model.encode(torch.from_numpy(pixels)).numpy()
+        stored = _compact(features.joined())
+        arrays |= {"inputs/heads": stored, "kinds/heads": np.array(features.kinds)}
+        rounded = torch.from_numpy(stored.astype(np.float32))
         for name in model.heads:
             arrays[f"outputs/{name}"] = model(rounded, name).numpy()
-    for name in (ENCODER, *model.heads):
-        if not np.isfinite(arrays.get(f"outputs/{name}", np.zeros(1))).all():
-            raise ExportError(f"graph={name!r}: the model itself gives NaN or infinity; check the checkpoint")
+    for name in interfaces:
+        if not np.isfinite(arrays[f"outputs/{name}"]).all():
+            raise ExportError.of("graph", name, "the model's own output is NaN or infinite", "check the checkpoint")
     return Cases(arrays)
 
 
-def _first_window(model: Vis4mer, movie: Path, frames: int) -> NDArray[np.uint8]:
-    taken: list[NDArray[np.uint8]] = []
+def _first_frames(model: Vis4mer, movie: Path, frames: int) -> NDArray[np.uint8]:
+    """Returns the movie's first frames uint8 [T, H, W, 3], fewer if the movie is shorter."""
+    read = 0
+    batches: list[NDArray[np.uint8]] = []
     with open_video(movie, model.config.preprocessing) as reader:
         for batch in reader:
-            taken.append(batch.frames)
-            if sum(map(len, taken)) >= frames:
+            batches.append(batch.frames)
+            read += len(batch.frames)
+            if read >= frames:
                 break
-    return np.concatenate(taken)[:frames]
+    return np.concatenate(batches)[:frames]
 
 
-def _static_features(rng: np.random.Generator, length: int, width: int) -> NDArray[np.float32]:
-    """[1, L, D] of tokens that hardly change, some channels far from zero: noise of mean zero hides what they do."""
+def _window_features(model: Vis4mer, window: NDArray[np.uint8], taken: TensorSpec) -> NDArray[np.float32]:
+    """Encodes a window's frames [T, H, W, 3] to features [1, L, D], padded with zeros as a short movie is."""
+    batches = torch.split(torch.from_numpy(window), _ENCODED_AT_ONCE)
+    tokens: Tensor = rearrange(torch.cat([model.encode(batch) for batch in batches]), "t p d -> (t p) d")
+    features = np.zeros(taken.shape(batch=1), np.float32)
+    used = min(len(tokens), features.shape[1])
+    features[0, :used] = tokens[:used]
+    return features
+
+
+def _static_features(rng: np.random.Generator, taken: TensorSpec) -> NDArray[np.float32]:
+    """Returns features [1, L, D] of a film that hardly changes, some channels far from zero.
+
+    White noise has mean zero in every channel and thus hides errors that grow with a channel's mean.
+    """
+    shape = taken.shape(batch=1)
+    width = shape[-1]
     level = rng.standard_normal(width, dtype=np.float32)
     level[:: max(1, width // 4)] *= _MASSIVE
-    return level + 0.1 * rng.standard_normal((1, length, width), dtype=np.float32)
+    return level + 0.1 * rng.standard_normal(shape, dtype=np.float32)
 
 
-def _compact(features: NDArray[np.float32]) -> NDArray[np.generic]:
-    """Half precision where its range allows: half the file, and the eager model is given the same rounded values."""
+def _compact(features: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Rounds features to half precision if their range allows: half the file, and the eager model gets the same."""
     return features.astype(np.float16) if np.abs(features).max() < np.finfo(np.float16).max else features
 
 
-def _window_features(tokens: Tensor, length: int) -> NDArray[np.float32]:
-    """[T, P, D] to [1, L, D], padded with zeros as a short movie is."""
-    features = torch.zeros(1, length, tokens.shape[-1])
-    flat = tokens.flatten(0, 1)[:length]
-    features[0, : len(flat)] = flat
-    return features.numpy()
-
-
 def exported_length(config: ModelConfig, length: int | None) -> int:
-    """L, in tokens, of the sequences that all heads are exported for.
+    """Returns L, the number of tokens in the input of every exported head.
 
     Args:
-        config: of the model.
-        length: asked for; the model's window, or l_max without encoder, where None.
+        config: Configuration of the model.
+        length: Requested length; `window_length` if None.
 
     Raises:
-        ExportError: the length is beyond a head, holds no whole number of frames, or the heads' inputs differ.
+        ExportError: A head does not take the length, it is no whole number of frames, or the heads' inputs differ.
     """
     decoders = [head.decoder for head in config.heads.values()]
     if len({decoder.d_input for decoder in decoders}) > 1:
-        raise ExportError(f"heads={list(config.heads)}: take different d_input; export them apart")
+        raise ExportError.of("heads", list(config.heads), "take different d_input", "export them separately")
     tokens = 1 if config.encoder is None else config.encoder.tokens
-    shortest = min(decoder.l_max for decoder in decoders)
-    if length is None:
-        length = shortest if config.encoder is None else config.window_frames * tokens
-    lowest = 2 ** max(decoder.n_layers for decoder in decoders)
-    if not lowest <= length <= shortest:
-        raise ExportError(f"length={length} tokens: must be from 2**n_layers={lowest} to l_max={shortest}")
+    longest = min(decoder.l_max for decoder in decoders)
+    shortest = 2 ** max(decoder.n_layers for decoder in decoders)
+    length = window_length(config) if length is None else length
+    if not shortest <= length <= longest:
+        raise ExportError(f"length={length} tokens: must be from 2**n_layers={shortest} to l_max={longest}")
     if length % tokens:
         raise ExportError(f"length={length} tokens: must be a multiple of the encoder's {tokens} tokens a frame")
     return length
 
 
 def with_window(config: ModelConfig, length: int) -> ModelConfig:
-    """The configuration whose windows have `length` tokens, for the bundle's manifest."""
-    if config.encoder is None or config.window_frames * config.encoder.tokens == length:
+    """Returns the configuration with windows of `length` tokens, for the bundle's manifest."""
+    if config.encoder is None or window_length(config) == length:
         return config
     seconds = length / config.encoder.tokens / config.preprocessing.fps
     return ModelConfig(config.heads, config.encoder, config.preprocessing, WindowConfig(seconds, config.windows.stride))

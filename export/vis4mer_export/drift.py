@@ -1,4 +1,4 @@
-"""Where a frozen or half-precision model leaves its eager one: a report for when their outputs differ."""
+"""Where a frozen or half-precision model departs from its eager one: a diagnosis for when their outputs differ."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# What a reader recognises as a stage: transformer and S4 blocks, and the layers before and after them.
+# The modules that readers recognise as stages: transformer and S4 blocks, and the layers before and after them.
 _STAGE = re.compile(r"(vit\.)?(patch_embed|norm|input|output|blocks\.\d+)")
 
 
@@ -14,17 +14,17 @@ def first_drift(eager: nn.Module, exported: nn.Module, inputs: Tensor, tolerance
     """Names the first stage whose output differs by more than `tolerance`, and by how much.
 
     Args:
-        eager: the trained model.
-        exported: the module that was written, with stages of the same names.
-        inputs: on which the written graph failed.
-        tolerance: relative L2 error.
+        eager: The trained model.
+        exported: The module that was written, whose stages have the same names.
+        inputs: Inputs on which the written graph failed.
+        tolerance: Largest acceptable relative L2 error.
     """
     expected, actual = _stage_outputs(eager, inputs), _stage_outputs(exported, inputs)
     before = 0.0
     for name in (name for name in expected if name in actual):
         reference = expected[name].double()
         error = float((actual[name].double() - reference).norm() / reference.norm().clamp_min(1e-30))
-        if not error <= tolerance:
+        if not error <= tolerance:  # written so that NaN counts as drift
             return f"stage {name} drifted to {error:.1e}, from {before:.1e} before it"
         before = error
     return "every stage is within tolerance in PyTorch, so the difference is the backend's"

@@ -1,226 +1,163 @@
-"""The whole export: a model in, a proved bundle out, or nothing."""
+"""From a model to a bundle that is proved equal to it, or to nothing at all."""
 
 import contextlib
-import copy
 import dataclasses
-import platform
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from vis4mer import __version__
-from vis4mer.devices.device import CPU, Device
-from vis4mer.errors import BundleError, DeviceError, ExportError
+from vis4mer.errors import BundleError, ExportError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.backends.pt2 import pt2_runner
-from vis4mer.runtime.backends.torchscript import torchscript_runner
-from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter, Format, Precision
+from vis4mer.runtime.bundle import Bundle, BundleWriter
+from vis4mer.runtime.interface import ENCODER, GraphInterface, graph_interfaces
 from vis4mer.runtime.parity import (
     CASES_FILE,
-    TOLERANCES,
-    Cases,
+    PARITY_TOLERANCES,
+    GraphCases,
     GraphParity,
     ParityError,
     check_graph,
     is_classifier,
 )
+from vis4mer.text import first_line
 from vis4mer_export.cases import exported_length, make_cases, with_window
 from vis4mer_export.drift import first_drift
 from vis4mer_export.freeze import freeze
-from vis4mer_export.longconv.lower import Lowered, Lowering
+from vis4mer_export.longconv.lower import Lowered
+from vis4mer_export.options import ExportOptions
 from vis4mer_export.precision import in_precision
-from vis4mer_export.targets import onnx, pt2, torchscript
-from vis4mer_export.targets.tensorrt import BatchProfile, build_engine, check_target
+from vis4mer_export.targets.base import GraphSource
 
-SUFFIXES: dict[Format, str] = {
-    "torchscript": "ts",
-    "pt2": "pt2",
-    "onnx": "onnx",
-    "trt": "engine",
-    "trt-rtx": "engine",
-}
+# A graph is traced with a batch of this many cases; tracing would take an axis of size 1 for a constant.
+_EXAMPLE_BATCH = 2
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """What to export to.
+class _FrozenGraph:
+    """One graph of the model, ready to be built.
 
     Attributes:
-        format: of the graphs.
-        precision: of the matrix products; weights are stored in it.
-        lowering: of the long convolutions; ``auto`` takes the fastest that is exact enough.
-        length: L, in tokens, of the heads' input; the model's window where None.
-        batch: sizes that an engine is built for; other formats take any.
-        gpus: that a ``trt-rtx`` engine is built for, such as ``sm86``; the product's own choice where empty.
-        device: that a ``pt2`` package is compiled for; ``cpu`` or ``cuda``.
+        name: ``encoder`` or a head's name.
+        eager: The trained module.
+        module: The module to write: without state-space parameters, and in the export's precision.
+        blocks: How each block's convolution was lowered; empty for the encoder.
     """
 
-    format: Format
-    precision: Precision = "fp32"
-    lowering: Lowering | Literal["auto"] = "auto"
-    length: int | None = None
-    batch: BatchProfile = field(default_factory=lambda: BatchProfile(1, 1, 32))
-    gpus: tuple[str, ...] = ()
-    device: Literal["cpu", "cuda"] = "cpu"
+    name: str
+    eager: nn.Module
+    module: nn.Module
+    blocks: tuple[Lowered, ...] = ()
 
 
-Report = Callable[[str, GraphParity], None]
-
-
-def export_model(
-    model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None, report: Report | None = None
-) -> Bundle:
+def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None) -> Bundle:
     """Exports a model's encoder and heads, each proved equal to it before the bundle appears.
 
     Args:
-        model: in evaluation mode; left as it is.
-        output: the bundle's directory; an older bundle there is replaced.
-        options: what to export to.
-        movie: on whose frames and tokens to prove it, besides random ones.
-        report: told each graph's parity as it comes.
+        model: Model in evaluation mode, on the CPU; it is not modified.
+        output: Directory of the bundle; an older bundle there is replaced.
+        options: Options of the export.
+        movie: Movie whose frames and tokens are compared besides random ones.
 
     Raises:
-        ExportError: a graph cannot be exported.
-        ParityError: a graph's outputs are not the model's; the message names the stage that drifted.
-        BundleError: `output` is not to be written, or cannot be.
-        MissingDependencyError, DeviceError, ConfigError: the target cannot be built here, or not so.
+        BundleError: The bundle cannot be written to `output`.
+        ConfigError: The tools here do not support an option's value.
+        DeviceError: A device that the build needs is absent.
+        ExportError: The model, or one of its graphs, cannot be exported.
+        MissingDependencyError: A tool of the target is not installed.
+        ParityError: A graph's outputs differ from the model's; the message names the stage at which they part.
     """
-    if options.format in ("trt", "trt-rtx"):
-        check_target(options.format, options.gpus)
-    if (samples := model.config.windows.samples) is not None:
-        rule = f"samples={samples}: a model of samples of the whole movie cannot be served, so it is not exported"
-        raise ExportError(f"{rule}; 'vis4mer eval' evaluates it")
+    target, settings = options.target, options.settings
+    target.check(settings)
+    _require_windows(model)
     length = exported_length(model.config, options.length)
-    with BundleWriter(output) as writer:
-        cases = make_cases(model, length, movie)
-        parity: dict[str, Any] = {}
-        lowering: dict[str, Any] = {}
-        try:
-            for graph in _graphs(model, length, options):
-                path = writer.path(f"{graph.name}.{SUFFIXES[options.format]}")
-                result, notes = _write_and_prove(graph, path, cases, options)
-                parity[graph.name] = dataclasses.asdict(result) | notes
-                if graph.blocks:
-                    lowering[graph.name] = {"length": length, "blocks": [_describe(block) for block in graph.blocks]}
-                if report:
-                    report(graph.name, result)
-            writer.path(CASES_FILE).write_bytes(cases.to_bytes())
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise BundleError(f"output={str(output)!r}: cannot be written ({reason}); make room") from None
+    interfaces = graph_interfaces(model.config, length)
+    parity: dict[str, Any] = {}
+    lowering: dict[str, Any] = {}
+    with BundleWriter(output) as writer, _disk_errors(output):
+        cases = make_cases(model, interfaces, movie)
+        writer.path(CASES_FILE).write_bytes(cases.to_bytes())
+        for graph in _freeze_graphs(model, length, options):
+            interface = interfaces[graph.name]
+            known = cases.of(graph.name, interface)
+            source = _source(graph, interface, known, options)
+            built = target.build(source, writer.path(f"{graph.name}.{target.suffix}"), settings)
+            classes = is_classifier(model.config, graph.name)
+            result = _prove(graph, built.run, known, options, classes)
+            parity[graph.name] = {**dataclasses.asdict(result), **built.notes}
+            if graph.blocks:
+                lowering[graph.name] = {"length": length, "blocks": [_describe(b, options) for b in graph.blocks]}
         return writer.commit(
-            format=options.format,
+            format=target.name,
             precision=options.precision,
             model=with_window(model.config, length),
-            tools=_tool_versions(options.format),
+            interface=interfaces,
+            tools=target.tool_versions(),
             parity=parity,
             lowering=lowering,
         )
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """One graph to write: the trained module, the module that is written for it, and the contract's names."""
-
-    name: str
-    eager: nn.Module
-    module: nn.Module
-    interface: tuple[str, str]
-    classes: bool
-    blocks: tuple[Lowered, ...] = ()
+def _require_windows(model: Vis4mer) -> None:
+    if (samples := model.config.windows.samples) is not None:
+        rule = "a model of samples of the whole movie cannot be served, so it is not exported"
+        raise ExportError.of("samples", samples, rule, "'vis4mer eval' evaluates it")
 
 
-def _graphs(model: Vis4mer, length: int, options: ExportOptions) -> Iterator[_Graph]:
+@contextlib.contextmanager
+def _disk_errors(output: Path) -> Iterator[None]:
+    """Reports a full or failing disk as an error about the output."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BundleError.of("output", output, f"cannot be written ({reason})", "free some space") from None
+
+
+def _freeze_graphs(model: Vis4mer, length: int, options: ExportOptions) -> Iterator[_FrozenGraph]:
+    """Yields the model's graphs one after the other, so that only one of them is held twice in memory."""
     if model.encoder is not None:
         typed = in_precision(model.encoder, options.precision)
         _require_typed(typed, model, options)
-        yield _Graph(ENCODER, model.encoder, typed, ("frames", "tokens"), classes=False)
+        yield _FrozenGraph(ENCODER, model.encoder, typed)
     for name in model.heads:
-        frozen = freeze(model.head(name), length, options.format, options.lowering, options.precision)
-        classes = is_classifier(model.config, name)
-        yield _Graph(name, model.head(name), frozen.module, ("features", "logits"), classes, frozen.blocks)
+        head = model.head(name)
+        frozen = freeze(head, length, options.candidates, options.precision)
+        yield _FrozenGraph(name, head, frozen.module, frozen.blocks)
 
 
 def _require_typed(typed: nn.Module, model: Vis4mer, options: ExportOptions) -> None:
-    """Some families of encoders use their layers' weights directly, past the layers that round for them."""
+    """Runs the typed encoder once: some families of encoders bypass the layers that round for their weights."""
     size = model.config.preprocessing
     try:
         with torch.inference_mode():
             typed(torch.zeros(1, size.height, size.width, 3, dtype=torch.uint8))
     except (AttributeError, RuntimeError, TypeError, AssertionError) as error:
         name = model.config.encoder and model.config.encoder.name
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ExportError(
-            f"precision={options.precision!r}: the encoder {name} cannot be typed in it ({reason}); use fp32"
-        ) from None
+        rule = f"the encoder {name} cannot be typed in it ({first_line(error)})"
+        raise ExportError.of("precision", options.precision, rule, "use fp32") from None
 
 
-def _write_and_prove(
-    graph: _Graph, path: Path, cases: Cases, options: ExportOptions
-) -> tuple[GraphParity, dict[str, Any]]:
-    """Writes one graph and compares it, or what an engine is built from, with the model; the latter with notes."""
-    example = torch.from_numpy(cases.of(graph.name).inputs[:2])
-    match options.format:
-        case "onnx":
-            onnx.export_graph(graph.module, example, path, *graph.interface)
-            return _prove(graph, onnx.cpu_runner(path, graph.name), cases, options), {}
-        case "torchscript":
-            torchscript.export_graph(graph.module, example, path)
-            return _prove(graph, torchscript_runner(path.read_bytes(), graph.name, CPU), cases, options), {}
-        case "pt2":
-            pt2.export_graph(_on_device(graph.module, options.device), example.to(options.device), path)
-            run = pt2_runner(path.read_bytes(), graph.name, Device(options.device))
-            return _prove(graph, run, cases, options), {}
-        case "trt" | "trt-rtx":
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                source = Path(scratch) / f"{graph.name}.onnx"
-                onnx.export_graph(graph.module, example, source, *graph.interface)
-                result = _prove(graph, onnx.cpu_runner(source, graph.name), cases, options)
-                report = build_engine(
-                    source,
-                    path,
-                    product=options.format,
-                    precision=options.precision,
-                    profile=options.batch,
-                    gpus=options.gpus,
-                )
-            return result, {"ran": "the ONNX graph the engine was built from", "engine": dataclasses.asdict(report)}
+def _source(graph: _FrozenGraph, interface: GraphInterface, cases: GraphCases, options: ExportOptions) -> GraphSource:
+    example = torch.from_numpy(cases.inputs[:_EXAMPLE_BATCH])
+    return GraphSource(graph.name, graph.module, example, interface, options.precision)
 
 
-def _on_device(module: nn.Module, device: str) -> nn.Module:
+def _prove(graph: _FrozenGraph, run: Runner, cases: GraphCases, options: ExportOptions, classes: bool) -> GraphParity:
+    """Compares a written graph with the model; if they differ, finds the stage at which they part."""
     try:
-        return copy.deepcopy(module).to(device)
-    except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch asserts
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device={device!r}: PyTorch cannot use it ({reason}); use --device cpu") from None
-
-
-def _prove(graph: _Graph, run: Runner, cases: Cases, options: ExportOptions) -> GraphParity:
-    """Compares the written graph with the model; where they differ, finds the stage that drifted."""
-    known = cases.of(graph.name)
-    try:
-        return check_graph(graph.name, run, known, options.precision, graph.classes)
+        return check_graph(graph.name, run, cases, options.precision, classes)
     except ParityError as error:
-        inputs = torch.from_numpy(known.inputs)
-        drift = first_drift(graph.eager, graph.module, inputs, TOLERANCES[options.precision])
+        inputs = torch.from_numpy(cases.inputs)
+        drift = first_drift(graph.eager, graph.module, inputs, PARITY_TOLERANCES[options.precision])
         raise ParityError(f"{error}; {drift}; nothing was written") from None
 
 
-def _describe(block: Lowered) -> dict[str, Any]:
-    return {"lowering": block.lowering, "relative_l2": block.relative_l2, "reason": block.reason}
-
-
-def _tool_versions(format: Format) -> dict[str, str]:
-    packages = {"torch": ["torch"], "onnx": ["torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"]}
-    known = {"vis4mer": __version__, "python": platform.python_version()}
-    for name in packages["torch" if format in ("torchscript", "pt2") else "onnx"]:
-        with contextlib.suppress(PackageNotFoundError):
-            known[name] = version(name)
-    return known | ({} if format in ("torchscript", "pt2") else {"opset": str(onnx.OPSET)})
+def _describe(block: Lowered, options: ExportOptions) -> dict[str, Any]:
+    reason = "requested" if options.lowering != "auto" else "fastest measured for this target"
+    reasons = [reason, *(f"not {skipped}" for skipped in block.skipped)]
+    return {"lowering": block.lowering, "relative_l2": block.relative_l2, "reason": "; ".join(reasons)}

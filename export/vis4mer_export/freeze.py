@@ -1,7 +1,8 @@
 """From a trained decoder to one for serving: every SSM convolution kernel becomes a constant."""
 
 import copy
-from typing import Literal, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 from vis4mer.errors import ExportError
 from vis4mer.models.decoder import Block, S4Decoder
 from vis4mer.models.s4 import SSMConv, halve
-from vis4mer.runtime.bundle import Format, Precision
-from vis4mer_export.longconv.lower import Lowered, Lowering, lower
+from vis4mer.runtime.manifest import Precision
+from vis4mer_export.longconv import Lowering
+from vis4mer_export.longconv.lower import Lowered, lower
 from vis4mer_export.precision import in_precision
 
 
@@ -18,8 +20,8 @@ class Frozen(NamedTuple):
     """A decoder without state-space parameters.
 
     Attributes:
-        module: from features [B, L, d_input] to logits [B, d_output], in evaluation mode.
-        blocks: how each block's convolution was lowered.
+        module: Maps features [B, L, d_input] to logits [B, d_output]; in evaluation mode.
+        blocks: How each block's convolution was lowered.
     """
 
     module: nn.Module
@@ -27,15 +29,20 @@ class Frozen(NamedTuple):
 
 
 class FrozenBlock(nn.Module):
-    """A block whose S4 layer's linear map is one with the block's own.
+    """A block in which two linear maps are one: that of the S4 layer, and the block's own after it.
 
-    Between the S4 layer's `output` and the block's `reduce` lie, in evaluation mode, only a sum and an average:
-    ``reduce(x + output(g)) = reduce(x) + (R O) g + R o``. The product R O has half the rows of O, so one decoder needs
-    40 % of the matrix products of the published formulation.
+    In evaluation mode only a residual sum and an average lie between the S4 layer's ``output`` (weight O, bias o) and
+    the block's ``reduce`` (weight R, bias r), and both commute with linear maps. With g the layer's pooled activation
+    and x the block's pooled input::
+
+        R (x + O g + o) + r  =  R x + (R O) g + (R o + r)
+
+    The product R O has half the rows of O, since the block halves its features. A decoder thus needs 40 % of the
+    matrix products of the published formulation. The products are formed in double precision, once.
 
     Args:
-        block: trained.
-        conv: the fixed convolution, [B, H, L] to [B, H, L].
+        block: The trained block; it is not modified.
+        conv: Fixed convolution that replaces its S4 layer's, [B, H, L] to [B, H, L].
     """
 
     def __init__(self, block: Block, conv: nn.Module) -> None:
@@ -55,33 +62,26 @@ class FrozenBlock(nn.Module):
         return nn.functional.gelu(self.reduce(halve(x)) + self.mix(halve(y)))
 
 
-def freeze(
-    decoder: S4Decoder,
-    length: int,
-    target: Format,
-    lowering: Lowering | Literal["auto"] = "auto",
-    precision: Precision = "fp32",
-) -> Frozen:
-    """Copies `decoder` for inputs of one length.
+def freeze(decoder: S4Decoder, length: int, candidates: Sequence[Lowering], precision: Precision = "fp32") -> Frozen:
+    """Copies a decoder for inputs of one length.
 
     Args:
-        decoder: trained; left as it is.
-        length: L, in tokens; each block pools it by two.
-        target: of the export.
-        lowering: of every block.
-        precision: of the matrix products; what enters and leaves the module stays fp32.
+        decoder: The trained decoder; it is not modified.
+        length: L, in tokens; each block halves it.
+        candidates: Lowerings to try for each block, in order of preference.
+        precision: Precision of the matrix products; inputs and outputs of the module stay fp32.
 
     Raises:
-        ExportError: `length` is not one the decoder takes, or a block cannot be lowered.
+        ExportError: The decoder does not take `length`, or no candidate suits a block.
     """
     config = decoder.config
-    low = 2**config.n_layers
-    if not low <= length <= config.l_max:
-        raise ExportError(f"length={length} tokens: must be from 2**n_layers={low} to l_max={config.l_max}")
+    shortest = 2**config.n_layers
+    if not shortest <= length <= config.l_max:
+        raise ExportError(f"length={length} tokens: must be from 2**n_layers={shortest} to l_max={config.l_max}")
     frozen = copy.deepcopy(decoder)
     lowered = []
     for i, block in enumerate(cast(list[Block], list(frozen.blocks))):
-        lowered.append(lower(cast(SSMConv, block.s4.conv), length >> i, target, lowering, precision))
+        lowered.append(lower(cast(SSMConv, block.s4.conv), length >> i, candidates, precision))
         frozen.blocks[i] = FrozenBlock(block, lowered[-1].module)
     frozen.eval().requires_grad_(False)
     return Frozen(in_precision(frozen, precision), tuple(lowered))

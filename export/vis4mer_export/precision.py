@@ -1,32 +1,35 @@
 """Half precision written into the graph: matrix products in fp16 or bf16, everything around them in fp32.
 
-Runtimes that are strongly typed (TensorRT 11) or that pick types on their own (autocast) leave no other place for the
-choice. Weights are stored in half precision; layer norms, softmax, scans, pooling, means and residuals stay in fp32.
+Runtimes are strongly typed (TensorRT 11) or choose types themselves (autocast), so the graph is the only place for the
+choice. Weights are stored in half precision. Layer norms, softmax, scans, pooling, means and residuals stay in fp32:
+they sum many terms or take small differences, and cost little.
 """
 
 import copy
 from collections.abc import Mapping
 
 import torch
+from einops import rearrange
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from vis4mer.runtime.bundle import Precision
+from vis4mer.runtime.manifest import Precision
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
-    """A copy of `module`, which takes and gives fp32, with its matrix products in `precision`.
+    """Returns a copy of a module with its matrix products in `precision`; inputs and outputs stay fp32.
 
     Args:
-        module: an encoder, or a frozen decoder; in evaluation mode.
-        precision: ``fp32`` gives `module` itself.
+        module: Encoder or frozen decoder, in evaluation mode.
+        precision: Precision of the products; for ``fp32`` the module itself is returned.
     """
     if precision == "fp32":
         return module
-    # ONNX's Conv takes no bf16 before opset 22; a ViT's only convolution is its patch embedding, 0.3 % of its products.
+    # ONNX's Conv does not take bf16 before opset 22. A ViT's only convolution is its patch embedding, 0.3 % of its
+    # products, so it stays in fp32.
     layers: tuple[type[nn.Module], ...] = (nn.Linear,) if precision == "bf16" else (nn.Linear, nn.Conv2d)
     typed = copy.deepcopy(module)
     _convert(typed, layers, DTYPES[precision])
@@ -34,7 +37,9 @@ def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
 
 
 def _convert(parent: nn.Module, layers: tuple[type[nn.Module], ...], dtype: torch.dtype) -> None:
+    """Replaces, in place, all modules below `parent` that consist of matrix products."""
     for name, child in parent.named_children():
+        # An MLP in half precision as a whole spares the conversions around its activation, but would include its norm.
         if isinstance(child, layers) or (type(child) is Mlp and isinstance(child.norm, nn.Identity)):
             setattr(parent, name, _InHalf(child, dtype))
         elif type(child) is Attention and child.gate is None:
@@ -70,10 +75,9 @@ class _HalfAttention(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
         assert attn_mask is None and not is_causal, "an image transformer attends to all tokens"
-        batch, tokens, _ = x.shape
-        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = rearrange(self.qkv(x), "b p (three h d) -> three b h p d", three=3, h=self.heads).unbind(0)
         q, k = (self.q_norm(q) * self.scale).to(self.dtype), self.k_norm(k).to(self.dtype)
         weights = torch.matmul(q, k.transpose(-2, -1)).to(torch.float32).softmax(dim=-1)
-        y = torch.matmul(weights.to(self.dtype), v.to(self.dtype)).transpose(1, 2).reshape(batch, tokens, -1)
-        result: Tensor = self.proj(self.norm(y.to(torch.float32)))
+        y = torch.matmul(weights.to(self.dtype), v.to(self.dtype)).to(torch.float32)
+        result: Tensor = self.proj(self.norm(rearrange(y, "b h p d -> b p (h d)")))
         return result

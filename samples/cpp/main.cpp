@@ -1,13 +1,13 @@
-// Runs an exported bundle with LibTorch: the frames of one window in, the logits of a head out.
+// Runs an exported bundle with LibTorch: reads the frames of one window and prints the logits of a head.
 
 #include <ATen/ATen.h>
+#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cmath>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -22,8 +22,6 @@
 #include <string>
 #include <utility>
 
-#include "sha256.h"
-
 namespace {
 
 using Error = std::runtime_error;
@@ -36,6 +34,18 @@ std::string read(const std::filesystem::path& path) {
   std::string bytes(std::filesystem::file_size(path), '\0');
   if (!file.read(bytes.data(), bytes.size())) throw Error(path.string() + ": cannot be read to its end");
   return bytes;
+}
+
+// The SHA-256 digest, in hexadecimal.
+std::string sha256(const std::string& bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  if (!EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr))
+    throw Error("OpenSSL cannot compute SHA-256");
+  std::ostringstream hex;
+  hex << std::hex << std::setfill('0');
+  for (unsigned int i = 0; i < size; ++i) hex << std::setw(2) << int{digest[i]};
+  return hex.str();
 }
 
 // Adds a JSON value's numbers and strings to `values` by path, such as "/files/encoder.ts/sha256".
@@ -69,18 +79,37 @@ class Manifest {
     if (found == values_.end()) throw Error(path_ + ": holds no " + name);
     return found->second;
   }
-  double number(const std::string& name) const {
-    double value = 0;
-    if (!(std::istringstream(text(name)) >> value)) throw Error(name + "=" + text(name) + ": must be a number");
-    return value;
-  }
 
  private:
   std::string path_;
   Values values_;
 };
 
-// A graph is a program: what LibTorch gets are the very bytes whose digest was checked.
+// One input or output of a graph, as the manifest's "interface" states it. Every first axis is the batch.
+class TensorSpec {
+ public:
+  TensorSpec(const Manifest& manifest, const std::string& path) : manifest_(manifest), path_("interface/" + path) {
+    if (const std::string batch = manifest_.text(path_ + "/axes/0"); batch != "batch")
+      throw Error(path_ + ": axis 0 is " + batch + ", but must be batch");
+  }
+  void require_dtype(const std::string& dtype) const {
+    const std::string stated = manifest_.text(path_ + "/dtype");
+    if (stated != dtype) throw Error(path_ + ": dtype=" + stated + ": must be " + dtype);
+  }
+  // Size of a fixed axis.
+  int64_t size(int axis) const {
+    const std::string name = path_ + "/axes/" + std::to_string(axis), stated = manifest_.text(name);
+    int64_t value = 0;
+    if (!(std::istringstream(stated) >> value) || value < 1) throw Error(name + "=" + stated + ": must be a size");
+    return value;
+  }
+
+ private:
+  const Manifest& manifest_;
+  std::string path_;
+};
+
+// A graph is a program, so LibTorch receives the very bytes whose digest was checked.
 Graph load(const std::filesystem::path& bundle, const Manifest& manifest, const std::string& name) {
   const bool pt2 = manifest.text("format") == "pt2";
   const std::string file = name + (pt2 ? ".pt2" : ".ts");
@@ -93,7 +122,7 @@ Graph load(const std::filesystem::path& bundle, const Manifest& manifest, const 
       return module.forward({input}).toTensor();
     };
   }
-  const int memory = memfd_create(file.c_str(), MFD_CLOEXEC);  // the loader of packages takes nothing but a path
+  const int memory = memfd_create(file.c_str(), MFD_CLOEXEC);  // the package loader reads paths only
   const std::string path = "/proc/self/fd/" + std::to_string(memory);
   if (!(std::ofstream(path, std::ios::binary) << bytes << std::flush)) throw Error(file + ": does not fit into memory");
   const auto package = std::make_shared<torch::inductor::AOTIModelPackageLoader>(path);
@@ -105,22 +134,25 @@ Graph load(const std::filesystem::path& bundle, const Manifest& manifest, const 
 void run(const std::filesystem::path& bundle, const std::filesystem::path& raw, const std::string& head) {
   const Manifest manifest(bundle / "manifest.json");
   const std::string schema = manifest.text("schema_version"), format = manifest.text("format");
-  if (schema != "1") throw Error("schema_version=" + schema + ": must be 1");
+  if (schema != "2") throw Error("schema_version=" + schema + ": must be 2; export the bundle again");
   if (format != "torchscript" && format != "pt2") throw Error("format=" + format + ": must be torchscript or pt2");
-  const auto height = static_cast<int64_t>(manifest.number("model/preprocessing/height"));
-  const auto width = static_cast<int64_t>(manifest.number("model/preprocessing/width"));
-  const double seconds = manifest.number("model/windows/seconds"), fps = manifest.number("model/preprocessing/fps");
-  const auto window = std::max<int64_t>(1, std::llrint(seconds * fps));
+  const TensorSpec pixels(manifest, "encoder/inputs/0"), encoded(manifest, "encoder/outputs/0");
+  const TensorSpec features(manifest, head + "/inputs/0");
+  pixels.require_dtype("uint8");
+  features.require_dtype("float32");
+  const int64_t height = pixels.size(1), width = pixels.size(2), channels = pixels.size(3);
+  const int64_t window = features.size(1) / encoded.size(1);  // a head's tokens over the tokens of a frame
 
-  std::string pixels = read(raw);
-  const int64_t size = pixels.size(), frame = height * width * 3;
-  if (frame < 1 || size < frame || size % frame || size > window * frame)
+  std::string bytes = read(raw);
+  const int64_t size = bytes.size(), frame = height * width * channels;
+  if (size < frame || size % frame || size > window * frame)
     throw Error(raw.string() + ": has " + std::to_string(size) + " bytes, but must hold 1 to " +
                 std::to_string(window) + " frames of " + std::to_string(frame) + " bytes");
-  const at::Tensor frames = at::from_blob(pixels.data(), {size / frame, height, width, 3}, at::kByte);
+  const at::Tensor frames = at::from_blob(bytes.data(), {size / frame, height, width, channels}, at::kByte);
 
   const at::InferenceMode inference;
   const at::Tensor tokens = load(bundle, manifest, "encoder")(frames);  // [N, P, D]
+  // A window with fewer frames is padded with zeros, as in training.
   const at::Tensor padded = at::zeros({window, tokens.size(1), tokens.size(2)});
   padded.narrow(0, 0, tokens.size(0)).copy_(tokens);
   const at::Tensor logits = load(bundle, manifest, head)(padded.flatten(0, 1).unsqueeze(0));  // [1, d_output]

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from samples.generator.dataset import movie_path
-from samples.generator.story import CHARACTERS, Story
+from samples.generator.scenes import CHARACTERS
+from samples.generator.story import Story
 from vis4mer.config import Preprocessing
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.video.reader import open_video

@@ -124,7 +124,8 @@ def _fillable(seconds: int) -> bool:
 
 @lru_cache(maxsize=8)
 def _entries(repertoire: int) -> list[float]:
-    return np.random.default_rng([repertoire, 0]).uniform(0, 1, size=_ENTRIES).tolist()
+    entries: list[float] = np.random.default_rng([repertoire, 0]).uniform(0, 1, size=_ENTRIES).tolist()
+    return entries
 
 
 @lru_cache(maxsize=4 * len(_FILLER_SECONDS) * _FILLERS)
@@ -151,10 +152,10 @@ def _order(rng: np.random.Generator) -> _Plot:
 
 def _count(rng: np.random.Generator) -> _Plot:
     count = int(rng.integers(4))
-    others = CHARACTERS[1:]
-    guests = ["poppy"] * count + [others[rng.integers(3)] for _ in range(3 - count)]
-    first, second, third = ((("arriving", guests[index]),) for index in rng.permutation(3))
-    return _Plot(QUESTIONS["count"].labels[count], first, second, third)
+    poppy, others = CHARACTERS[0], CHARACTERS[1:]
+    guests = [poppy] * count + [others[rng.integers(3)] for _ in range(3 - count)]
+    arrivals: list[tuple[_Event, ...]] = [(("arriving", guests[index]),) for index in rng.permutation(3)]
+    return _Plot(QUESTIONS["count"].labels[count], *arrivals)
 
 
 def _story(rng: np.random.Generator) -> _Plot:

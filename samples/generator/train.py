@@ -10,10 +10,13 @@ import logging
 import sys
 from pathlib import Path
 
+import vis4mer
 from samples.generator.dataset import write_dataset
 from samples.generator.film import Format
-from vis4mer.cli.main import main as vis4mer
 from vis4mer.config import Preprocessing
+from vis4mer.training.config import TrainConfig
+from vis4mer.training.progress import EpochRecord
+from vis4mer.training.settings import DataSettings, EncoderSettings, HeadSettings, TrainSettings
 
 _ENCODER = "test_vit"  # timm's smallest: 0.3 M parameters
 _IMAGE_SIZE = 64  # pixels: 16 patches and the class token
@@ -50,8 +53,11 @@ def main() -> None:
     weights = work / "encoder.safetensors"
     save_file(encoder.vit.state_dict(), weights)
 
-    checkpoint = _train_decoder(listing, weights, work / "run", seed, arguments.epochs)
-    _export(checkpoint, arguments.output)
+    print("training the S4 decoder", flush=True)
+    checkpoint = _train_decoder(listing, preprocessing, weights, work / "run", seed, arguments.epochs)
+    # The lowering with the smallest file, because every checkout carries the bundle.
+    bundle = vis4mer.export(checkpoint, arguments.output, format="onnx", lowering="matmul_dft")
+    print(f"wrote {bundle.path}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,30 +75,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train_decoder(listing: Path, weights: Path, run: Path, seed: int, epochs: int) -> Path:
+def _train_decoder(
+    listing: Path, preprocessing: Preprocessing, weights: Path, run: Path, seed: int, epochs: int
+) -> Path:
     """Trains the S4 decoder on the encoder's tokens, and returns the checkpoint of the best epoch."""
-    _vis4mer(
-        "train", str(listing), "--output", str(run), "--seed", str(seed), "--device", "cpu",
-        "--encoder", _ENCODER, "--encoder-weights", str(weights), "--image-size", str(_IMAGE_SIZE),
-        "--head", "visitor", "--d-model", "64", "--n-layers", "2", "--dropout", "0.1",
-        "--epochs", str(epochs), "--batch-size", "64", "--lr", "3e-3", "--ssm-lr", "1e-3",
-    )  # fmt: skip
-    return run / "best"
+    settings = TrainSettings(
+        DataSettings(listing),
+        encoder=EncoderSettings(_ENCODER, str(weights)),
+        preprocessing=preprocessing,
+        head=HeadSettings("visitor", d_model=64, n_layers=2, dropout=0.1),
+        training=TrainConfig(epochs=epochs, batch_size=64, lr=3e-3, ssm_lr=1e-3, seed=seed),
+    )
+    return vis4mer.train(settings, run, device="cpu", on_epoch=_show_epoch).best
 
 
-def _export(checkpoint: Path, output: Path) -> None:
-    """Exports the checkpoint to an ONNX bundle."""
-    # The lowering with the smallest file, because every checkout carries the bundle.
-    _vis4mer(
-        "export", "--checkpoint", str(checkpoint), "--format", "onnx", "--lowering", "matmul_dft",
-        "--output", str(output),
-    )  # fmt: skip
-
-
-def _vis4mer(*arguments: str) -> None:
-    print("$ vis4mer", *arguments, flush=True)
-    if code := vis4mer(arguments, prog_name="vis4mer", standalone_mode=False):
-        sys.exit(code)
+def _show_epoch(record: EpochRecord) -> None:
+    print(
+        f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, accuracy {record['val_accuracy']:.1%}", flush=True
+    )
 
 
 if __name__ == "__main__":

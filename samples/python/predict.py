@@ -12,14 +12,18 @@ SAMPLE = Path(__file__).parents[1] / "movie.mp4"
 
 
 def main() -> None:
-    """Loads the sample model once and prints what it says of each movie, and of each window of it."""
+    """Loads the sample model once, and prints the probabilities of each movie and of its windows."""
     parser = argparse.ArgumentParser(description="Classifies movies with the sample model.")
     parser.add_argument(
-        "movies", nargs="*", metavar="MOVIE", default=[str(SAMPLE)], help="to classify (default: the sample movie)"
+        "movies",
+        nargs="*",
+        metavar="MOVIE",
+        default=[str(SAMPLE)],
+        help="movies to classify (default: the sample movie)",
     )
     movies = parser.parse_args().movies
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where whoever reads, such as head, has seen enough
-    classifier = vis4mer.load()  # or the path of a bundle or checkpoint, and device="cuda"
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when a reader such as head closes the pipe
+    classifier = vis4mer.load()  # takes the path of a bundle or checkpoint, and device="cuda"
     for movie in movies:
         prediction = classifier(movie)
         print(f"{movie}: {prediction.label}")

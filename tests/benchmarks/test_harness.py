@@ -111,8 +111,12 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd bf16 sve2\n"
 @pytest.mark.parametrize(
     ("text", "sets"), [(X86, ["avx2", "fma", "avx512f", "amx_bf16"]), (ARM, ["asimd", "bf16", "sve2"]), ("", [])]
 )
-def test_machine_names_the_instruction_sets(text: str, sets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path: text)
+def test_machine_names_the_instruction_sets(
+    text: str, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    if text:
+        (tmp_path / "cpuinfo").write_text(text)
     facts = machine.machine()
     assert facts["instruction_sets"] == sets
     assert facts["cpu"] == ("Some CPU" if text == X86 else machine.platform.processor())

@@ -21,24 +21,25 @@ from vis4mer.errors import BundleError, ExportError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.registry import open_graph
-from vis4mer.runtime.bundle import Bundle, Format, Precision
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
 from vis4mer_export import exporter
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
 from vis4mer_export.freeze import Frozen
+from vis4mer_export.options import ExportOptions
 
 ORIGINAL = Path(__file__).parents[1] / "resources" / "original" / "lvu-small"
-TORCH_FORMATS: tuple[Format, ...] = ("torchscript", "pt2")
 
 
 @pytest.fixture(scope="session")
 def exported(
     checkpoint: Path, movie: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Format, Precision], Bundle]:
+) -> Callable[[str, Precision], Bundle]:
     """Bundles of the small model, each made once."""
-    made: dict[tuple[Format, Precision], Bundle] = {}
+    made: dict[tuple[str, Precision], Bundle] = {}
 
-    def export(format: Format, precision: Precision = "fp32") -> Bundle:
+    def export(format: str, precision: Precision = "fp32") -> Bundle:
         if (format, precision) not in made:
             output = tmp_path_factory.mktemp("export") / "bundle"
             options = ExportOptions(format, precision)
@@ -55,7 +56,7 @@ def session(bundle: Bundle, graph: str) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
 def test_every_target_computes_the_model_at_any_batch_size(
-    exported: Callable[..., Bundle], checkpoint: Path, format: Format, batch: int
+    exported: Callable[..., Bundle], checkpoint: Path, format: str, batch: int
 ) -> None:
     model, bundle = load_checkpoint(checkpoint), exported(format)
     generator = torch.Generator().manual_seed(batch)
@@ -83,7 +84,7 @@ def test_a_package_names_no_folder_of_the_machine_that_built_it(exported: Callab
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_half_precision_is_smaller_and_proved(
-    exported: Callable[..., Bundle], format: Format, precision: Precision
+    exported: Callable[..., Bundle], format: str, precision: Precision
 ) -> None:
     half, full = exported(format, precision), exported(format)
     assert half.files[half.file_of("encoder")].bytes < 0.75 * full.files[full.file_of("encoder")].bytes
@@ -106,6 +107,11 @@ def test_onnx_names_types_and_axes(exported: Callable[..., Bundle]) -> None:
         "scene": [("features", "tensor(float)", [85, 64], True), ("logits", "tensor(float)", [3], True)],
         "likes": [("features", "tensor(float)", [85, 64], True), ("logits", "tensor(float)", [1], True)],
     }
+    assert {graph: str(interface) for graph, interface in bundle.interface.items()} == {
+        "encoder": "(frames uint8[batch, 64, 64, 3]) -> (tokens float32[batch, 17, 64])",
+        "scene": "(features float32[batch, 85, 64]) -> (logits float32[batch, 3])",
+        "likes": "(features float32[batch, 85, 64]) -> (logits float32[batch, 1])",
+    }
 
 
 def test_onnx_uses_neither_dft_nor_complex_numbers(exported: Callable[..., Bundle]) -> None:
@@ -119,7 +125,7 @@ def test_onnx_uses_neither_dft_nor_complex_numbers(exported: Callable[..., Bundl
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_graphs_do_not_tell_where_they_were_made(exported: Callable[..., Bundle], format: Format) -> None:
+def test_graphs_name_no_folder_of_the_machine_that_made_them(exported: Callable[..., Bundle], format: str) -> None:
     bundle = exported(format)
     places = [str(Path(module.__file__).parent).encode() for module in (vis4mer, torch) if module.__file__]
     for name in bundle.files:
@@ -196,7 +202,7 @@ def test_lengths_that_do_not_fit(checkpoint: Path, tmp_path: Path, length: int, 
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: Path, format: Format) -> None:
+def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: Path, format: str) -> None:
     bundle = export_model(load_checkpoint(ORIGINAL / "checkpoint.pt"), tmp_path / "bundle", ExportOptions(format))
     recorded = load_file(ORIGINAL / "expected.safetensors")
     logits = open_graph(bundle, "decoder", CPU)(recorded["input_1182"].numpy())
@@ -208,7 +214,7 @@ def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
 def test_movies_run_on_every_target(
-    exported: Callable[..., Bundle], checkpoint: Path, movie: Path, format: Format
+    exported: Callable[..., Bundle], checkpoint: Path, movie: Path, format: str
 ) -> None:
     expected, actual = vis4mer.load(checkpoint, "cpu", "fp32")(movie), vis4mer.load(exported(format).path, "cpu")(movie)
     assert len(actual.windows) == len(expected.windows)
@@ -233,10 +239,10 @@ def test_a_graph_that_differs_names_the_stage_and_leaves_no_bundle(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_gives_nan_is_not_exported(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_whose_output_is_nan_is_not_exported(checkpoint: Path, tmp_path: Path) -> None:
     model = load_checkpoint(checkpoint)
     model.head("scene").output.bias.data.fill_(torch.nan)
-    with pytest.raises(ExportError, match="graph='scene': the model itself gives NaN"):
+    with pytest.raises(ExportError, match="graph='scene': the model's own output is NaN"):
         export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
     assert list(tmp_path.iterdir()) == []
 
@@ -269,7 +275,7 @@ def test_verify_notices_another_model_behind_right_digests(
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_command_line(checkpoint: Path, tmp_path: Path, format: Format) -> None:
+def test_command_line(checkpoint: Path, tmp_path: Path, format: str) -> None:
     output = tmp_path / "bundle"
     arguments = ["export", "--checkpoint", str(checkpoint), "--format", format, "--output", str(output)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
@@ -296,7 +302,7 @@ def test_a_published_checkpoint_classifies_a_movie(tmp_path: Path, movie: Path) 
     assert prediction.windows[0].end == 6  # l_max = 6 x 197 tokens
 
 
-def test_encoder_weights_want_an_encoder(checkpoint: Path, tmp_path: Path) -> None:
+def test_encoder_weights_require_an_encoder(checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x")]
     result = CliRunner().invoke(main, ["export", *arguments, "--encoder-weights", "weights.pt"])
     assert result.exit_code == 2

@@ -32,7 +32,7 @@ def test_encoder_keeps_its_weights_in_half_and_its_norms_in_full(precision: str,
 def test_heads_round_their_products_only(precision: str, digits: int, lowering: str) -> None:
     torch.manual_seed(0)
     decoder = S4Decoder(DecoderConfig(64, 500, 5, 64, 3)).eval()
-    frozen = freeze(decoder, 500, "pt2", lowering).module  # type: ignore[arg-type]
+    frozen = freeze(decoder, 500, (lowering,)).module  # type: ignore[arg-type]
     typed = in_precision(frozen, precision)  # type: ignore[arg-type]
     buffers = {name.rpartition(".")[2]: buffer.dtype for name, buffer in typed.named_buffers()}
     half = DTYPES[precision]  # type: ignore[index]

@@ -1,5 +1,6 @@
-"""The C++ sample says what Python says, and runs nothing but what was exported."""
+"""The C++ sample computes what Python computes, and runs nothing but what was exported."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import torch
 
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.bundle import Format
-from vis4mer_export.exporter import ExportOptions, export_model
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,8 +53,8 @@ def model() -> Vis4mer:
 
 @pytest.fixture(scope="module", params=["torchscript", "pt2"])
 def bundle(request: pytest.FixtureRequest, model: Vis4mer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    format: Format = request.param
-    return export_model(model, tmp_path_factory.mktemp("bundle") / format, ExportOptions(format)).path
+    output = tmp_path_factory.mktemp("bundle") / request.param
+    return export_model(model, output, ExportOptions(request.param)).path
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def logits(program: Path, bundle: Path, raw: Path, head: str = "scene") -> "subp
 
 
 def refusal(done: "subprocess.CompletedProcess[str]") -> str:
-    """The one line that says why nothing was printed."""
+    """The one line that names the reason why nothing was printed."""
     assert (done.returncode, done.stdout) == (1, ""), done
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -109,7 +110,7 @@ def test_a_flipped_bit_is_refused(program: Path, copy: Path, tmp_path: Path, gra
 
 def test_a_missing_file_is_named(program: Path, copy: Path, tmp_path: Path) -> None:
     write_frames(tmp_path / "frames.rgb", 1)
-    assert "files/nobody." in refusal(logits(program, copy, tmp_path / "frames.rgb", "nobody"))
+    assert "interface/nobody/inputs/0" in refusal(logits(program, copy, tmp_path / "frames.rgb", "nobody"))
     file = copy / f"scene.{SUFFIX[copy.name]}"
     file.unlink()
     assert f"{file}: cannot be read" in refusal(logits(program, copy, tmp_path / "frames.rgb"))
@@ -129,13 +130,28 @@ def test_bundles_of_other_formats_are_refused(program: Path, samples: Path, tmp_
     assert "format=onnx: must be torchscript or pt2" in line
 
 
+def manifest_with(**changes: object) -> str:
+    """A manifest of nothing but interfaces, the encoder's input with some changes."""
+    frames = {"name": "frames", "dtype": "uint8", "axes": ["batch", 64, 64, 3]} | changes
+    tokens = {"name": "tokens", "dtype": "float32", "axes": ["batch", 17, 64]}
+    features = {"name": "features", "dtype": "float32", "axes": ["batch", 85, 64]}
+    interface = {"encoder": {"inputs": [frames], "outputs": [tokens]}, "scene": {"inputs": [features]}}
+    return json.dumps({"schema_version": 2, "format": "pt2", "interface": interface})
+
+
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
         ("", "is not JSON"),
-        ('{"schema_version": 1, "format": ', "is not JSON"),
-        ('{"schema_version": 2, "format": "pt2"}', "schema_version=2: must be 1"),
-        ('{"schema_version": 1, "format": "pt2", "files": {}, "tools": []}', "holds no model/preprocessing/height"),
+        ('{"schema_version": 2, "format": ', "is not JSON"),
+        ('{"schema_version": 1, "format": "pt2"}', "schema_version=1: must be 2; export the bundle again"),
+        (
+            '{"schema_version": 2, "format": "pt2", "interface": {}, "tools": []}',
+            "no interface/encoder/inputs/0/axes/0",
+        ),
+        (manifest_with(axes=[1, 64, 64, 3]), "interface/encoder/inputs/0: axis 0 is 1, but must be batch"),
+        (manifest_with(axes=["batch", "height", 64, 3]), "inputs/0/axes/1=height: must be a size"),
+        (manifest_with(dtype="float32"), "interface/encoder/inputs/0: dtype=float32: must be uint8"),
     ],
 )
 def test_spoilt_manifests_are_refused(program: Path, tmp_path: Path, manifest: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP service: what it answers, what it refuses, how it ends."""
+"""The HTTP service: responses, errors and shutdown."""
 
 import contextlib
 import importlib.util
@@ -41,7 +41,7 @@ def classifier(samples: Path) -> vis4mer.Classifier:
 
 @pytest.fixture(autouse=True)
 def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where uploads go; nothing may be left of them."""
+    """Returns the folder of uploads, and checks that none is left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     assert not list(tmp_path.glob("vis4mer-*"))
@@ -72,7 +72,7 @@ def run(samples: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 class Gate:
-    """A classifier that stands still until it is let go."""
+    """A classifier that blocks until it is opened."""
 
     def __init__(self) -> None:
         self.entered, self.open = threading.Semaphore(0), threading.Event()
@@ -90,7 +90,7 @@ class Gate:
         return {"classified": len(self.bodies)}
 
 
-def test_answers_with_the_prediction(module: ModuleType, classifier: vis4mer.Classifier, samples: Path) -> None:
+def test_the_response_is_the_prediction(module: ModuleType, classifier: vis4mer.Classifier, samples: Path) -> None:
     with serving(module, classifier) as service:
         response, result = post(service.server_address, (samples / "movie.mp4").read_bytes())
     expected = classifier(samples / "movie.mp4").to_dict()
@@ -101,11 +101,11 @@ def test_answers_with_the_prediction(module: ModuleType, classifier: vis4mer.Cla
 
 
 @pytest.mark.parametrize("body", [b"", b"no movie" * 10_000])
-def test_a_body_that_is_no_movie_is_refused_in_one_line(
+def test_a_body_that_is_not_a_movie_is_an_error_in_one_line(
     module: ModuleType, classifier: vis4mer.Classifier, body: bytes
 ) -> None:
     with serving(module, classifier) as service:
-        for _ in range(2):  # the place of a movie that failed is free again
+        for _ in range(2):  # a failed movie frees its place in the queue
             response, result = post(service.server_address, body)
             assert response.status == 422
             assert result["error"].startswith("video=")
@@ -113,7 +113,7 @@ def test_a_body_that_is_no_movie_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(("error", "text"), [(DeviceError("out of memory"), "out of memory"), (KeyError(), "internal")])
-def test_a_failure_of_the_model_is_no_fault_of_the_movie(module: ModuleType, error: Exception, text: str) -> None:
+def test_a_failure_of_the_model_is_a_server_error(module: ModuleType, error: Exception, text: str) -> None:
     def fail(path: str) -> None:
         raise error
 
@@ -124,7 +124,7 @@ def test_a_failure_of_the_model_is_no_fault_of_the_movie(module: ModuleType, err
             assert text in result["error"]
 
 
-def test_a_body_beyond_the_limit_or_without_length_is_refused(module: ModuleType) -> None:
+def test_a_body_beyond_the_limit_or_without_length_is_an_error(module: ModuleType) -> None:
     def never(path: str) -> None:
         pytest.fail("must not be classified")
 
@@ -147,12 +147,12 @@ def test_a_body_that_ends_early_is_not_classified(module: ModuleType) -> None:
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_full_queue_is_said_at_once_and_nothing_accepted_is_lost(module: ModuleType) -> None:
+def test_a_full_queue_is_an_immediate_error_and_accepted_requests_are_answered(module: ModuleType) -> None:
     gate = Gate()
     with serving(module, gate, queue=1) as service, ThreadPoolExecutor() as clients:
         first = clients.submit(post, service.server_address, b"first")
         assert gate.entered.acquire(timeout=60)
-        # One place is left for two, so exactly one of them is answered while the first is being classified.
+        # Two requests compete for one place, so exactly one of them fails while the first is being classified.
         others = [clients.submit(post, service.server_address, body) for body in (b"second", b"third")]
         refused, waiting = futures.wait(others, timeout=60, return_when=futures.FIRST_COMPLETED)
         response, result = refused.pop().result()
@@ -166,7 +166,7 @@ def test_a_full_queue_is_said_at_once_and_nothing_accepted_is_lost(module: Modul
     assert len(gate.threads) == 1
 
 
-def test_closing_waits_for_the_answers_that_are_due(module: ModuleType) -> None:
+def test_closing_waits_for_pending_responses(module: ModuleType) -> None:
     gate = Gate()
     with serving(module, gate, queue=1) as service, ThreadPoolExecutor() as clients:
         request = clients.submit(post, service.server_address, b"movie")
@@ -181,7 +181,7 @@ def test_closing_waits_for_the_answers_that_are_due(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_the_sample_until_it_is_told_to_end(samples: Path, end: signal.Signals) -> None:
+def test_the_command_serves_the_sample_until_it_receives_a_signal(samples: Path, end: signal.Signals) -> None:
     command = [sys.executable, samples / "python" / "service.py", "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -198,7 +198,7 @@ def test_the_command_serves_the_sample_until_it_is_told_to_end(samples: Path, en
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
-def test_other_methods_are_refused_as_json(module: ModuleType, method: str) -> None:
+def test_other_methods_are_errors_in_json(module: ModuleType, method: str) -> None:
     with (
         serving(module, pytest.fail) as service,
         contextlib.closing(HTTPConnection(*service.server_address, timeout=60)) as connection,
@@ -213,7 +213,7 @@ def test_other_methods_are_refused_as_json(module: ModuleType, method: str) -> N
         assert json.loads(body) == {"error": f"Unsupported method ({method!r})"}
 
 
-def test_what_is_no_http_is_refused_as_json(module: ModuleType) -> None:
+def test_malformed_requests_are_errors_in_json(module: ModuleType) -> None:
     with serving(module, pytest.fail) as service, socket.create_connection(service.server_address, 60) as client:
         client.sendall(b"no http at all HTTP/1.1\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -222,7 +222,7 @@ def test_what_is_no_http_is_refused_as_json(module: ModuleType) -> None:
     assert "Bad request syntax" in json.loads(body)["error"]
 
 
-def test_a_port_in_use_is_one_line(samples: Path) -> None:
+def test_a_port_in_use_is_an_error_in_one_line(samples: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run(samples, "--port", str(taken.getsockname()[1]), "--device", "cpu")
     assert (done.returncode, done.stdout) == (1, "")
@@ -237,11 +237,11 @@ def test_wrong_usage_exits_with_2(samples: Path, arguments: tuple[str, str]) -> 
     assert f"argument {arguments[0]}" in done.stderr.splitlines()[-1]
 
 
-def test_help_shows_how_to_ask(samples: Path) -> None:
+def test_help_shows_a_request(samples: Path) -> None:
     assert run(samples, "--help").stdout.splitlines()[-1].startswith("curl --data-binary @samples/movie.mp4 ")
 
 
-def test_a_bundle_that_cannot_be_loaded_is_one_line(samples: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_loaded_is_an_error_in_one_line(samples: Path, tmp_path: Path) -> None:
     done = run(samples, tmp_path / "absent", "--port", "0")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()

@@ -77,7 +77,7 @@ class TinyModel:
             helper.make_node("ReduceMean", ["features"], ["mean"], axes=[1], keepdims=0),
             helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
         ]
-        features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "L", FEATURES])
+        features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", WINDOW * TOKENS, FEATURES])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", weights.shape[1]])
         return serialise(nodes, {"weights": weights}, features, logits)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vis4mer.training.extract import extract
     from vis4mer.training.settings import ExtractSettings, TrainSettings
     from vis4mer.training.train import train
+    from vis4mer_export.api import export
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TrainSettings",
     "__version__",
     "evaluate",
+    "export",
     "extract",
     "load",
     "train",
@@ -42,6 +44,7 @@ _MODULES = {
     "Prediction": "vis4mer.runtime.prediction",
     "TrainSettings": "vis4mer.training.settings",
     "evaluate": "vis4mer.training.evaluate",
+    "export": "vis4mer_export.api",
     "extract": "vis4mer.training.extract",
     "load": "vis4mer.runtime.loading",
     "train": "vis4mer.training.train",

@@ -1,4 +1,4 @@
-"""A long convolution with any fixed kernel through the runtime's own FFT, the spectrum precomputed."""
+"""A long convolution with any fixed kernel through the runtime's own FFT, with a precomputed spectrum."""
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +9,22 @@ from vis4mer_kernels.reference import good_fft_length
 class FFTConv(nn.Module):
     """Causal convolution of [B, H, L] with a fixed kernel, for one L.
 
-    The spectrum is kept as real pairs, so that no constant of the graph is complex; the transform's length is the next
-    even 5-smooth one, where FFT libraries are fastest.
+    By the convolution theorem, ``y = irfft(rfft(u) * rfft(k))`` if the transform has at least ``L + taps - 1`` points,
+    so that the circular convolution does not wrap around. Its length is the next even 5-smooth number, for which FFT
+    libraries are fastest. The spectrum is stored as real pairs, since some formats have no complex constants.
 
     Args:
-        kernel: [H, K], real; a skip connection D is the kernel with D added to its first tap.
-        length: L, of the sequences.
+        kernel: [H, taps], real. A skip connection D is part of the kernel: it adds D to the first tap.
+        length: L, length of the sequences.
     """
 
-    PRODUCTS = ()  # transforms and spectrum stay in float32
+    PRODUCTS = ()  # there are no matrix products; transforms and spectrum stay in float32
 
     spectrum: Tensor  # [H, n // 2 + 1, 2]
 
     def __init__(self, kernel: Tensor, length: int) -> None:
         super().__init__()
-        taps = min(kernel.shape[-1], length)
+        taps = min(kernel.shape[-1], length)  # further taps reach no output
         self.length = length
         self.n = good_fft_length(length + taps - 1)
         spectrum = torch.fft.rfft(kernel[:, :taps].double(), n=self.n)

@@ -1,37 +1,26 @@
-"""Puts a fixed convolution in the place of a trained one, and says which and how exactly it computes."""
+"""Replaces a trained convolution by a fixed one: the first candidate that is exact enough."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vis4mer.errors import ExportError
 from vis4mer.models.s4 import SSMConv
-from vis4mer.runtime.bundle import Format, Precision
+from vis4mer.runtime.manifest import Precision
+from vis4mer_export.longconv import Lowering
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
 from vis4mer_export.precision import in_precision
 
-Lowering = Literal["fft", "blocked_toeplitz", "matmul_dft"]
+# Largest relative L2 error against a double-precision convolution. In fp32 a tenth of the whole graph's parity
+# tolerance, so that the other layers have most of it to themselves.
+LOWERING_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
 
-# Largest relative L2 error against a double-precision convolution.
-TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 2e-2}
-
-# Per target, fastest first, as benchmarks/longconv.py measures them; those without FFT have no operator for it.
-PREFERENCE: Mapping[Format, tuple[Lowering, ...]] = {
-    "torchscript": ("fft", "blocked_toeplitz", "matmul_dft"),
-    "pt2": ("fft", "matmul_dft", "blocked_toeplitz"),
-    "onnx": ("blocked_toeplitz", "matmul_dft"),
-    "trt": ("blocked_toeplitz", "matmul_dft"),
-    "trt-rtx": ("blocked_toeplitz", "matmul_dft"),
-}
-
-
-# Mean of a channel against its noise of 1, as tokens of a film that hardly changes have.
+# Mean of a channel relative to a standard deviation of 1 over time, as in the tokens of a film that hardly changes.
 _CONSTANT = 10.0
 
 
@@ -40,62 +29,56 @@ class Lowered:
     """One block's fixed convolution.
 
     Attributes:
-        module: from [B, H, L] to [B, H, L].
-        lowering: what it is.
-        relative_l2: its error against a double-precision convolution of random input.
-        reason: why this lowering.
+        module: Maps [B, H, L] to [B, H, L].
+        lowering: Name of the lowering.
+        relative_l2: Error against a double-precision convolution of random input.
+        skipped: Preferred candidates that were not taken, each with the reason.
     """
 
     module: nn.Module
     lowering: Lowering
     relative_l2: float
-    reason: str
+    skipped: tuple[str, ...] = ()
+
+
+def lower(conv: SSMConv, length: int, candidates: Sequence[Lowering], precision: Precision = "fp32") -> Lowered:
+    """Builds the fixed convolution of one block.
+
+    Whether a lowering is exact enough depends on the trained kernel and on the precision, so each candidate is built
+    and measured.
+
+    Args:
+        conv: The trained layer; it is not modified.
+        length: L, length of the sequences.
+        candidates: Lowerings to try, in order of preference.
+        precision: Precision in which the constants of the matrix products are stored.
+
+    Raises:
+        ExportError: No candidate stays within the tolerance.
+    """
+    kernel = fixed_kernel(conv)
+    tolerance = LOWERING_TOLERANCES[precision]
+    skipped = []
+    for name in candidates:
+        if name == "blocked_toeplitz" and conv.omega is not None:
+            # Rounded roots of unity and a lost last tap give a kernel that no recurrence generates.
+            skipped.append(f"{name}: the stored kernel is not exactly a state space's")
+            continue
+        module = in_precision(_build(name, conv, kernel, length), precision)
+        error = _relative_error(module, kernel, length)
+        if error <= tolerance:
+            return Lowered(module, name, error, tuple(skipped))
+        skipped.append(f"{name}: relative error {error:.1e} exceeds {tolerance:.0e}")
+    raise ExportError.of("lowering", ", ".join(candidates), "; ".join(skipped), "choose another, or auto")
 
 
 def fixed_kernel(conv: SSMConv) -> Tensor:
-    """The kernel [H, taps] of a layer's whole linear part in double precision; the skip D is in its first tap."""
+    """Returns the kernel [H, taps] of a layer's linear part, in double precision; the skip D is in its first tap."""
     with torch.no_grad():
         exact = copy.deepcopy(conv).double()
         kernel = exact.ssm_kernel()
         kernel[:, 0] += exact.D
     return kernel
-
-
-def lower(
-    conv: SSMConv,
-    length: int,
-    target: Format,
-    lowering: Lowering | Literal["auto"] = "auto",
-    precision: Precision = "fp32",
-) -> Lowered:
-    """Chooses and builds the fixed convolution of one block.
-
-    Args:
-        conv: the trained layer; left as it is.
-        length: L, of the sequences it will be given.
-        target: of the export.
-        lowering: ``auto`` takes the target's fastest one that computes this kernel within the tolerance.
-        precision: in which the constants of its matrix products are stored.
-
-    Raises:
-        ExportError: the asked lowering does not exist on the target, or none keeps the tolerance.
-    """
-    usable = PREFERENCE[target]
-    if lowering != "auto" and lowering not in usable:
-        known = ", ".join(name for name in get_args(Lowering) if name in usable)
-        raise ExportError(f"lowering={lowering!r}: the target {target} has no such operator; choose auto, {known}")
-    kernel = fixed_kernel(conv)
-    passed_over = []
-    for name in usable if lowering == "auto" else (lowering,):
-        if name == "blocked_toeplitz" and conv.omega is not None:
-            passed_over.append(f"{name}: the stored kernel is not exactly a state space's")
-            continue
-        module = in_precision(_build(name, conv, kernel, length), precision)
-        error = _relative_error(module, kernel, length)
-        if error <= TOLERANCES[precision]:
-            return Lowered(module, name, error, _reason(lowering, passed_over))
-        passed_over.append(f"{name}: relative error {error:.1e} exceeds {TOLERANCES[precision]:.0e}")
-    raise ExportError(f"lowering={lowering!r}: {'; '.join(passed_over)}; choose another or auto")
 
 
 def _build(name: Lowering, conv: SSMConv, kernel: Tensor, length: int) -> nn.Module:
@@ -108,17 +91,15 @@ def _build(name: Lowering, conv: SSMConv, kernel: Tensor, length: int) -> nn.Mod
             return MatmulDFTConv(kernel, length)
 
 
-def _reason(lowering: str, passed_over: list[str]) -> str:
-    if lowering != "auto":
-        return "asked for"
-    return "fastest measured for this target" + "".join(f"; not {reason}" for reason in passed_over)
-
-
 def _relative_error(module: nn.Module, kernel: Tensor, length: int) -> float:
-    """The worse of noise and of noise on a constant; NaN, as of an unstable state space, is beyond any tolerance."""
+    """Returns the larger of two relative errors: for noise, and for noise around a constant.
+
+    Noise cancels in a transform's sums and in slow states, where a constant accumulates. An unstable state space
+    returns NaN, which must fail every tolerance.
+    """
     noise = torch.randn(1, kernel.shape[0], length, generator=torch.Generator().manual_seed(0))
     u = torch.cat([noise, noise + _CONSTANT])
-    n = length + kernel.shape[-1]
+    n = length + kernel.shape[-1]  # long enough for a linear convolution by FFT
     exact = torch.fft.irfft(torch.fft.rfft(u.double(), n=n) * torch.fft.rfft(kernel, n=n), n=n)[..., :length]
     with torch.inference_mode():
         errors = (module(u).double() - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)

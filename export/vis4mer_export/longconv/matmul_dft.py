@@ -1,9 +1,20 @@
 """A long convolution with any fixed kernel, as matrix products: no DFT operator, no complex numbers.
 
-Runtimes disagree about DFT: ONNX Runtime's is slow, TensorRT parses none. A transform of length ``n = n1 n2`` is two
-rounds of small dense transforms with a twiddle factor between them, and dense transforms are what every runtime is
-best at. The transform's output is left in the order in which it falls out; the kernel's spectrum is stored in the same
-order, and the inverse takes it from there.
+Runtimes disagree about DFT: ONNX Runtime's is slow, and TensorRT parses none. A transform of length ``n = n1 n2``
+consists of two rounds of small dense transforms with a twiddle factor between them, and dense products are what every
+runtime does best. With ``w_n = exp(-2 pi i / n)``, ``j = n2 j1 + j2`` and ``k = k1 + n1 k2``::
+
+    X[k] = sum_j x[j] w_n^(j k)
+         = sum_j2 w_n2^(j2 k2)  w_n^(j2 k1)  sum_j1 w_n1^(j1 k1) x[n2 j1 + j2]
+           --- along rows ---  - twiddle -  -------- down columns ----------
+
+since ``w_n^(n2 j1 n1 k2) = 1``. The sequence, laid out row by row as an n1 x n2 matrix, is thus transformed down its
+columns, scaled, and transformed along its rows. Entry (k1, k2) of the result is X[k1 + n1 k2], the transposed order.
+Nothing puts it in order: the kernel's spectrum is stored in the same order, and the inverse, which is the same steps
+backwards with conjugate factors, starts from it.
+
+Sequences are real, which halves the work: after the first step row n1 - k1 is the conjugate of row k1, so only the rows
+up to ``n1 // 2`` are computed, and the last step of the inverse counts each of them twice and drops imaginary parts.
 
 Reference: Bailey, FFTs in external or hierarchical memory (1990): the four-step method, here without its transposition.
 """
@@ -11,6 +22,7 @@ Reference: Bailey, FFTs in external or hierarchical memory (1990): the four-step
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from vis4mer_export.longconv.product import product
@@ -19,16 +31,17 @@ from vis4mer_export.longconv.product import product
 class MatmulDFTConv(nn.Module):
     """Causal convolution of [B, H, L] with a fixed kernel, for one L.
 
-    With ``j = n2 j1 + j2`` and ``k = k1 + n1 k2``, the transform of a sequence laid out as an n1 x n2 matrix is a DFT
-    down the columns, the factor ``omega^(j2 k1)``, and a DFT along the rows. Sequences are real, so only the
-    ``n1 // 2 + 1`` first rows of the transformed matrix are kept; zero padding is never multiplied.
+    The names of the constants are those of the steps: `down` the columns, `twiddle`, `along` the rows, `spectrum` of
+    the kernel, `back_along`, the conjugate twiddle, and `up` the columns again. Real and imaginary parts are stacked.
+    The zero padding is not multiplied: `down` and `up` hold only the ``rows`` that the sequence fills.
 
     Args:
-        kernel: [H, K], real; a skip connection D is the kernel with D added to its first tap.
-        length: L, of the sequences.
+        kernel: [H, taps], real. A skip connection D is part of the kernel: it adds D to the first tap.
+        length: L, length of the sequences.
     """
 
-    PRODUCTS = ("down", "along", "back_along", "up")  # constants that may be stored in half precision
+    # Constants that may be stored in half precision; twiddle and spectrum scale elementwise in float32.
+    PRODUCTS = ("down", "along", "back_along", "up")
 
     down: Tensor  # [2 kept, rows]
     along: Tensor  # [2 n2, 2 n2]
@@ -53,13 +66,14 @@ class MatmulDFTConv(nn.Module):
         padded = torch.zeros(kernel.shape[0], n1 * n2, dtype=torch.float64)
         padded[:, :taps] = kernel[:, :taps].double()
         spectrum = ((_dft(kept, n1, n1) @ padded.view(-1, n1, n2).to(torch.complex128)) * twiddle) @ along
-        # Rows k1 and n1 - k1 are conjugate: the kept ones stand for both, except those that are their own conjugates.
+        # A kept row stands for itself and its conjugate, except rows 0 and n1 / 2, which are their own conjugates.
         weight = torch.full((kept, 1), 2.0 / n, dtype=torch.float64)
         weight[0] = 1.0 / n
         if n1 % 2 == 0:
             weight[-1] = 1.0 / n
 
-        # Each product keeps the norm of what it is given, so that half precision neither overflows nor underflows.
+        # A plain DFT multiplies the norm by sqrt(n), and turns a constant into one entry n times as large, which
+        # overflows fp16. The inverse's factor 1 / n is spread over the four products, so that each preserves the norm.
         self._constant("down", torch.cat([down.real, down.imag]) / math.sqrt(n1))
         self._constant("along", _real_form(along) / math.sqrt(n2))
         self._constant("back_along", _real_form(along.conj()) / math.sqrt(n2))
@@ -76,7 +90,7 @@ class MatmulDFTConv(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Convolves u [B, H, L], float32; L is the exported length."""
         x = nn.functional.pad(u, (0, self.rows * self.columns - self.length))
-        x = x.reshape(-1, u.shape[1], self.rows, self.columns)
+        x = rearrange(x, "b h (r c) -> b h r c", c=self.columns)
         real, imag = product(self.down, x).chunk(2, dim=-2)
         real, imag = _multiply(real, imag, self.twiddle_real, self.twiddle_imag)
         real, imag = product(torch.cat([real, imag], dim=-1), self.along).chunk(2, dim=-1)
@@ -84,35 +98,44 @@ class MatmulDFTConv(nn.Module):
         real, imag = product(torch.cat([real, imag], dim=-1), self.back_along).chunk(2, dim=-1)
         real, imag = _multiply(real, imag, self.twiddle_real, -self.twiddle_imag)
         y = product(self.up, torch.cat([real, imag], dim=-2))
-        return y.flatten(-2)[..., : self.length]
+        return rearrange(y, "b h r c -> b h (r c)")[..., : self.length]
 
 
 def split_length(length: int, taps: int) -> tuple[int, int]:
-    """The factors (n1, n2) of a transform long enough for a linear convolution that cost the fewest multiplications."""
+    """Returns factors n1, n2 whose product is long enough for a linear convolution, with the fewest multiplications.
+
+    Real multiplications for each channel: `down` and `up` have 2 kept x rows entries and n2 columns; `along` and
+    `back_along` multiply kept rows by a matrix of 2 n2 x 2 n2.
+    """
     least = length + taps - 1
     best, best_cost = (1, least), math.inf
     for n2 in range(1, least + 1):
         n1 = math.ceil(least / n2)
         kept, rows = n1 // 2 + 1, math.ceil(length / n2)
-        cost = 2 * (2 * kept * rows * n2) + 2 * (kept * (2 * n2) ** 2)
+        columns_cost, rows_cost = 2 * kept * rows * n2, kept * (2 * n2) ** 2
+        cost = 2 * columns_cost + 2 * rows_cost
         if cost < best_cost:
             best, best_cost = (n1, n2), cost
     return best
 
 
 def _dft(outputs: int, inputs: int, n: int) -> Tensor:
-    """``exp(-2 pi i j k / n)`` for k < outputs, j < inputs: [outputs, inputs], complex128, exact arguments."""
+    """Returns ``exp(-2 pi i j k / n)`` for k < outputs, j < inputs: [outputs, inputs], complex128.
+
+    The exponent is reduced modulo n in integers, so that large arguments lose no digits.
+    """
     exponent = torch.outer(torch.arange(outputs), torch.arange(inputs)) % n
     angle = exponent.double() * (-2 * torch.pi / n)
     return torch.polar(torch.ones_like(angle), angle)
 
 
 def _real_form(matrix: Tensor) -> Tensor:
-    """The real [2n, 2n] matrix that multiplies rows laid out as [real | imaginary] by a complex one from the right."""
+    """Returns the real [2n, 2n] matrix that multiplies rows [real | imaginary] by a complex matrix from the right."""
     top = torch.cat([matrix.real, matrix.imag], dim=1)
     bottom = torch.cat([-matrix.imag, matrix.real], dim=1)
     return torch.cat([top, bottom])
 
 
 def _multiply(real: Tensor, imag: Tensor, other_real: Tensor, other_imag: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiplies complex numbers elementwise, by real and imaginary parts."""
     return real * other_real - imag * other_imag, real * other_imag + imag * other_real

@@ -1,1 +1,1 @@
-"""Export targets: one module per format."""
+"""Export targets: one object per format, each in a file of its own."""

@@ -1,65 +1,114 @@
-"""The ONNX target: one file a graph, batch-dynamic, checked before it is handed over."""
+"""The onnx target: one file for each graph, checked before it is proved."""
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-
-import onnx
-import onnx_ir as ir
-import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from vis4mer.devices.device import CPU
 from vis4mer.errors import ExportError
-from vis4mer.runtime.backends.onnx import EXTERNAL_SUFFIX, OnnxRunner
+from vis4mer.text import first_line
+from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from vis4mer.runtime.backends.base import Runner
+
+logger = logging.getLogger(__name__)
 
 # The first opset with Gelu as one operator, which runtimes fuse into the product before it.
 OPSET = 20
 
-# Beyond it weights go to a file of their own: a protobuf message ends at 2 GiB.
+# Distributions that write a graph and run it for the comparison. ONNX Runtime has two names, of which one is installed.
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
+
+# A protobuf message ends at 2 GiB. The weights of larger graphs go to a file of their own, with some room to spare.
 _LARGEST_FILE_BYTES = 1_900_000_000
 
+_LARGEST_BATCH = 1 << 16
 
-def export_graph(module: nn.Module, example: Tensor, path: Path, input_name: str, output_name: str) -> None:
-    """Writes `module` as an ONNX file with one input and one output whose first axis is dynamic.
 
-    Args:
-        module: in evaluation mode.
-        example: an input; its first axis must be at least 2, since tracing would take 1 for a constant.
-        path: of the file to write.
-        input_name: of the graph's input.
-        output_name: of the graph's output.
+class OnnxTarget(Target):
+    """ONNX; its runtimes have slow DFT operators or none, so the convolutions are lowered to matrix products."""
+
+    name = "onnx"
+    suffix = "onnx"
+    lowerings = ("blocked_toeplitz", "matmul_dft")
+    packages = PACKAGES
+
+    def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
+        """Writes a module; see `Target`."""
+        write_onnx(source, path)
+        return Built(open_on_cpu(source, path))
+
+    def tool_versions(self) -> dict[str, str]:
+        """Returns the versions of the tools and the opset; see `Target`."""
+        return super().tool_versions() | {"opset": str(OPSET)}
+
+
+def write_onnx(source: GraphSource, path: Path) -> None:
+    """Writes a graph as an ONNX file, and as a second file the weights of a graph beyond 2 GiB.
 
     Raises:
-        ExportError: the exporter or the checker refuses the graph, or it has other inputs or outputs.
+        ExportError: PyTorch cannot export the graph, or ONNX's checker rejects it.
     """
+    import onnx
+    import torch
+
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
+            warnings.simplefilter("ignore")  # deprecations within the exporter, which users cannot act on
             program = torch.onnx.export(
-                module,
-                (example,),
+                source.module,
+                (source.example,),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1 << 16)},),
+                input_names=[tensor.name for tensor in source.interface.inputs],
+                output_names=[tensor.name for tensor in source.interface.outputs],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)},),
             )
         assert program is not None
-        _forget_origins(program.model)
-        size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+        _remove_origins(program.model)
+        size = sum(tensor.nbytes for tensor in (*source.module.parameters(), *source.module.buffers()))
         program.save(path, external_data=size > _LARGEST_FILE_BYTES)
         onnx.checker.check_model(path, full_check=True)
     except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
-        logging.getLogger(__name__).debug("ONNX export of %s failed", path.name, exc_info=True)
-        raise ExportError(f"{path.name}: ONNX export failed: {str(error).splitlines()[0]}") from None
-    _check_interface(path, input_name, output_name)
+        logger.debug("ONNX export of %s failed", path.name, exc_info=True)
+        raise ExportError(f"{path.name}: ONNX export failed: {first_line(error)}") from None
 
 
-def _forget_origins(model: ir.Model) -> None:
-    """Drops the exporter's notes of which source line made what: they hold the paths of the exporting machine."""
+def open_on_cpu(source: GraphSource, path: Path) -> "Runner":
+    """Opens a graph that `write_onnx` wrote on the CPU, for the comparison with the model.
+
+    ONNX Runtime's CPU provider has no bf16 arithmetic, so a graph in bf16 runs in an equivalent form; see
+    `_emulate_bfloat16`. Other graphs run as they are.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load the graph, or the graph has another interface.
+    """
+    import onnx
+    from onnx import TensorProto
+
+    from vis4mer.runtime.backends.base import Graph
+    from vis4mer.runtime.backends.registry import open_with
+
+    target = OnnxTarget()
+    model = onnx.load(path, load_external_data=False)
+    if all(tensor.data_type != TensorProto.BFLOAT16 for tensor in model.graph.initializer):
+        return open_written(target, source, path, CPU)
+    model = onnx.load(path)
+    _emulate_bfloat16(model.graph)
+    return open_with(target.backend, Graph(source.name, source.interface, model.SerializeToString()), CPU)
+
+
+def _remove_origins(model: "ir.Model") -> None:
+    """Removes the exporter's notes on which source line made what: they hold paths of the exporting machine."""
+    import onnx_ir as ir
+
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     values = [*model.graph.inputs, *model.graph.initializers.values()]
@@ -71,31 +120,21 @@ def _forget_origins(model: ir.Model) -> None:
         value.metadata_props.clear()
 
 
-def cpu_runner(path: Path, name: str) -> OnnxRunner:
-    """Opens a written graph on the CPU, for comparing it with the model.
+def _emulate_bfloat16(graph: "onnx.GraphProto") -> None:
+    """Replaces bf16 by fp32 values that are rounded to bf16 where they are computed.
 
-    ONNX Runtime's CPU provider has no bf16 arithmetic. Every bf16 value becomes an fp32 one that is rounded to bf16
-    where it is made, which is what a bf16 unit with fp32 accumulation computes. Other graphs run as they are.
-
-    Args:
-        path: of a file that `export_graph` wrote.
-        name: of the graph, for errors.
+    That is what a bf16 unit with fp32 accumulation computes: products of bf16 numbers are exact in fp32, sums are
+    accumulated in fp32, and only the result is rounded. The rounding is a cast to bf16 and back, the only bf16 operator
+    of ONNX Runtime's CPU provider.
     """
-    model = onnx.load(path, load_external_data=False)
-    if any(tensor.data_type == TensorProto.BFLOAT16 for tensor in model.graph.initializer):
-        model = onnx.load(path)
-        _widen_bfloat16(model.graph)
-        return OnnxRunner(model.SerializeToString(), name, CPU)
-    data = path.with_name(path.name + EXTERNAL_SUFFIX)
-    return OnnxRunner(path.read_bytes(), name, CPU, weights=data.read_bytes() if data.exists() else b"")
+    from onnx import TensorProto, helper, numpy_helper
 
-
-def _widen_bfloat16(graph: onnx.GraphProto) -> None:
     half = {info.name for info in graph.value_info if info.type.tensor_type.elem_type == TensorProto.BFLOAT16}
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.BFLOAT16:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
     nodes = list(graph.node)
+    # The types recorded with intermediate values are no longer true.
     del graph.node[:], graph.value_info[:]
     for node in nodes:
         rounded = [name for name in node.output if name in half]
@@ -106,14 +145,3 @@ def _widen_bfloat16(graph: onnx.GraphProto) -> None:
         for name in rounded:
             graph.node.append(helper.make_node("Cast", [f"{name}.wide"], [f"{name}.bf16"], to=TensorProto.BFLOAT16))
             graph.node.append(helper.make_node("Cast", [f"{name}.bf16"], [name], to=TensorProto.FLOAT))
-
-
-def _check_interface(path: Path, input_name: str, output_name: str) -> None:
-    graph = onnx.load(path, load_external_data=False).graph
-    for values, name in ((graph.input, input_name), (graph.output, output_name)):
-        names = [value.name for value in values]
-        if names != [name]:
-            raise ExportError(f"{path.name}: has {names} where [{name!r}] was asked for")
-        first = values[0].type.tensor_type.shape.dim[0]
-        if not first.dim_param:
-            raise ExportError(f"{path.name}: the first axis of {name!r} is fixed at {first.dim_value}, not dynamic")

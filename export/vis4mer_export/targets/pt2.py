@@ -3,68 +3,107 @@
 A package holds machine code for one kind of device and the instruction set of the machine that compiled it.
 """
 
+import contextlib
+import copy
+import dataclasses
 import logging
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch._inductor.runtime.cache_dir_utils import cache_dir
-from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter
+from vis4mer.devices.device import Device
+from vis4mer.errors import ConfigError, DeviceError, ExportError
+from vis4mer.text import first_line
+from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption, open_written
 
-from vis4mer.errors import ExportError
-
+_KINDS = ("cpu", "cuda")
 _LARGEST_BATCH = 1 << 16
-_CONTENT = "data/"  # what else an archive holds, its writer writes
-_SOURCES = (".cpp", ".cu", ".py")
-# Lays weights out as the matrix products of this machine's CPU read them, and joins products and activations.
-_FOR_CPU = {"freezing": True}
+
+# Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
+_CPU_SETTINGS = {"freezing": True}
+
+# Within a package the exported program's own files lie below this folder; its writer creates everything else.
+_CONTENT = "data/"
+_SOURCE_SUFFIXES = (".cpp", ".cu", ".py")
 
 
-def export_graph(module: nn.Module, example: Tensor, path: Path) -> None:
-    """Writes `module` as a .pt2 package with one input and one output, whose first axis is dynamic.
+def _parse_kind(text: str) -> str:
+    if text not in _KINDS:
+        raise ConfigError.of("device", text, f"must be {' or '.join(_KINDS)}")
+    return text
 
-    The package tells nothing of the machine that built it but its instruction set.
 
-    Args:
-        module: in evaluation mode, on the device to compile for.
-        example: an input on the same device; its first axis must be at least 2, since tracing would take 1 for a
-            constant.
-        path: of the file to write.
+class Pt2Target(Target):
+    """AOTInductor packages; compiled code calls PyTorch's own operators, FFTs included."""
 
-    Raises:
-        ExportError: the module cannot be exported or compiled, most often for lack of a C++ compiler.
-    """
+    name = "pt2"
+    suffix = "pt2"
+    lowerings = ("fft", "matmul_dft", "blocked_toeplitz")
+    options = (TargetOption("device", "cpu|cuda", "cpu", "Kind of device to compile for.", _parse_kind),)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Checks that PyTorch can use the device; see `Target`."""
+        import torch
+
+        if settings["device"] == "cuda" and not torch.cuda.is_available():
+            raise DeviceError.of("device", "cuda", "PyTorch finds no usable GPU", "use --device cpu")
+
+    def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
+        """Compiles and writes a module; see `Target`."""
+        from vis4mer.models.placement import to_device
+
+        device = Device(settings["device"])
+        module = to_device(copy.deepcopy(source.module), str(device))
+        example = source.example.to(str(device))
+        try:
+            with _quiet_compiler():
+                _compile(dataclasses.replace(source, module=module, example=example), path)
+            _remove_origins(path)
+        except Exception as error:  # the compiler's many stages share no narrower base
+            rule = f"pt2 export failed: {first_line(error)}"
+            raise ExportError(f"{path.name}: {rule}; AOTInductor needs a C++ compiler (apt install g++)") from None
+        return Built(open_written(self, source, path, device))
+
+
+def _compile(source: GraphSource, path: Path) -> None:
+    import torch
+
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    compiler_log = logging.getLogger("torch._inductor")
-    level = compiler_log.level
-    compiler_log.setLevel(logging.ERROR)  # it warns of operators without a C interface and of absent GPUs
+    settings = dict(_CPU_SETTINGS) if source.example.device.type == "cpu" else {}
+    with torch.no_grad():
+        program = torch.export.export(source.module, (source.example,), dynamic_shapes=({0: batch},))
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+
+
+@contextlib.contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Silences the compiler's warnings about operators without a C interface and about absent GPUs."""
+    logger = logging.getLogger("torch._inductor")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            settings = dict(_FOR_CPU) if example.device.type == "cpu" else {}
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
-            _forget_folders(path)
-    except Exception as error:  # the compiler raises whatever its many stages do
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ExportError(
-            f"{path.name}: pt2 export failed: {reason}; AOTInductor needs a C++ compiler (apt install g++)"
-        ) from None
+            yield
     finally:
-        compiler_log.setLevel(level)
+        logger.setLevel(level)
 
 
-def _forget_folders(path: Path) -> None:
-    """Removes the generated sources, which nothing runs, and the names of this machine's folders from the rest.
+def _remove_origins(path: Path) -> None:
+    """Removes the generated sources, which nothing runs, and the names of this machine's folders from all other files.
 
-    The sources quote the compiler's command line. Machine code names its sources in messages and debugging information,
-    where a name of the same length stands in.
+    The sources quote the compiler's command line. Machine code refers to its sources in messages and in debugging
+    information, whose offsets must not move: a placeholder of the same length replaces a folder's name.
     """
+    import torch
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+    from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter
+
     folders = [folder.encode() for folder in (cache_dir(), str(Path(torch.__file__).parent))]
     with PT2ArchiveReader(str(path)) as reader:
         names = [name for name in reader.get_file_names() if name.startswith(_CONTENT)]
-        files = {name: reader.read_bytes(name) for name in names if not name.endswith(_SOURCES)}
+        files = {name: reader.read_bytes(name) for name in names if not name.endswith(_SOURCE_SUFFIXES)}
     with PT2ArchiveWriter(str(path)) as writer:
         for name, data in files.items():
             for folder in folders:

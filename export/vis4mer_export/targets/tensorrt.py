@@ -1,35 +1,40 @@
-"""The targets trt and trt-rtx: engines built from ONNX graphs by TensorRT or by TensorRT for RTX.
+"""Engines from ONNX graphs: what the targets trt and trt-rtx share, since the two products have one Python API.
 
-Both have one Python API, so one builder serves both. TensorRT builds on the GPU that will run the engine; TensorRT for
-RTX builds anywhere, ahead of time. Networks are strongly typed: the graph's own types are the engine's, in TensorRT 10,
-whose precision flags are left alone, as in 11, which has none.
+Networks are strongly typed: an engine computes in the types of its graph. That is the only way in TensorRT 11, and in
+TensorRT 10 it makes the builder's precision flags unnecessary.
 """
 
+import dataclasses
 import logging
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vis4mer.devices.device import probe_driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.files import atomic_file
-from vis4mer.runtime.backends.tensorrt import Product, collect_errors, import_tensorrt
-from vis4mer.runtime.bundle import Precision
 from vis4mer.text import one_line
+from vis4mer_export.targets.base import Built, GraphSource, TargetOption
+from vis4mer_export.targets.onnx import open_on_cpu, write_onnx
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.backends.tensorrt import Product
+    from vis4mer.runtime.manifest import Precision
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BatchProfile:
-    """The batch sizes an engine is built for: 1 <= min <= opt <= max.
+    """The batch sizes that an engine is built for: 1 <= min <= opt <= max.
 
     Attributes:
-        min: smallest; the runner pads what is smaller.
-        opt: the one whose speed counts.
-        max: largest, which sets how much memory is taken; the runner splits what is larger.
+        min: Smallest size; the runner pads smaller batches.
+        opt: Size that the engine is tuned for.
+        max: Largest size, which determines the memory that the engine needs; the runner splits larger batches.
     """
 
     min: int
@@ -38,122 +43,123 @@ class BatchProfile:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
-            rule = "must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX"
-            raise ConfigError(f"batch_size={f'{self.min}:{self.opt}:{self.max}'!r}: {rule}")
+            shown = f"{self.min}:{self.opt}:{self.max}"
+            raise ConfigError.of("batch_size", shown, "must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Reads ``MIN:OPT:MAX``, or ``N`` for ``1:N:N``.
 
         Raises:
-            ConfigError: `text` is neither.
+            ConfigError: The text has neither form.
         """
         sizes = text.split(":")
         if len(sizes) not in (1, 3) or not all(size.isascii() and size.isdecimal() for size in sizes):
-            raise ConfigError(f"batch_size={text!r}: must be N or MIN:OPT:MAX, in whole numbers")
+            raise ConfigError.of("batch_size", text, "must be N or MIN:OPT:MAX, in whole numbers")
         numbers = [int(size) for size in sizes]
         return cls(1, numbers[0], numbers[0]) if len(numbers) == 1 else cls(*numbers)
 
 
+BATCH_SIZE = TargetOption(
+    "batch_size", "N|MIN:OPT:MAX", "1:1:32", "Batch sizes that an engine is built for.", BatchProfile.parse
+)
+
+
 @dataclass(frozen=True)
 class EngineReport:
-    """What was built.
+    """Facts about an engine that has been built.
 
     Attributes:
-        product: that built the engine and must run it.
-        version: of the product, which the one that runs it must equal.
-        gpus: of ``trt``, the name of the GPU it was built on; of ``trt-rtx``, the compute capabilities asked for, or
-            none for the product's own choice, which is every GPU from sm80 on that it knows.
-        precision: of the graph's products.
-        profile: batch sizes.
-        layers: of the network before the builder fused them.
-        bytes: size of the engine.
-        seconds: that parsing and building took.
+        product: Product that built the engine and must run it.
+        version: Version of the product; the runtime's version must be equal.
+        gpus: For ``trt``, the name of the GPU that the engine was built on. For ``trt-rtx``, the requested compute
+            capabilities; empty for the product's own choice, which is every GPU from sm80 on that it knows.
+        precision: Precision of the graph's matrix products.
+        profile: Batch sizes.
+        layers: Number of layers of the network before the builder fused them.
+        bytes: Size of the engine.
+        seconds: Time that parsing and building took.
     """
 
-    product: Product
+    product: "Product"
     version: str
     gpus: tuple[str, ...]
-    precision: Precision
+    precision: "Precision"
     profile: BatchProfile
     layers: int
     bytes: int
     seconds: float
 
 
-def check_target(product: Product, gpus: Sequence[str] = ()) -> Any:
-    """Refuses what cannot be built here, before any work is done.
+def build_from_onnx(
+    source: GraphSource, path: Path, product: "Product", profile: BatchProfile, gpus: Sequence[str] = ()
+) -> Built:
+    """Builds an engine by way of an ONNX graph, which ONNX Runtime runs for the comparison with the model.
+
+    An engine for other GPUs than this machine's cannot run here, and one for this machine's is compared by `vis4mer
+    verify`. The ONNX graph is opened before the build, so that a graph with another interface fails early.
 
     Args:
-        product: to build with.
-        gpus: to build for, such as ``sm86``; of ``trt-rtx`` only.
-
-    Returns:
-        The product's Python module.
+        source: What to build.
+        path: Engine to write.
+        product: Product to build with.
+        profile: Batch sizes.
+        gpus: Compute capabilities to build for, with ``trt-rtx``.
 
     Raises:
-        ConfigError: the product does not build for one of `gpus`.
-        DeviceError: the product builds on a GPU, and there is none.
-        MissingDependencyError: the product is not installed.
+        DeviceError: CUDA fails.
+        ExportError: The graph cannot be exported, parsed or built.
     """
-    trt = import_tensorrt(product)
-    if product == "trt":
-        if gpus:
-            rule = "a TensorRT engine is built for the GPU at hand; leave --gpu out, or use --format trt-rtx"
-            raise ConfigError(f"gpu={','.join(gpus)!r}: {rule}")
-        if problem := probe_driver().problem:
-            rule = "TensorRT builds on the GPU that will run the engine: export there, or use --format trt-rtx"
-            raise DeviceError(f"format='trt': {problem}; {rule}")
-        return trt
-    known = [name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
-    for gpu in gpus:
-        if gpu not in known:
-            raise ConfigError(f"gpu={gpu!r}: TensorRT for RTX {trt.__version__} builds for {', '.join(known)}")
-    return trt
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        graph = Path(scratch) / f"{source.name}.onnx"
+        write_onnx(source, graph)
+        run = open_on_cpu(source, graph)
+        report = build_engine(graph, path, product=product, precision=source.precision, profile=profile, gpus=gpus)
+    notes = {"ran": "the ONNX graph that the engine was built from", "engine": dataclasses.asdict(report)}
+    return Built(run, notes)
 
 
 def build_engine(
     graph: Path,
     engine: Path,
     *,
-    product: Product,
-    precision: Precision,
+    product: "Product",
+    precision: "Precision",
     profile: BatchProfile,
     gpus: Sequence[str] = (),
 ) -> EngineReport:
     """Builds an engine from an ONNX graph with one input and one output whose first axes alone are dynamic.
 
     Args:
-        graph: the ONNX file; external data lies beside it.
-        engine: the file to write, whole or not at all.
-        product: to build with.
-        precision: that the graph is typed in; the engine takes it from there.
-        profile: batch sizes.
-        gpus: see `check_target`.
+        graph: ONNX file; weights may lie in a file beside it.
+        engine: File to write, whole or not at all.
+        product: Product to build with.
+        precision: Precision that the graph is typed in and the engine therefore has.
+        profile: Batch sizes.
+        gpus: Compute capabilities to build for, with ``trt-rtx``.
 
     Raises:
-        ConfigError, DeviceError, MissingDependencyError: see `check_target`.
-        ExportError: the product cannot parse or build the graph, or it is of another interface or precision.
+        DeviceError: CUDA fails.
+        ExportError: The product cannot parse or build the graph, or the graph has another form or precision.
+        MissingDependencyError: The product is not installed.
     """
-    trt = check_target(product, gpus)
+    from vis4mer.runtime.backends.tensorrt import collect_errors, import_tensorrt
+
+    trt = import_tensorrt(product)
     started = time.monotonic()
     log = collect_errors(trt)
     try:
         builder = trt.Builder(log)
-    except TypeError:  # what the constructor raises where CUDA fails it
-        raise DeviceError(f"format={product!r}: {trt.__name__} {trt.__version__}: {log.reason()}") from None
+    except TypeError:  # raised by the constructor if CUDA fails
+        raise DeviceError.of("format", product, f"{trt.__name__} {trt.__version__}: {log.reason()}") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(trt, network, log, graph)
-    _check_interface(network, graph)
+    _check_form(network, graph)
     _check_precision(trt, network, graph, precision)
     plan = builder.build_serialized_network(network, _configure(trt, builder, network, profile, gpus))
     if plan is None:
         raise ExportError(f"{graph.name}: {trt.__name__} {trt.__version__} cannot build it: {log.reason()}")
-    try:
-        with atomic_file(engine) as file:
-            file.write(plan)
-    except OSError as error:
-        raise ExportError(f"{engine.name}: cannot be written: {error.strerror}") from None
+    _write(plan, engine)
     report = EngineReport(
         product=product,
         version=trt.__version__,
@@ -177,17 +183,21 @@ def _parse(trt: Any, network: Any, log: Any, graph: Path) -> None:
     raise ExportError(f"{graph.name}: {trt.__name__} {trt.__version__} cannot parse {node}: {one_line(error.desc())}")
 
 
-def _check_interface(network: Any, graph: Path) -> None:
+def _check_form(network: Any, graph: Path) -> None:
+    """Checks what the optimisation profile presumes; the interface itself was compared when the graph was opened."""
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    shapes = [tuple(tensor.shape) for tensor in (*inputs, *outputs)]
-    if (len(inputs), len(outputs)) != (1, 1) or any(s[0] != -1 or min(s[1:]) < 1 for s in shapes):
+    tensors = [*inputs, *outputs]
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    dynamic_first_axes_only = all(shape[0] == -1 and min(shape[1:]) >= 1 for shape in shapes)
+    if (len(inputs), len(outputs)) != (1, 1) or not dynamic_first_axes_only:
+        found = f"has {[tensor.name for tensor in tensors]} of shapes {shapes}"
         rule = "must have one input and one output whose first axes alone are dynamic"
-        raise ExportError(f"{graph.name}: has {[t.name for t in (*inputs, *outputs)]} of shapes {shapes}; {rule}")
+        raise ExportError(f"{graph.name}: {found}; {rule}")
 
 
-def _check_precision(trt: Any, network: Any, graph: Path, precision: Precision) -> None:
-    """A strongly typed network computes as it is typed, whatever was asked for."""
+def _check_precision(trt: Any, network: Any, graph: Path, precision: "Precision") -> None:
+    """Checks that the graph is typed as requested, since a strongly typed network computes in its graph's types."""
     names = {trt.DataType.HALF: "fp16", trt.DataType.BF16: "bf16"}
     layers = (network.get_layer(i) for i in range(network.num_layers))
     types = {layer.get_output(i).dtype for layer in layers for i in range(layer.num_outputs)}
@@ -198,16 +208,23 @@ def _check_precision(trt: Any, network: Any, graph: Path, precision: Precision) 
 
 def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, gpus: Sequence[str]) -> Any:
     config = builder.create_builder_config()
-    # On unless cleared: products of fp32 tensors with a mantissa of 10 bits, beyond the tolerance of the parity check.
+    # TF32 is on by default. It multiplies fp32 tensors with a mantissa of 10 bits, beyond fp32's parity tolerance.
     config.clear_flag(trt.BuilderFlag.TF32)
     source = network.get_input(0)
+    row = tuple(source.shape)[1:]
     shapes = builder.create_optimization_profile()
-    shapes.set_shape(
-        source.name, *((size, *tuple(source.shape)[1:]) for size in (profile.min, profile.opt, profile.max))
-    )
+    shapes.set_shape(source.name, (profile.min, *row), (profile.opt, *row), (profile.max, *row))
     config.add_optimization_profile(shapes)
     if gpus:
         config.num_compute_capabilities = len(gpus)
         for i, gpu in enumerate(gpus):
             config.set_compute_capability(getattr(trt.ComputeCapability, gpu.upper()), i)
     return config
+
+
+def _write(plan: Any, engine: Path) -> None:
+    try:
+        with atomic_file(engine) as file:
+            file.write(plan)
+    except OSError as error:
+        raise ExportError(f"{engine.name}: cannot be written: {error.strerror}") from None

@@ -13,9 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
-from vis4mer_export.exporter import ExportOptions, export_model
-from vis4mer_export.targets import tensorrt as trt
-from vis4mer_export.targets.tensorrt import BatchProfile, build_engine, check_target
+from vis4mer_export.exporter import export_model
+from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets import tensorrt, trt
+from vis4mer_export.targets.registry import target
+from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
 
 PROFILE = BatchProfile(1, 4, 8)
 
@@ -75,11 +77,17 @@ def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
 
 
 @pytest.fixture
-def tensorrt(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def tensorrt_with_gpu(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """TensorRT and a GPU, as far as a machine without them goes."""
     monkeypatch.setitem(sys.modules, "tensorrt", rtx)
-    monkeypatch.setattr(trt, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
+    for module in (tensorrt, trt):
+        monkeypatch.setattr(module, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
     return rtx
+
+
+def check(name: str, **given: str) -> None:
+    """Checks a target with some of its options."""
+    target(name).check(target(name).parse_options(given))
 
 
 def product_graph(path: Path, kind: int, features: int = 8, batch: int | str = "B") -> Path:
@@ -146,7 +154,9 @@ def test_head_for_the_gpus_the_product_chooses(
     assert engine.stat().st_size == report.bytes
 
 
-def test_the_trt_target_takes_the_same_path(tensorrt: Any, builds: list[Build], graphs: Path, tmp_path: Path) -> None:
+def test_the_trt_target_takes_the_same_path(
+    tensorrt_with_gpu: Any, builds: list[Build], graphs: Path, tmp_path: Path
+) -> None:
     engine = tmp_path / "scene.engine"
     report = build_engine(graphs / "scene.onnx", engine, product="trt", precision="fp32", profile=PROFILE)
     [build] = builds
@@ -179,7 +189,7 @@ def test_weights_in_a_file_beside_the_graph(rtx: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("product", ["trt", "trt-rtx"])
-def test_an_operator_it_does_not_know(tensorrt: Any, tmp_path: Path, product: Any) -> None:
+def test_an_operator_it_does_not_know(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
     graph, engine = dft_graph(tmp_path / "head.onnx"), tmp_path / "head.engine"
     engine.write_bytes(b"the engine of an earlier export")
     with pytest.raises(
@@ -223,29 +233,28 @@ def test_a_folder_that_is_not_there(rtx: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("gpu", ["sm90", "SM86", "86", "current", ""])
 def test_gpus_it_does_not_build_for(rtx: Any, gpu: str) -> None:
     with pytest.raises(ConfigError, match=f"^gpu='{gpu}': TensorRT for RTX .* builds for sm75, sm80, .*sm89"):
-        check_target("trt-rtx", ["sm86", gpu])
+        check("trt-rtx", gpu=f"sm86,{gpu}")
 
 
-def test_trt_builds_for_the_gpu_at_hand(tensorrt: Any) -> None:
-    assert check_target("trt") is tensorrt
-    with pytest.raises(ConfigError, match=r"^gpu='sm86,sm89': a TensorRT engine is built for the GPU at hand; leave"):
-        check_target("trt", ["sm86", "sm89"])
+def test_trt_builds_for_the_gpu_at_hand(tensorrt_with_gpu: Any) -> None:
+    check("trt")
+    with pytest.raises(ConfigError, match=r"^gpu='sm86': format trt does not take this option; leave it out$"):
+        check("trt", gpu="sm86")
 
 
-def test_trt_without_a_gpu_says_where_to_run_it(tensorrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trt_without_a_gpu_names_the_remedy(tensorrt_with_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trt, "probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
-    with pytest.raises(
-        DeviceError, match=r"^format='trt': there is no NVIDIA driver; TensorRT builds on the GPU that "
-    ):
-        check_target("trt")
+    message = r"^format='trt': there is no NVIDIA driver; TensorRT builds on the GPU that .*; export there, or use"
+    with pytest.raises(DeviceError, match=message):
+        check("trt")
 
 
-def test_a_cuda_that_fails_is_one_line(tensorrt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cuda_that_fails_is_one_line(tensorrt_with_gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(log: Any) -> None:
-        log.log(tensorrt.ILogger.ERROR, "CUDA initialization failure\nwith error: 35")
+        log.log(tensorrt_with_gpu.ILogger.ERROR, "CUDA initialization failure\nwith error: 35")
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    monkeypatch.setattr(tensorrt, "Builder", fail)
+    monkeypatch.setattr(tensorrt_with_gpu, "Builder", fail)
     with pytest.raises(DeviceError, match=r"^format='trt': .*: CUDA initialization failure with error: 35$"):
         build_engine(tmp_path / "head.onnx", tmp_path / "head.engine", product="trt", precision="fp32", profile=PROFILE)
 
@@ -255,7 +264,7 @@ def test_a_product_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, produc
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingDependencyError, match=rf"pip install 'vis4mer\[{extra}\]'"):
-        check_target(product)
+        check(product)
 
 
 @pytest.mark.parametrize(

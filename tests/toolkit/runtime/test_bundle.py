@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
+from vis4mer.devices.device import CPU
 from vis4mer.errors import BundleError
+from vis4mer.runtime.backends.base import Graph
 from vis4mer.runtime.bundle import Bundle, BundleWriter
+from vis4mer.runtime.interface import GraphInterface, TensorSpec, graph_interfaces
+from vis4mer.runtime.parity import check_bundle
+
+SCHEMA_1 = Path(__file__).parents[2] / "resources" / "bundles" / "schema-1"
 
 MODEL = ModelConfig(
     heads={"mood": HeadConfig(DecoderConfig(d_input=4, l_max=8, d_output=2, d_model=4, n_layers=1), labels=("a", "b"))},
@@ -44,8 +50,51 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert bundle.read(bundle.file_of("encoder")) == b"encoder graph"
     assert bundle.files["mood.onnx"].sha256 == hashlib.sha256(b"head graph").hexdigest()
     assert (bundle.format, bundle.precision, bundle.parity) == ("onnx", "fp32", {"mood": 1e-6})
+    assert bundle.interface == graph_interfaces(MODEL)
     bundle.verify()
     assert names(tmp_path) == ["bundle"], "the staging directory is gone"
+
+
+def test_the_interface_is_the_one_that_was_written(tmp_path: Path) -> None:
+    head = GraphInterface((TensorSpec("x", "float16", ("batch", 8, 4)),), (TensorSpec("y", "float32", ("batch", 2)),))
+    interface = graph_interfaces(MODEL) | {"mood": head}
+    with BundleWriter(tmp_path / "bundle") as writer:
+        writer.path("encoder.onnx").write_bytes(b"x")
+        writer.path("mood.onnx").write_bytes(b"y")
+        bundle = writer.commit(format="onnx", precision="fp32", model=MODEL, interface=interface)
+    assert bundle.interface["mood"] == head
+    assert bundle.read_graph("mood") == Graph("mood", head, b"y")
+
+
+def test_a_graph_comes_with_the_files_that_belong_to_it(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "bundle") as writer:
+        for name in ("encoder.onnx", "encoder.onnx.data", "mood.onnx", "mood-2.onnx.data"):
+            writer.path(name).write_bytes(name.encode())
+        bundle = writer.commit(format="onnx", precision="fp32", model=MODEL)
+    assert bundle.read_graph("encoder").companions == {"encoder.onnx.data": b"encoder.onnx.data"}
+    assert bundle.read_graph("mood").companions == {}
+    (bundle.path / "encoder.onnx.data").write_bytes(b"ENCODER.onnx.data")
+    with pytest.raises(BundleError, match=r"encoder\.onnx\.data': has sha256"):
+        bundle.read_graph("encoder")
+
+
+def test_a_bundle_of_schema_1_opens_runs_and_passes_its_own_cases(tmp_path: Path) -> None:
+    """Its manifest lacks the interfaces, which follow from its model."""
+    bundle = Bundle.open(SCHEMA_1)
+    assert bundle.interface == graph_interfaces(bundle.model)
+    assert str(bundle.interface["encoder"]) == "(frames uint8[batch, 8, 8, 3]) -> (tokens float32[batch, 2, 4])"
+    assert set(check_bundle(bundle, CPU)) == {"encoder", "colour", "light"}
+
+
+def test_a_decoder_of_schema_1_has_the_length_that_it_was_lowered_for(tmp_path: Path) -> None:
+    manifest = json.loads((SCHEMA_1 / "manifest.json").read_text())
+    manifest["model"]["encoder"] = None
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert Bundle.open(tmp_path).interface["light"].input.axes == ("batch", 10, 4)
+    edit_manifest(tmp_path, lowering={"light": {"length": 6, "blocks": []}})
+    bundle = Bundle.open(tmp_path)
+    assert bundle.interface["light"].input.axes == ("batch", 6, 4)
+    assert bundle.interface["colour"].input.axes == ("batch", 10, 4)
 
 
 def test_an_older_bundle_is_replaced(tmp_path: Path) -> None:
@@ -99,7 +148,7 @@ def test_an_altered_file_is_never_handed_out(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="sha256"):
         bundle.verify()
     (bundle.path / "mood.onnx").write_bytes(b"head")
-    with pytest.raises(BundleError, match="4 bytes where the manifest says 10"):
+    with pytest.raises(BundleError, match="4 bytes, but the manifest states 10"):
         bundle.read("mood.onnx")
     (bundle.path / "mood.onnx").unlink()
     with pytest.raises(BundleError, match="missing"):
@@ -124,11 +173,15 @@ def test_a_bundle_has_no_files_elsewhere(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema_version=2"),
+        ({"schema_version": 3}, "schema_version=3: .* reads schema_version 1 and 2"),
         ({"schema_version": None}, "schema_version=None"),
         ({"format": "pickle"}, "format='pickle'"),
         ({"format": ["onnx"]}, "format="),
         ({"precision": "int1"}, "precision='int1'"),
+        ({"precision": ["fp32"]}, "precision="),
+        ({"interface": []}, "must be a JSON object"),
+        ({"interface": {}}, "interface: states nothing about the graph 'encoder'"),
+        ({"interface": {"encoder": 1}}, "graph='encoder': interface=1: must be a JSON object with the keys"),
         ({"model": {}}, "model is invalid"),
         ({"model": []}, "model is invalid"),
         ({"files": {}}, r"encoder\.\*"),
@@ -136,6 +189,7 @@ def test_a_bundle_has_no_files_elsewhere(tmp_path: Path, name: str) -> None:
         ({"parity": 3}, "must be a JSON object"),
         ({"files": {"encoder.onnx": {"sha256": "zz", "bytes": 1}}}, "digest or size"),
         ({"files": {"encoder.onnx": {"sha256": "0" * 64, "bytes": "1"}}}, "digest or size"),
+        ({"files": {"encoder.onnx": 1}}, "digest or size"),
     ],
 )
 def test_an_invalid_manifest_is_a_one_line_error(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -156,7 +210,7 @@ def test_a_manifest_that_is_not_json_is_a_one_line_error(tmp_path: Path, text: b
 def test_a_directory_without_manifest_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"holds no manifest\.json"):
         Bundle.open(tmp_path)
-    with pytest.raises(BundleError, match="lacks 'format'"):
+    with pytest.raises(BundleError, match="lacks 'model'"):
         (tmp_path / "manifest.json").write_text('{"schema_version": 1}')
         Bundle.open(tmp_path)
 

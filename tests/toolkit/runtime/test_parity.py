@@ -5,10 +5,14 @@ import pytest
 from numpy.typing import NDArray
 
 from vis4mer.errors import BundleError
+from vis4mer.runtime.interface import GraphInterface, TensorSpec
 from vis4mer.runtime.parity import Cases, GraphCases, ParityError, check_graph
 
 OUTPUTS = np.array([[3.0, 1.0], [1.0, 3.0], [2.5, 2.0]], np.float32)
 CASES = GraphCases(("random", "random", "movie"), np.arange(3, dtype=np.float32)[:, None], OUTPUTS)
+INTERFACE = GraphInterface(
+    (TensorSpec("features", "float32", ("batch", 2, 3)),), (TensorSpec("logits", "float32", ("batch", 2)),)
+)
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -42,8 +46,8 @@ def only_in_batches(y: NDArray[np.float32]) -> NDArray[np.float32]:
         (lambda y: y * np.float32(1.01), r"relative error 1.0e-02 exceeds 1e-04 on a .* input at batch size 1"),
         (only_in_batches, "at batch size 3"),
         (lambda y: np.where(y == 2.5, np.nan, y).astype(np.float32), "relative error nan exceeds .* on a movie input"),
-        (lambda y: y[:, :1], r"gives float32\[3, 1\] where the model gives float32\[3, 2\]"),
-        (lambda y: y.astype(np.float64), r"gives float64\[3, 2\]"),
+        (lambda y: y[:, :1], r"returned float32\[3, 1\], but the model returned float32\[3, 2\]"),
+        (lambda y: y.astype(np.float64), r"returned float64\[3, 2\]"),
     ],
 )
 def test_what_differs_is_named(change: Change, message: str) -> None:
@@ -58,7 +62,7 @@ def test_another_label_within_tolerance_is_an_error_for_classes_only() -> None:
     def swap(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.array([[2.01, 2.0], [5.0, 1.0]], np.float32)[batch[:, 0].astype(int)]
 
-    with pytest.raises(ParityError, match="another label"):
+    with pytest.raises(ParityError, match="its label is not the model's"):
         check_graph("head", swap, close, "fp16", classes=True)
     assert check_graph("head", swap, close, "fp16", classes=False).same_label is None
 
@@ -79,7 +83,7 @@ def test_cases_survive_their_file() -> None:
         "kinds/heads": np.array(["random"]),
         "outputs/a": np.ones((1, 2), np.float32),
     }
-    cases = Cases.from_bytes(Cases(arrays).to_bytes()).of("a")
+    cases = Cases.from_bytes(Cases(arrays).to_bytes()).of("a", INTERFACE)
     assert cases.kinds == ("random",)
     assert cases.inputs.dtype == np.float32
     np.testing.assert_array_equal(cases.outputs, arrays["outputs/a"])
@@ -93,4 +97,4 @@ def test_a_damaged_file_of_cases_is_one_line(data: bytes) -> None:
 
 def test_missing_cases_are_named() -> None:
     with pytest.raises(BundleError, match=r"lacks .*inputs/heads.* of 'a'"):
-        Cases({}).of("a")
+        Cases({}).of("a", INTERFACE)

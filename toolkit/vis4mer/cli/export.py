@@ -1,19 +1,48 @@
 """`vis4mer export`: from a checkpoint to a bundle that a serving machine runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+import vis4mer
 from vis4mer.cli.console import say
-from vis4mer.errors import MissingDependencyError
+from vis4mer.errors import ConfigError
+from vis4mer_export.longconv import Lowering, RequestedLowering
+from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets import registry
+from vis4mer_export.targets.base import TargetOption
 
 if TYPE_CHECKING:
-    from vis4mer.runtime.bundle import Format, Precision
-    from vis4mer.runtime.parity import GraphParity
-    from vis4mer_export.longconv.lower import Lowering
+    from vis4mer.runtime.manifest import Precision
 
 _PATH = click.Path(path_type=Path)
+
+
+class _ExportCommand(click.Command):
+    """A command whose ``--format`` and target-specific options are those of the registered targets."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        formats = click.Option(
+            ["--format", "format_"], required=True, type=click.Choice(registry.names()), help="Format of the graphs."
+        )
+        checkpoint, *common, help_option = super().get_params(ctx)
+        return [checkpoint, formats, *common, *map(_click_option, _target_options().values()), help_option]
+
+
+def _target_options() -> dict[str, TargetOption]:
+    targets = map(registry.target, registry.names())
+    return {option.name: option for target in targets for option in target.options}
+
+
+def _click_option(option: TargetOption) -> click.Option:
+    formats = [name for name in registry.names() if option in registry.target(name).options]
+    text = f"{option.help} With --format {', '.join(formats)} only."
+    # Click must not apply the default itself: an option that was not given has to remain distinguishable.
+    default = f"  [default: {option.default}]" if option.default else ""
+    return click.Option(
+        [f"--{option.name.replace('_', '-')}", option.name], metavar=option.metavar, help=text + default
+    )
 
 
 def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -28,21 +57,20 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     return heads
 
 
-@click.command(short_help="Export a checkpoint to a bundle, proved equal to it.")
+@click.command(cls=_ExportCommand, short_help="Export a checkpoint to a bundle, proved equal to it.")
 @click.option(
     "--checkpoint", required=True, type=_PATH, help="Checkpoint folder, or .pt state dict of the published ViS4mer."
 )
+@click.option("--output", required=True, type=_PATH, help="Directory of the bundle to write.")
 @click.option(
     "--head",
     "heads",
     multiple=True,
     metavar="NAME=CKPT",
     callback=_named_path,
-    help="Add the head of another checkpoint over the same encoder; may be repeated.",
+    help="Head of another checkpoint over the same encoder, to add under this name; may be repeated.",
 )
-@click.option(
-    "--encoder", metavar="NAME", help="Put a checkpoint of decoders only on this encoder of timm's, for whole movies."
-)
+@click.option("--encoder", metavar="NAME", help="timm's name of a frame encoder, for a checkpoint of decoders only.")
 @click.option(
     "--encoder-weights",
     metavar="FILE|hub|random",
@@ -50,94 +78,70 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 )
 @click.option("--labels", default="", metavar="A,B,...", help="Names of the checkpoint's classes, in their order.")
 @click.option(
-    "--format",
-    "format_",
-    required=True,
-    type=click.Choice(["torchscript", "pt2", "onnx", "trt", "trt-rtx"]),
-    help="What to export to.",
-)
-@click.option("--output", required=True, type=_PATH, help="Directory of the bundle to write.")
-@click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
     default="fp32",
     show_default=True,
-    help="Of weights and matrix products.",
+    help="Precision of weights and matrix products.",
 )
 @click.option(
     "--length", type=click.IntRange(min=1), metavar="L", help="Tokens in a head's input; the model's window by default."
 )
 @click.option(
-    "--batch-size",
-    default="1:1:32",
-    show_default=True,
-    metavar="N|MIN:OPT:MAX",
-    help="Batch sizes an engine is built for; other formats take any.",
-)
-@click.option(
     "--lowering",
-    type=click.Choice(["auto", "fft", "blocked_toeplitz", "matmul_dft"]),
+    type=click.Choice(["auto", *get_args(Lowering)]),
     default="auto",
     show_default=True,
-    help="How long convolutions are computed; auto takes the fastest that is exact enough, matmul_dft is the smallest.",
+    help="Form of the long convolutions; auto takes the fastest that is exact enough, matmul_dft is the smallest.",
 )
-@click.option("--gpu", default="", metavar="smXX,...", help="GPUs to build for, with --format trt-rtx.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="With --format pt2."
+    "--movie", type=_PATH, help="Movie to compare on besides random input; the sample movie, if installed, by default."
 )
-@click.option("--movie", type=_PATH, help="Movie to prove the export on; the sample movie where it is at hand.")
 def export(
     checkpoint: Path,
+    output: Path,
     heads: dict[str, Path],
     encoder: str | None,
     encoder_weights: str | None,
     labels: str,
-    format_: "Format",
-    output: Path,
     precision: "Precision",
     length: int | None,
-    batch_size: str,
-    lowering: "Lowering | Literal['auto']",
-    gpu: str,
-    device: Literal["cpu", "cuda"],
+    lowering: RequestedLowering,
     movie: Path | None,
+    format_: str,
+    **target_options: str | None,
 ) -> None:
-    """Export a checkpoint to a bundle, proved equal before it is written.
+    """Export a checkpoint to a bundle, proved equal to it before it is written.
 
-    The SSM convolution kernels are computed once and become constants. Every graph is run in its backend beside the
-    model, on random input and on a movie's; where they differ, nothing is written.
+    The SSM convolution kernels are computed once and become constants. Every graph runs in its backend beside the
+    model, on random input and on a movie's; if they differ, nothing is written.
     """
+    from vis4mer.cli.parity_table import print_parity
+
     if encoder_weights is not None and encoder is None:
         raise click.UsageError("--encoder-weights goes with --encoder")
+    given: dict[str, Any] = {name: value for name, value in target_options.items() if value is not None}
     try:
-        from vis4mer_export.assemble import EncoderSource, assemble
-        from vis4mer_export.exporter import ExportOptions, export_model
-        from vis4mer_export.targets.tensorrt import BatchProfile
-    except ImportError as error:
-        rule = "is needed to export; pip install 'vis4mer[export]'"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
-    from vis4mer.cli.parity_table import print_parity
-    from vis4mer.runtime.loading import sample_bundle
-
-    if movie is None:
-        beside = sample_bundle().parent / "movie.mp4"
-        movie = beside if beside.is_file() else None
-    if movie is None:
-        say("info", "no sample movie at hand, so the export is proved on random input only; --movie names one")
-    options = ExportOptions(
-        format_,
-        precision,
-        lowering,
-        length,
-        BatchProfile.parse(batch_size),
-        tuple(name for name in gpu.split(",") if name),
-        device,
+        ExportOptions(format_, precision, lowering, length, given)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    bundle = vis4mer.export(
+        checkpoint,
+        output,
+        format=format_,
+        precision=precision,
+        length=length,
+        lowering=lowering,
+        heads=heads,
+        encoder=encoder,
+        encoder_weights=encoder_weights,
+        labels=[label.strip() for label in labels.split(",") if label.strip()],
+        movie=movie,
+        **given,
     )
-    source = None if encoder is None else EncoderSource(encoder, encoder_weights or "hub")
-    model = assemble(checkpoint, heads, source, [label.strip() for label in labels.split(",") if label.strip()])
-    results: dict[str, GraphParity] = {}
-    bundle = export_model(model, output, options, movie=movie, report=results.__setitem__)
-    print_parity(bundle, results)
-    if format_ in ("trt", "trt-rtx"):
-        say("info", "the figures are of the ONNX graphs the engines were built from; `vis4mer verify` runs the engines")
+    print_parity(bundle, bundle.parity)
+    if not any("movie" in graph["kinds"] for graph in bundle.parity.values()) and bundle.model.encoder is not None:
+        say("info", "no sample movie is installed, so the graphs were compared on random input only; --movie names one")
+    for ran in {graph["ran"] for graph in bundle.parity.values() if "ran" in graph}:
+        say("info", f"the errors are those of {ran}; `vis4mer verify` measures the bundle's own graphs")
     click.echo(f"wrote {bundle.path}")

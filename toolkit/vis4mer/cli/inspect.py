@@ -1,6 +1,7 @@
-"""`vis4mer inspect`: what a checkpoint or a bundle is."""
+"""`vis4mer inspect`: the facts about a checkpoint or a bundle."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from vis4mer.runtime.bundle import Bundle
 
 _MOST_LABELS = 12
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@click.command(short_help="Say what a checkpoint or a bundle is.")
+@click.command(short_help="Describe a checkpoint or a bundle.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as a JSON object.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Print what the checkpoint or bundle at PATH is.
+    """Describe the checkpoint or bundle at PATH.
 
     A bundle's files are checked against its manifest; a checkpoint is loaded, which needs vis4mer[torch].
     """
@@ -34,9 +36,10 @@ def inspect(path: Path, as_json: bool) -> None:
     else:
         model, facts = _load_checkpoint(path)
     if as_json:
-        click.echo(json.dumps({"path": str(path), **facts, "model": model.to_dict()}, indent=2))
+        values = {"path": str(path), **facts, "model": model.to_dict()}
+        click.echo(json.dumps(values, indent=2, default=lambda interface: interface.to_dict()))
         return
-    rows = [("path", str(path)), *_spell_out(facts), *_describe(model)]
+    rows = [("path", str(path)), *_fact_rows(facts), *_model_rows(model)]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {printable(value)}")
@@ -47,6 +50,7 @@ def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
         "kind": "bundle",
         "format": bundle.format,
         "precision": bundle.precision,
+        "interface": dict(bundle.interface),
         "files": {name: {"sha256": file.sha256, "bytes": file.bytes} for name, file in bundle.files.items()},
         "tools": dict(bundle.tools),
         "parity": dict(bundle.parity),
@@ -64,8 +68,8 @@ def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     return model.config, {"kind": kind, "parameters": parameters}
 
 
-def _spell_out(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """One row for each fact, and one for each entry of a fact that has several."""
+def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields a row for each fact, and one for each entry of a fact that has several."""
     for name, value in facts.items():
         entries = value if isinstance(value, dict) else {"": value}
         for key, entry in entries.items():
@@ -75,7 +79,7 @@ def _spell_out(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _parts(entry: Any) -> Iterator[tuple[str, str]]:
-    """An entry in words; the objects of a list within it, such as a head's blocks, each apart and under its number."""
+    """Yields an entry on one line, and each object of a list within it, such as a head's blocks, under its number."""
     objects = {}
     if isinstance(entry, dict):
         objects = {key: items for key, items in entry.items() if items and _are_objects(items)}
@@ -91,7 +95,7 @@ def _are_objects(items: Any) -> bool:
 
 
 def _in_words(value: Any) -> str:
-    """A value on one line: of nested objects the leaves that are not empty, and of a digest its beginning."""
+    """Returns a value on one line: the leaves of nested objects unless they are empty, the beginning of a digest."""
     match value:
         case dict():
             return ", ".join(f"{key} {words}" for key, item in value.items() if (words := _in_words(item)))
@@ -106,10 +110,10 @@ def _in_words(value: Any) -> str:
         case float():
             return f"{value:.3g}"
     text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text
+    return f"{text[:12]}..." if _SHA256.fullmatch(text) else text
 
 
-def _describe(model: ModelConfig) -> list[tuple[str, str]]:
+def _model_rows(model: ModelConfig) -> list[tuple[str, str]]:
     frames, windows, encoder = model.preprocessing, model.windows, model.encoder
     normalised = f"mean {_in_words(frames.mean)}, std {_in_words(frames.std)}"
     taken = f"{frames.fps:g}/s" if frames.segments is None else f"{frames.segments} segments"

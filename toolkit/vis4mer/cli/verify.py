@@ -1,4 +1,4 @@
-"""`vis4mer verify`: whether a bundle is whole and still computes what its model did."""
+"""`vis4mer verify`: whether a bundle is complete and still computes what its model computed."""
 
 import dataclasses
 import json
@@ -26,13 +26,13 @@ def verify(bundle: Path, device: str, as_json: bool) -> None:
     from vis4mer.runtime.parity import check_bundle
 
     if not is_bundle(bundle):
-        raise BundleError(f"bundle={str(bundle)!r}: is a checkpoint, and only bundles are verified; export it first")
+        raise BundleError.of("bundle", bundle, "is a checkpoint, and only bundles are verified", "export it first")
     opened = Bundle.open(bundle)
     results, used, reason = on_device(device, lambda candidate: check_bundle(opened, candidate))
+    graphs = {graph: dataclasses.asdict(result) for graph, result in results.items()}
     if as_json:
-        graphs = {graph: dataclasses.asdict(result) for graph, result in results.items()}
         click.echo(json.dumps({"bundle": str(bundle), "device": str(used), "graphs": graphs}, indent=2))
         return
     click.echo(f"{len(opened.files)} files are as exported")
-    print_parity(opened, results)
+    print_parity(opened, graphs)
     click.echo(f"verified on {used} ({reason})")

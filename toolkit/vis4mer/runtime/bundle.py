@@ -1,147 +1,117 @@
-"""A bundle: a directory of exported graphs and the ``manifest.json`` that says what they are.
+"""A bundle: a directory of exported graphs and the ``manifest.json`` that describes them.
 
-Exported graphs are programs, so none of their bytes reaches a backend before their digest matched the manifest's.
+Exported graphs are programs, so a backend receives their bytes only after the digest has matched the manifest's.
 """
 
 import dataclasses
 import hashlib
-import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, ConfigError
 from vis4mer.files import staging_path
-
-Format = Literal["torchscript", "pt2", "onnx", "trt", "trt-rtx"]
-Precision = Literal["fp32", "fp16", "bf16"]
-
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
-ENCODER = "encoder"
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_MAX_MANIFEST_BYTES = 16 << 20
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What the manifest says of one file: its hexadecimal SHA-256 and its size in bytes."""
-
-    sha256: str
-    bytes: int
+from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.interface import ENCODER as ENCODER
+from vis4mer.runtime.interface import GraphInterface, graph_interfaces
+from vis4mer.runtime.manifest import MANIFEST as MANIFEST
+from vis4mer.runtime.manifest import (
+    FileRecord,
+    Manifest,
+    graph_names,
+    read_manifest,
+    require_file_name,
+    write_manifest,
+)
+from vis4mer.runtime.manifest import Precision as Precision
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """An opened bundle: its manifest, read and checked; its graphs, still on disk.
+class Bundle(Manifest):
+    """An opened bundle: its manifest, read and checked, and the directory with its graphs, which are read on demand.
 
     Attributes:
-        path: of the directory.
-        format: of its graphs; decides which runner executes them.
-        precision: in which the graphs compute.
-        model: everything needed to replay the model on a movie.
-        files: by name; every one lies directly in the directory.
-        tools: version of each tool that took part in the export.
-        parity: how far each graph's outputs are from the checkpoint's, as measured by the export.
-        lowering: how each head computes its long convolutions.
+        path: The directory.
     """
 
     path: Path
-    format: Format
-    precision: Precision
-    model: ModelConfig
-    files: Mapping[str, FileRecord]
-    tools: Mapping[str, Any] = field(default_factory=dict)
-    parity: Mapping[str, Any] = field(default_factory=dict)
-    lowering: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Reads and checks the manifest of the bundle at `path`; no graph is read yet.
 
         Raises:
-            BundleError: there is no manifest, or it is not one of this schema.
+            BundleError: There is no manifest, or it breaks the schema.
         """
         directory = Path(path)
-        values = _read_manifest(directory)
-        try:
-            fields = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name != "path"}
-            fields["model"] = ModelConfig.from_dict(fields["model"])
-        except KeyError as error:
-            raise BundleError(f"bundle={str(directory)!r}: the manifest lacks {error}; export it again") from None
-        except ConfigError as error:
-            raise BundleError(f"bundle={str(directory)!r}: the manifest's model is invalid: {error}") from None
-        for name in ("files", "tools", "parity", "lowering"):
-            _object(fields[name])
-        fields["files"] = {name: _file_record(directory, name, item) for name, item in fields["files"].items()}
-        bundle = cls(path=directory, **fields)
-        bundle._check()
+        manifest = read_manifest(directory)
+        values = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
+        bundle = cls(path=directory, **values)
+        for graph in bundle.graphs:
+            bundle.file_of(graph)
         return bundle
-
-    def _check(self) -> None:
-        for name, value, known in (
-            ("format", self.format, get_args(Format)),
-            ("precision", self.precision, get_args(Precision)),
-        ):
-            if value not in known:
-                raise BundleError(f"bundle={str(self.path)!r}: {name}={value!r} must be one of {', '.join(known)}")
-        for graph in self.graphs:
-            self.file_of(graph)
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """Names of the graphs the model needs: ``encoder`` where it has one, and every head."""
-        return (*(() if self.model.encoder is None else (ENCODER,)), *self.model.heads)
+        """Names of the graphs that the model needs: ``encoder``, if it has one, and every head."""
+        return graph_names(self.model)
 
     def file_of(self, graph: str) -> str:
-        """Name of the one file that holds `graph`: ``<graph>.<suffix>``.
+        """Returns the name of the one file that holds `graph`: ``<graph>.<suffix>``.
 
         Raises:
-            BundleError: no file, or more than one, has that name.
+            BundleError: No file, or more than one, has such a name.
         """
         names = [name for name in self.files if name.rpartition(".")[0] == graph]
         if len(names) != 1:
-            rule = f"the manifest must list exactly one file {graph}.*, but lists {names}; export it again"
-            raise BundleError(f"bundle={str(self.path)!r}: {rule}")
+            rule = f"the manifest must list exactly one file {graph}.*, but lists {names}"
+            raise BundleError.of("bundle", self.path, rule, "export it again")
         return names[0]
 
-    def read(self, name: str) -> bytes:
-        """The bytes of file `name`, handed out only if they are the exported ones.
+    def read_graph(self, graph: str) -> Graph:
+        """Reads a graph, whose digests are checked first, and the files that belong to it: ``<graph>.<suffix>.*``.
 
         Raises:
-            BundleError: the file is missing, unreadable, not listed, or not what the manifest's digest says.
+            BundleError: A file is missing or altered.
+        """
+        file = self.file_of(graph)
+        companions = {name: self.read(name) for name in self.files if name.startswith(f"{file}.")}
+        return Graph(graph, self.interface[graph], self.read(file), companions)
+
+    def read(self, name: str) -> bytes:
+        """Returns the content of the file `name`, once its digest has been checked.
+
+        Raises:
+            BundleError: The file is missing, unreadable, not listed, or does not match the manifest's digest.
         """
         if name not in self.files:
-            raise BundleError(f"bundle={str(self.path)!r}: the manifest lists no file {name!r}")
+            raise BundleError.of("bundle", self.path, f"the manifest lists no file {name!r}")
         path, record = self.path / name, self.files[name]
         try:
-            if not path.is_file():  # before opening: reading a FIFO would block
-                raise BundleError(f"file={str(path)!r}: is missing; copy the whole bundle, or export it again")
+            if not path.is_file():  # checked before opening: reading a FIFO would block
+                raise BundleError.of("file", path, "is missing", "copy the whole bundle, or export it again")
             size = path.stat().st_size
             data = path.read_bytes() if size == record.bytes else b""
         except OSError as error:
-            raise BundleError(f"file={str(path)!r}: cannot be read: {error.strerror}") from None
+            raise BundleError.of("file", path, f"cannot be read: {error.strerror}") from None
         if size != record.bytes:
-            rule = f"has {size} bytes where the manifest says {record.bytes}; copy the bundle again"
-            raise BundleError(f"file={str(path)!r}: {rule}")
+            rule = f"has {size} bytes, but the manifest states {record.bytes}"
+            raise BundleError.of("file", path, rule, "copy the bundle again")
         if (digest := hashlib.sha256(data).hexdigest()) != record.sha256:
-            rule = f"has sha256 {digest[:12]}... where the manifest says {record.sha256[:12]}...; copy the bundle again"
-            raise BundleError(f"file={str(path)!r}: {rule}")
+            rule = f"has sha256 {digest[:12]}..., but the manifest states {record.sha256[:12]}..."
+            raise BundleError.of("file", path, rule, "copy the bundle again")
         return data
 
     def verify(self) -> None:
         """Checks the digest of every file.
 
         Raises:
-            BundleError: for the first file that is not the exported one.
+            BundleError: A file is missing or altered; the first such file is named.
         """
         for name in self.files:
             self.read(name)
@@ -150,32 +120,32 @@ class Bundle:
 class BundleWriter:
     """Writes a bundle so that its directory appears complete or not at all.
 
-    Files are written to a directory beside the target, which `commit` flushes to disk and renames::
+    Files are written to a directory beside the output, which `commit` flushes to disk and renames::
 
         with BundleWriter(output) as writer:
             writer.path("encoder.onnx").write_bytes(data)
             bundle = writer.commit(format="onnx", precision="fp32", model=config)
 
-    An older bundle at the target is replaced; leaving the block without `commit` leaves it as it was.
+    An older bundle at the output is replaced; leaving the block without `commit` leaves it unchanged.
 
     Args:
-        output: the directory to write; its parent is created where missing.
+        output: Directory to write; its parents are created if they are missing.
 
     Raises:
-        BundleError: the target exists and is not a bundle, or cannot be written.
+        BundleError: The output exists and is not a bundle, or cannot be written.
     """
 
     def __init__(self, output: str | os.PathLike[str]) -> None:
-        self._target = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would replace a link's target
-        self._refuse_foreign_target()
+        self._output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would replace a link's target
+        self._refuse_foreign_output()
 
     def __enter__(self) -> Self:
         try:
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._staging = staging_path(self._target)
+            self._output.parent.mkdir(parents=True, exist_ok=True)
+            self._staging = staging_path(self._output)
             self._staging.mkdir()
         except OSError as error:
-            raise BundleError(f"output={str(self._target)!r}: cannot be written: {error.strerror}") from None
+            raise BundleError.of("output", self._output, f"cannot be written: {error.strerror}") from None
         return self
 
     def __exit__(
@@ -184,126 +154,88 @@ class BundleWriter:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def path(self, name: str) -> Path:
-        """Where to write file `name`, such as ``encoder.onnx``, before `commit`.
+        """Returns the path at which to write the file `name`, such as ``encoder.onnx``, before `commit`.
 
         Raises:
-            BundleError: the name is the manifest's, or not a plain file name.
+            BundleError: The name is the manifest's, or not a plain file name.
         """
-        _require_plain_name(self._target, name)
+        try:
+            require_file_name(name)
+        except ConfigError as error:
+            raise BundleError(str(error)) from None
         return self._staging / name
 
     def commit(
         self,
         *,
-        format: Format,
+        format: str,
         precision: Precision,
         model: ModelConfig,
+        interface: Mapping[str, GraphInterface] | None = None,
         tools: Mapping[str, Any] | None = None,
         parity: Mapping[str, Any] | None = None,
         lowering: Mapping[str, Any] | None = None,
     ) -> Bundle:
         """Writes the manifest over all files written so far and moves the directory to its place.
 
-        The arguments are the `Bundle`'s attributes of the same names.
+        The arguments are the attributes of `Manifest`; `interface` is derived from `model` by default.
 
         Returns:
             The bundle, opened from its final place.
 
         Raises:
-            BundleError: a graph of `model` has no file, or the directory cannot be written.
+            BundleError: A graph of `model` has no file, or the directory cannot be written.
         """
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "format": format,
-            "precision": precision,
-            "model": model.to_dict(),
-            "files": {path.name: dataclasses.asdict(_record(path)) for path in sorted(self._staging.iterdir())},
-            "tools": dict(tools or {}),
-            "parity": dict(parity or {}),
-            "lowering": dict(lowering or {}),
-        }
+        manifest = Manifest(
+            format=format,
+            precision=precision,
+            model=model,
+            interface=graph_interfaces(model) if interface is None else interface,
+            files={path.name: _record(path) for path in sorted(self._staging.iterdir())},
+            tools=tools or {},
+            parity=parity or {},
+            lowering=lowering or {},
+        )
         try:
-            (self._staging / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", "utf-8")
+            write_manifest(manifest, self._staging)
             Bundle.open(self._staging)
             for path in (*self._staging.iterdir(), self._staging):
                 _flush_to_disk(path)
             self._move_into_place()
         except OSError as error:
-            raise BundleError(f"output={str(self._target)!r}: cannot be written: {error.strerror}") from None
-        return Bundle.open(self._target)
+            raise BundleError.of("output", self._output, f"cannot be written: {error.strerror}") from None
+        return Bundle.open(self._output)
 
     def _move_into_place(self) -> None:
-        self._refuse_foreign_target()
-        if not self._target.exists():
-            self._staging.rename(self._target)
+        self._refuse_foreign_output()
+        if not self._output.exists():
+            self._staging.rename(self._output)
         else:
-            # Not a staging name, which the next export would sweep: between the two renames it is the only copy.
-            old = self._target.with_name(f".{self._target.name}.replaced-{self._staging.suffix[1:]}")
-            self._target.rename(old)
+            # The next export removes leftovers with staging names. Between the two renames the old bundle is the only
+            # copy, so it must not have such a name.
+            old = self._output.with_name(f".{self._output.name}.replaced-{self._staging.suffix[1:]}")
+            self._output.rename(old)
             try:
-                self._staging.rename(self._target)
+                self._staging.rename(self._output)
             except BaseException:
-                old.rename(self._target)
+                old.rename(self._output)
                 raise
             shutil.rmtree(old, ignore_errors=True)
-        _flush_to_disk(self._target.parent)
+        _flush_to_disk(self._output.parent)
 
-    def _refuse_foreign_target(self) -> None:
-        """Nothing but an empty directory or a bundle is ever replaced: the user may have mistyped a path."""
-        if not (self._target.exists() or self._target.is_symlink()):
+    def _refuse_foreign_output(self) -> None:
+        """Refuses to replace anything but an empty directory or a bundle: the user may have mistyped a path."""
+        if not (self._output.exists() or self._output.is_symlink()):
             return
-        rule = "is not a bundle and will not be overwritten; name a new directory"
-        if self._target.is_symlink() or not self._target.is_dir():
-            raise BundleError(f"output={str(self._target)!r}: {rule}")
-        if names := {path.name for path in self._target.iterdir()}:
-            if MANIFEST not in names:
-                raise BundleError(f"output={str(self._target)!r}: {rule}")
-            if foreign := sorted(names - {MANIFEST, *Bundle.open(self._target).files}):
-                rule = f"holds {foreign[0]!r}, which is no part of the bundle and would be lost; move it away"
-                raise BundleError(f"output={str(self._target)!r}: {rule}")
-
-
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    path = directory / MANIFEST
-    try:
-        if not path.is_file():
-            rule = f"holds no {MANIFEST}; a bundle is a directory written by `vis4mer export`"
-            raise BundleError(f"bundle={str(directory)!r}: {rule}")
-        with path.open("rb") as file:
-            text = file.read(_MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"file={str(path)!r}: cannot be read: {error.strerror}") from None
-    if len(text) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"file={str(path)!r}: is over {_MAX_MANIFEST_BYTES >> 20} MiB, which no manifest is")
-    try:
-        values = _object(json.loads(text))
-    except (ValueError, RecursionError):
-        raise BundleError(f"file={str(path)!r}: is not a JSON object; export the bundle again") from None
-    if (version := values.get("schema_version")) != SCHEMA_VERSION:
-        rule = f"this version of vis4mer reads schema_version {SCHEMA_VERSION}; export it again, or update vis4mer"
-        raise BundleError(f"file={str(path)!r}: schema_version={version!r}: {rule}")
-    return values
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BundleError(f"manifest: {value!r:.60} must be a JSON object; export the bundle again")
-    return value
-
-
-def _file_record(directory: Path, name: str, value: Any) -> FileRecord:
-    _require_plain_name(directory, name)
-    record = _object(value)
-    sha256, size = record.get("sha256"), record.get("bytes")
-    if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256) and isinstance(size, int) and size >= 0):
-        raise BundleError(f"bundle={str(directory)!r}: the manifest's digest or size of {name!r} is not one")
-    return FileRecord(sha256, size)
-
-
-def _require_plain_name(directory: Path, name: str) -> None:
-    if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
-        rule = "must be a plain name of letters, digits, '.', '_' and '-': a bundle's files lie directly in it"
-        raise BundleError(f"bundle={str(directory)!r}: file={name!r}: {rule}")
+        rule, remedy = "is not a bundle and will not be overwritten", "name a new directory"
+        if self._output.is_symlink() or not self._output.is_dir():
+            raise BundleError.of("output", self._output, rule, remedy)
+        names = {path.name for path in self._output.iterdir()}
+        if names and MANIFEST not in names:
+            raise BundleError.of("output", self._output, rule, remedy)
+        if names and (foreign := sorted(names - {MANIFEST, *Bundle.open(self._output).files})):
+            rule = f"holds {foreign[0]!r}, which is no part of the bundle and would be lost"
+            raise BundleError.of("output", self._output, rule, "move it away")
 
 
 def _record(path: Path) -> FileRecord:

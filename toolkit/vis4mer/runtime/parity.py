@@ -1,13 +1,13 @@
-"""Whether exported graphs are the model they were made from: known inputs through them, outputs compared.
+"""Parity: whether exported graphs compute what the model they were made from computes.
 
-The inputs and the eager model's outputs travel in the bundle, so that any machine can repeat the proof on its own
-backend and device, without PyTorch where the backend needs none.
+Known inputs and the eager model's outputs are stored in the bundle, so that any machine can repeat the comparison on
+its own backend and device, without PyTorch unless the backend needs it.
 """
 
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,25 +20,28 @@ from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, Vis4merError
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.backends.registry import open_graph
-from vis4mer.runtime.bundle import ENCODER, Bundle, Precision
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.interface import ENCODER, GraphInterface, shown
+from vis4mer.runtime.manifest import Precision
 
 CASES_FILE = "parity.cases.npz"
 
-# Largest relative L2 error of a graph's outputs.
-TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 2e-2}
+# Largest relative L2 error of a graph's outputs. Half precision rounds each product to 11 (fp16) or 8 (bf16) bits, and
+# the errors of a dozen layers add up.
+PARITY_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 2e-2}
 
 
 class ParityError(Vis4merError, RuntimeError):
-    """A graph's outputs are not the model's."""
+    """A graph's outputs differ from the model's."""
 
 
 @dataclass(frozen=True)
 class GraphCases:
-    """Inputs of one graph and what the eager model makes of them in fp32.
+    """Inputs of one graph and the eager model's outputs for them in fp32.
 
     Attributes:
-        kinds: of each input: ``random``, ``static`` for tokens that hardly change, or ``movie`` for those of a movie.
-        inputs: [N, ...], in the graph's input type.
+        kinds: Kind of each input: ``random``; ``static``, tokens that hardly change; or ``movie``, a movie's own.
+        inputs: [N, ...], of the graph's input type.
         outputs: [N, ...], float32.
     """
 
@@ -49,15 +52,15 @@ class GraphCases:
 
 @dataclass(frozen=True)
 class GraphParity:
-    """How far one graph's outputs were from the eager model's, the worst over cases and batch sizes.
+    """Distance of one graph's outputs from the eager model's, the largest over cases and batch sizes.
 
     Attributes:
-        kinds: of the inputs.
-        batch_sizes: tried.
-        relative_l2: ``|graph - eager| / |eager|`` of one case.
-        max_abs: largest absolute difference.
-        tolerance: that `relative_l2` had to keep.
-        same_label: whether every case had the eager model's argmax; None where outputs are no classes.
+        kinds: Kinds of the inputs.
+        batch_sizes: Batch sizes of the comparison.
+        relative_l2: ``|graph - eager| / |eager|`` of the worst case.
+        max_abs: Largest absolute difference.
+        tolerance: Upper bound of `relative_l2`.
+        same_label: Whether every case had the eager model's argmax; None if the outputs are no classes.
     """
 
     kinds: tuple[str, ...]
@@ -69,78 +72,91 @@ class GraphParity:
 
 
 def check_graph(name: str, run: Runner, cases: GraphCases, precision: Precision, classes: bool) -> GraphParity:
-    """Compares one graph at batch size 1 and with all cases at once.
+    """Compares one graph with the model at batch size 1 and with all cases at once.
 
     Args:
-        name: of the graph, for errors.
-        run: the graph.
-        cases: at least two.
-        precision: decides the tolerance.
-        classes: whether the largest output names a class.
+        name: Name of the graph, for errors.
+        run: Runner of the graph.
+        cases: At least two cases.
+        precision: Precision of the graph, which determines the tolerance.
+        classes: Whether the largest output names a class.
 
     Raises:
-        ParityError: a shape, a type, a value or a label differs.
+        ParityError: A shape, a type, a value or a label differs.
     """
-    tolerance = TOLERANCES[precision]
+    tolerance = PARITY_TOLERANCES[precision]
     expected = cases.outputs.astype(np.float64)
-    # A regression's value may lie near zero, where an error relative to it alone would mean nothing.
-    norms = _norms(expected)
-    typical = float(np.sqrt(np.mean(np.square(norms))))
-    scale = np.maximum(norms, max(typical, float(np.finfo(np.float32).tiny)))
+    scale = _scale(expected)
     sizes = (1, len(cases.inputs))
     worst, largest, same_label = 0.0, 0.0, True
     for size in sizes:
-        batches = [on_host(run(cases.inputs[i : i + size])) for i in range(0, len(cases.inputs), size)]
-        actual = np.concatenate(batches)
-        if actual.shape != expected.shape or actual.dtype != np.float32:
-            given, wanted = f"{actual.dtype}{list(actual.shape)}", f"float32{list(expected.shape)}"
-            raise ParityError(f"graph={name!r}: gives {given} where the model gives {wanted}; export it again")
+        actual = _run_in_batches(run, cases.inputs, size)
+        if actual.shape != expected.shape or actual.dtype != cases.outputs.dtype:
+            rule = f"returned {shown(actual)}, but the model returned {shown(cases.outputs)}"
+            raise ParityError.of("graph", name, rule, "export it again")
         errors = _norms(actual - expected) / scale
         case = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
-        if not errors[case] <= tolerance:  # NaN included
-            raise ParityError(
-                f"graph={name!r}: relative error {errors[case]:.1e} exceeds {tolerance:.0e} on a {cases.kinds[case]} "
-                f"input at batch size {size}"
+        if not errors[case] <= tolerance:  # written so that NaN fails too
+            raise ParityError.of(
+                "graph",
+                name,
+                f"relative error {errors[case]:.1e} exceeds {tolerance:.0e} on a {cases.kinds[case]} input at batch "
+                f"size {size}",
             )
-        worst, largest = max(worst, float(errors[case])), max(largest, float(np.abs(actual - expected).max()))
+        worst = max(worst, float(errors[case]))
+        largest = max(largest, float(np.abs(actual - expected).max()))
         same_label &= bool((actual.argmax(axis=-1) == expected.argmax(axis=-1)).all())
     if classes and not same_label:
-        raise ParityError(f"graph={name!r}: another label than the model's, though within {tolerance:.0e}")
+        raise ParityError.of("graph", name, f"its label is not the model's, though it is within {tolerance:.0e}")
     return GraphParity(cases.kinds, sizes, worst, largest, tolerance, same_label if classes else None)
+
+
+def _run_in_batches(run: Runner, inputs: NDArray[Any], size: int) -> NDArray[Any]:
+    batches = (inputs[start : start + size] for start in range(0, len(inputs), size))
+    return np.concatenate([on_host(run(batch)) for batch in batches])
+
+
+def _scale(expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the norm [N] that each case's error is relative to: the case's own, or the root mean square of all.
+
+    A regression's value may be close to zero by chance, and an error relative to it alone would mean nothing.
+    """
+    norms = _norms(expected)
+    typical = float(np.sqrt(np.mean(np.square(norms))))
+    smallest = float(np.finfo(np.float32).tiny)  # if the model returns nothing but zeros
+    return np.maximum(norms, max(typical, smallest))
 
 
 def _norms(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(values.reshape(len(values), -1), axis=1))
 
 
-def check_bundle(
-    bundle: Bundle, device: Device, report: Callable[[str, GraphParity], None] | None = None
-) -> dict[str, GraphParity]:
-    """Repeats the proof of an export from its bundle alone: digests first, then every graph on its stored cases.
+def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
+    """Repeats an export's comparison from the bundle alone: first the digests, then every graph on its stored cases.
 
     Args:
-        bundle: to check.
-        device: to run the graphs on.
-        report: told each graph's result as it comes.
+        bundle: Bundle to check.
+        device: Device to run the graphs on.
+
+    Returns:
+        The parity of each graph, by name.
 
     Raises:
-        BundleError: a file is missing or altered, or the bundle holds no cases.
-        ParityError: a graph's outputs are not the stored ones.
-        DeviceError: the graphs cannot run on the device.
+        BundleError: A file is missing or altered, or the bundle holds no cases.
+        ParityError: A graph's outputs differ from the stored ones.
+        DeviceError: The graphs cannot run on the device.
     """
     bundle.verify()
     cases = Cases.from_bytes(bundle.read(CASES_FILE))
     results = {}
     for name in bundle.graphs:
-        run = open_graph(bundle, name, device)
-        results[name] = check_graph(name, run, cases.of(name), bundle.precision, is_classifier(bundle.model, name))
-        if report:
-            report(name, results[name])
+        run, known = open_graph(bundle, name, device), cases.of(name, bundle.interface[name])
+        results[name] = check_graph(name, run, known, bundle.precision, is_classifier(bundle.model, name))
     return results
 
 
 def is_classifier(model: ModelConfig, graph: str) -> bool:
-    """Whether a graph's outputs are the logits of classes, as opposed to tokens or a value."""
+    """Returns whether a graph's outputs are the logits of classes, as opposed to tokens or a value."""
     return graph != ENCODER and model.heads[graph].task == "classification"
 
 
@@ -149,42 +165,48 @@ class Cases:
     """The cases of every graph of a bundle, as one .npz file.
 
     Attributes:
-        arrays: ``inputs/NAME`` (heads with the same inputs share ``inputs/heads``), ``outputs/GRAPH``, ``kinds/NAME``.
+        arrays: Arrays by name: ``inputs/GROUP`` and ``kinds/GROUP`` of the groups ``encoder`` and ``heads``, since all
+            heads have the same inputs, and ``outputs/GRAPH``.
     """
 
     arrays: Mapping[str, NDArray[Any]]
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Reads `to_bytes`'s output.
+        """Reads the output of `to_bytes`.
 
         Raises:
-            BundleError: it is not.
+            BundleError: The data is not an array archive.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return cls({name: archive[name] for name in archive.files})
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise BundleError(f"file={CASES_FILE!r}: not an array archive ({error}); export the bundle again") from None
+            rule = f"is not an array archive ({error})"
+            raise BundleError.of("file", CASES_FILE, rule, "export the bundle again") from None
 
     def to_bytes(self) -> bytes:
-        """The cases as a compressed .npz file."""
+        """Returns the cases as a compressed .npz file."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **self.arrays)
         return buffer.getvalue()
 
-    def of(self, graph: str) -> GraphCases:
-        """The cases of one graph.
+    def of(self, graph: str, interface: GraphInterface) -> GraphCases:
+        """Returns the cases of one graph.
+
+        Args:
+            graph: Name of the graph.
+            interface: Interface of the graph. Features are stored in half precision, and the eager model was run on
+                the rounded values, so that converting them to the input's type is exact.
 
         Raises:
-            BundleError: there are none.
+            BundleError: There are no cases of the graph.
         """
-        group = "encoder" if graph == ENCODER else "heads"
+        group = ENCODER if graph == ENCODER else "heads"
         try:
-            inputs = self.arrays[f"inputs/{group}"]
-            # Features are stored in half precision: the eager model saw the same rounded values.
-            inputs = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
+            inputs = self.arrays[f"inputs/{group}"].astype(interface.input.dtype, copy=False)
             kinds = tuple(str(kind) for kind in self.arrays[f"kinds/{group}"])
             return GraphCases(kinds, inputs, self.arrays[f"outputs/{graph}"])
         except KeyError as error:
-            raise BundleError(f"file={CASES_FILE!r}: lacks {error} of {graph!r}; export the bundle again") from None
+            rule = f"lacks {error} of {graph!r}"
+            raise BundleError.of("file", CASES_FILE, rule, "export the bundle again") from None

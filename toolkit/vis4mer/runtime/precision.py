@@ -11,7 +11,7 @@ from vis4mer.devices.device import Device, bf16_units
 from vis4mer.errors import ConfigError
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import Bundle, Precision
-from vis4mer.runtime.parity import TOLERANCES
+from vis4mer.runtime.parity import PARITY_TOLERANCES
 
 RequestedPrecision = Literal["auto", "fp32", "bf16"]
 
@@ -61,7 +61,7 @@ def encoder_precision(
     units = bf16_units(device)
     if units is None:
         return ChosenPrecision("fp32", f"{device} is not faster in bf16")
-    frames, tolerance = _frames(size.height, size.width), TOLERANCES["bf16"]
+    frames, tolerance = _frames(size.height, size.width), PARITY_TOLERANCES["bf16"]
     expected, actual = (on_host(run(frames)).astype(np.float64) for run in (in_fp32, in_bf16))
     errors = [np.linalg.norm(a - e) / np.linalg.norm(e) for a, e in zip(actual, expected, strict=True)]
     error = float(np.max(errors))

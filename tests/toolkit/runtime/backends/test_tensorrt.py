@@ -16,9 +16,16 @@ from vis4mer.devices import cuda
 from vis4mer.devices.arrays import DeviceArray
 from vis4mer.devices.device import Device, Driver
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
-from vis4mer.runtime.backends.tensorrt import TensorRTRunner
+from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.backends.registry import open_with
+from vis4mer.runtime.backends.tensorrt import TensorRTBackend, TensorRTRunner
+from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec, graph_interfaces
 
 GPU = Device("cuda")
+INTERFACE = GraphInterface(
+    (TensorSpec("frames", "uint8", ("batch", 3)),), (TensorSpec("tokens", "float32", ("batch", 2)),)
+)
+ENGINE = Graph("encoder", INTERFACE, b"engine")
 
 
 class FakeTensorRT:
@@ -117,7 +124,7 @@ def expected(batch: np.ndarray) -> np.ndarray:
     ("n", "batches"), [(0, []), (1, [2]), (2, [2]), (3, [3]), (4, [4]), (5, [4, 2]), (8, [4, 4]), (11, [4, 4, 3])]
 )
 def test_batches_are_split_and_padded_to_the_profile(trt: FakeTensorRT, n: int, batches: list[int]) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     result = runner(frames(n))
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result.numpy(), expected(frames(n)))
@@ -125,7 +132,7 @@ def test_batches_are_split_and_padded_to_the_profile(trt: FakeTensorRT, n: int, 
 
 
 def test_a_batch_on_the_device_stays_there(trt: FakeTensorRT, driver: Any) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     batch = DeviceArray.empty((6, 3), np.dtype(np.uint8), GPU)
     ctypes.memmove(batch.address, frames(6).ctypes.data, batch.nbytes)
     result = runner(batch)
@@ -135,12 +142,12 @@ def test_a_batch_on_the_device_stays_there(trt: FakeTensorRT, driver: Any) -> No
 
 def test_views_that_are_not_contiguous(trt: FakeTensorRT) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (3, 14), dtype=np.uint8).T[::2]
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     np.testing.assert_array_equal(runner(batch).numpy(), expected(batch))
 
 
 def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     batches = [frames(n) for n in range(1, 41)]
     with ThreadPoolExecutor(8) as pool:
         for batch, result in zip(batches, pool.map(runner, batches), strict=True):
@@ -149,14 +156,14 @@ def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
 
 @pytest.mark.parametrize("batch", [np.zeros((2, 3), np.float32), np.zeros((2, 4), np.uint8), np.zeros(2, np.uint8)])
 def test_a_batch_of_another_form_never_reaches_the_device(trt: FakeTensorRT, batch: np.ndarray) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
-    with pytest.raises(BundleError, match=r"graph='encoder': takes uint8\['N', 3\], not "):
+    runner = open_with(TensorRTBackend("trt"), ENGINE, GPU)
+    with pytest.raises(BundleError, match=r"graph='encoder': takes frames uint8\[batch, 3\], not "):
         runner(batch)
     assert trt.batches == []
 
 
 def test_memory_is_freed_with_the_runner(trt: FakeTensorRT, driver: Any) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     assert sorted(len(buffer) for buffer in driver.memory.values()) == [4 * 3, 4 * 2 * 4]
     del runner
     gc.collect()
@@ -165,7 +172,7 @@ def test_memory_is_freed_with_the_runner(trt: FakeTensorRT, driver: Any) -> None
 
 def test_an_engine_that_cannot_be_loaded(trt: FakeTensorRT) -> None:
     with pytest.raises(DeviceError) as error:
-        TensorRTRunner(b"other", "encoder", GPU, "trt")
+        TensorRTRunner(Graph("encoder", INTERFACE, b"other"), GPU, "trt")
     assert str(error.value) == (
         "device='cuda:0': graph='encoder': tensorrt 10.0 cannot load the engine: Serialization assertion failed; "
         "engines are bound to the GPU type and the version they were built with; export on this machine"
@@ -174,12 +181,16 @@ def test_an_engine_that_cannot_be_loaded(trt: FakeTensorRT) -> None:
 
 def test_an_engine_of_another_interface(trt: FakeTensorRT) -> None:
     trt.outputs = ["tokens", "more"]
-    with pytest.raises(BundleError, match="graph='encoder': must have one input and one float32 output, not "):
-        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    with pytest.raises(BundleError, match=r"graph='encoder': the file holds .*, more float32\[batch, 2\]\), but"):
+        TensorRTRunner(ENGINE, GPU, "trt")
+    trt.outputs = ["tokens"]
+    stated = GraphInterface((TensorSpec("frames", "uint8", ("batch", 4)),), INTERFACE.outputs)
+    with pytest.raises(BundleError, match=r"the file holds \(frames uint8\[batch, 3\]\)"):
+        TensorRTRunner(Graph("encoder", stated, b"engine"), GPU, "trt")
 
 
 def test_a_failing_execution(trt: FakeTensorRT) -> None:
-    runner = TensorRTRunner(b"engine", "encoder", GPU, "trt")
+    runner = TensorRTRunner(ENGINE, GPU, "trt")
     trt.executes = False
     with pytest.raises(
         DeviceError, match=r"encoder failed on a batch of shape \(3, 3\): no memory left; try a smaller"
@@ -191,18 +202,18 @@ def test_a_failing_execution(trt: FakeTensorRT) -> None:
 def test_a_failing_driver(trt: FakeTensorRT, driver: Any, function: str) -> None:
     driver.fail = function
     with pytest.raises(DeviceError, match=f"device='cuda:0': {function} failed: CUDA_ERROR_OUT_OF_MEMORY"):
-        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+        TensorRTRunner(ENGINE, GPU, "trt")
 
 
 def test_the_cpu_runs_no_engine() -> None:
     with pytest.raises(DeviceError, match="device='cpu': TensorRT engines run on NVIDIA GPUs only"):
-        TensorRTRunner(b"engine", "encoder", Device("cpu"), "trt")
+        TensorRTRunner(ENGINE, Device("cpu"), "trt")
 
 
 def test_no_driver(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
     with pytest.raises(DeviceError, match="device='cuda:0': there is no NVIDIA driver; use --device cpu or auto"):
-        TensorRTRunner(b"engine", "encoder", GPU, "trt")
+        TensorRTRunner(ENGINE, GPU, "trt")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +222,7 @@ def test_no_driver(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_product(monkeypatch: pytest.MonkeyPatch, product: Any, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=rf"^{module}=.* pip install 'vis4mer\[{extra}\]'"):
-        TensorRTRunner(b"engine", "encoder", GPU, product)
+        TensorRTRunner(ENGINE, GPU, product)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
@@ -228,7 +239,9 @@ def test_the_api_has_every_call_that_the_stand_in_has() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
-def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path, tiny_model: Any) -> None:
+def test_a_real_engine_computes_what_onnx_runtime_computes(
+    module: str, tmp_path: Path, tiny_model: Any, tiny_config: Any
+) -> None:
     trt = pytest.importorskip(module)
     from vis4mer.devices.device import compute_capability
     from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
@@ -240,7 +253,8 @@ def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path
     graph, engine = tmp_path / "encoder.onnx", tmp_path / "encoder.engine"
     graph.write_bytes(tiny_model.onnx_encoder())
     build_engine(graph, engine, product=product, precision="fp32", profile=BatchProfile(2, 3, 4))
-    runner = TensorRTRunner(engine.read_bytes(), "encoder", GPU, product)
+    stored = Graph(ENCODER, graph_interfaces(tiny_config)[ENCODER], engine.read_bytes())
+    runner = TensorRTRunner(stored, GPU, product)
     for n in (1, 4, 9):
         batch = np.random.default_rng(n).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
         np.testing.assert_allclose(runner(batch).numpy(), tiny_model.encode(batch), rtol=1e-4, atol=1e-5)

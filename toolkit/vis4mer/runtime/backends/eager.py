@@ -1,4 +1,4 @@
-"""Runs PyTorch modules, and programs made of them."""
+"""Runs PyTorch modules, and programs compiled from them."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 class EagerRunner:
-    """One module of a model, or a program made of it; safe to call from several threads.
+    """One module of a model, or a program compiled from it; safe to call from several threads.
 
     Args:
-        module: in evaluation mode, on `device`.
-        name: of the graph it stands for, for errors.
-        device: that `module` is on.
-        precision: ``bf16`` lets matrix products round to it, whatever the module's own; normalisations stay in float32.
+        module: Module in evaluation mode, on `device`.
+        name: Name of the graph, for errors.
+        device: Device of the module.
+        precision: ``bf16`` computes matrix products in bf16, whatever the module's own type; normalisations stay in
+            float32.
     """
 
     def __init__(
@@ -48,15 +49,19 @@ class EagerRunner:
                 result = self._module(torch.as_tensor(data, device=str(self._device))).float().contiguous()
                 if self._device.kind == "cpu":
                     return np.asarray(result.numpy())
+                # Other libraries read the result on streams of their own, so it must be complete.
                 torch.cuda.synchronize(self._device.index)
                 return DeviceArray.from_interface(result, self._device)
-        except RuntimeError as error:  # out of memory, on a GPU or not, is one of these
+        except RuntimeError as error:  # includes running out of memory, on any device
             rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
-            raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
+            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size") from None
 
 
 def require_torch(kind: str) -> None:
-    """Says what to install where a bundle of this kind meets a machine without PyTorch.
+    """Checks that PyTorch is installed before a bundle that needs it is opened.
+
+    Args:
+        kind: Kind of bundle, for the error.
 
     Raises:
         MissingDependencyError: PyTorch is not installed.
@@ -64,5 +69,6 @@ def require_torch(kind: str) -> None:
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        rule = f"is needed to run a {kind} bundle; pip install 'vis4mer[torch]', or export to ONNX"
-        raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
+        rule = f"is needed to run a {kind} bundle"
+        remedy = "pip install 'vis4mer[torch]', or export to ONNX"
+        raise MissingDependencyError.of("package", error.name, rule, remedy) from None

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,119 +11,140 @@ import numpy as np
 
 from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.errors import BundleError, DeviceError, MissingDependencyError, Vis4merError
+from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.interface import GraphInterface, TensorSpec
 from vis4mer.text import one_line
 
-_FATAL = 4  # ONNX Runtime's log severity; its errors also come as exceptions, which say the same once
+# Log severity of ONNX Runtime. Its errors also arrive as exceptions, so that logging them would print them twice.
+_FATAL = 4
 
-_NO_CUDA_LIBRARIES = (
-    "ONNX Runtime finds no fitting CUDA and cuDNN libraries; pip install 'onnxruntime-gpu[cuda,cudnn]', "
-    "or use --device cpu or auto"
-)
+# NumPy's names for the element types that ONNX Runtime names differently.
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
 
-EXTERNAL_SUFFIX = ".data"  # of the file beside a graph that holds the weights of a model beyond 2 GiB
+class OnnxBackend:
+    """Opens ONNX graphs."""
+
+    format = "onnx"
+
+    def open(self, graph: Graph, device: Device) -> "OnnxRunner":
+        """Loads the graph; see `Backend`."""
+        return OnnxRunner(graph, device)
 
 
 class OnnxRunner:
     """One ONNX graph with one input and one output; safe to call from several threads.
 
     Args:
-        graph: serialised ONNX model.
-        name: of the graph, for errors.
-        device: to run on.
-        weights: content of the file ``<name>.onnx.data``, of a graph that keeps its weights there; any other file that
-            the graph refers to is refused.
+        graph: Graph to run. Its weights may lie in its companions; any other file that it refers to is refused.
+        device: Device to run on.
 
     Raises:
-        BundleError: the graph is not one that ONNX Runtime can load.
+        BundleError: ONNX Runtime cannot load the graph, or the graph has another interface.
         DeviceError: ONNX Runtime cannot use the device.
         MissingDependencyError: ONNX Runtime is not installed.
     """
 
-    def __init__(self, graph: bytes, name: str, device: Device, *, weights: bytes = b"") -> None:
+    def __init__(self, graph: Graph, device: Device) -> None:
         runtime = import_onnxruntime()
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
         # A graph may name files to read its weights from, "../../" included. No file lies below a device file.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        if weights:
-            options.add_external_initializers_from_files_in_memory(
-                [f"{name}.onnx{EXTERNAL_SUFFIX}"], [weights], [len(weights)]
-            )
+        if graph.companions:
+            names, contents = list(graph.companions), list(graph.companions.values())
+            options.add_external_initializers_from_files_in_memory(names, contents, [len(data) for data in contents])
         try:
             self._session = runtime.InferenceSession(
-                graph, options, providers=_providers(runtime, device), enable_fallback=False
+                graph.data, options, providers=_providers(runtime, device), enable_fallback=False
             )
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            kind = BundleError if device.kind == "cpu" else DeviceError
-            reason = one_line(str(error))
-            if "NOT_IMPLEMENTED" in reason:  # bf16 products on a CPU, for one
-                reason += "; export it with --precision fp32 for this device"
-            raise kind(f"graph={name!r}: ONNX Runtime cannot load it on {device}: {reason}") from None
+            raise _load_error(graph.name, device, one_line(str(error))) from None
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise DeviceError(f"device={str(device)!r}: {_NO_CUDA_LIBRARIES}")
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            rule = f"must have one input and one output, not {len(inputs)} and {len(outputs)}; export it again"
-            raise BundleError(f"graph={name!r}: {rule}")
-        self._name, self._device = name, device
-        self._input, self._output = inputs[0].name, outputs[0].name
+            raise DeviceError.of(
+                "device",
+                str(device),
+                "ONNX Runtime finds no fitting CUDA and cuDNN libraries",
+                "pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu or auto",
+            )
+        found = GraphInterface(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
+        graph.require_interface(found)
+        self._name, self._device = graph.name, device
+        self._input, self._output = graph.interface.input, graph.interface.output
 
     def __call__(self, batch: Array, /) -> Array:
         """Runs the graph; see `Runner`."""
         try:
             if self._device.kind == "cpu":
-                result: Array = self._session.run(None, {self._input: batch})[0]
+                result: Array = self._session.run(None, {self._input.name: batch})[0]
                 return result
             return self._run_on_device(batch)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
-            raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size") from None
+            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size") from None
 
     def _run_on_device(self, batch: Array) -> DeviceArray:
         binding = self._session.io_binding()
         place = (self._device.kind, self._device.index)
         if isinstance(batch, DeviceArray):
-            binding.bind_input(self._input, *place, batch.dtype, batch.shape, batch.address)
+            binding.bind_input(self._input.name, *place, batch.dtype, batch.shape, batch.address)
         else:
-            binding.bind_cpu_input(self._input, np.ascontiguousarray(batch))
-        binding.bind_output(self._output, *place)
+            binding.bind_cpu_input(self._input.name, np.ascontiguousarray(batch))
+        binding.bind_output(self._output.name, *place)
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         (value,) = binding.get_outputs()
-        # The memory is the session's, which therefore must live as long.
+        # The session owns the result's memory, so the array keeps both alive.
         owner = (value, self._session)
-        return DeviceArray(value.data_ptr(), tuple(value.shape()), np.dtype(np.float32), self._device, owner)
+        return DeviceArray(value.data_ptr(), tuple(value.shape()), np.dtype(self._output.dtype), self._device, owner)
 
 
 def import_onnxruntime() -> ModuleType:
-    """Imports ONNX Runtime without the warnings it prints while it looks for GPUs.
+    """Imports ONNX Runtime without the warnings that it prints while it looks for GPUs.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: ONNX Runtime is not installed.
     """
     try:
         with _silent_stderr():
             import onnxruntime
     except ImportError as error:
-        rule = "is needed to run ONNX bundles; pip install onnxruntime-gpu (x86-64 Linux) or onnxruntime"
-        raise MissingDependencyError(f"onnxruntime={error.msg!r}: {rule}") from None
+        remedy = "pip install onnxruntime-gpu (x86-64 Linux) or onnxruntime"
+        raise MissingDependencyError.of("onnxruntime", error.msg, "is needed to run ONNX bundles", remedy) from None
     onnxruntime.set_default_logger_severity(_FATAL)
     module: ModuleType = onnxruntime
     return module
+
+
+def _specs(values: Iterable[Any]) -> tuple[TensorSpec, ...]:
+    """Converts a session's inputs or outputs; a dynamic axis is a name in ONNX Runtime, or None if it has no name."""
+    specs = []
+    for value in values:
+        element_type = value.type.removeprefix("tensor(").removesuffix(")")
+        axes = tuple("dynamic" if axis is None else axis for axis in value.shape)
+        specs.append(TensorSpec(value.name, _NUMPY_NAMES.get(element_type, element_type), axes))
+    return tuple(specs)
+
+
+def _load_error(name: str, device: Device, reason: str) -> Vis4merError:
+    # On the CPU a load fails because of the graph; on a GPU, as a rule, because of the device.
+    kind = BundleError if device.kind == "cpu" else DeviceError
+    # ONNX Runtime's CPU provider has no kernels for bf16 products, for example.
+    remedy = "export it with --precision fp32 for this device" if "NOT_IMPLEMENTED" in reason else ""
+    return kind.of("graph", name, f"ONNX Runtime cannot load it on {device}: {reason}", remedy)
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[Any]:
     if device.kind == "cpu":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        rule = "this ONNX Runtime is built without CUDA; pip install onnxruntime-gpu, or use --device cpu or auto"
-        raise DeviceError(f"device={str(device)!r}: {rule}")
-    with contextlib.redirect_stdout(None):  # it prints what it does not find
-        runtime.preload_dlls(directory="")  # finds the CUDA and cuDNN libraries of NVIDIA's Python packages
+        remedy = "pip install onnxruntime-gpu, or use --device cpu or auto"
+        raise DeviceError.of("device", str(device), "this ONNX Runtime is built without CUDA", remedy)
+    with contextlib.redirect_stdout(None):  # preload_dlls prints the names of missing libraries
+        runtime.preload_dlls(directory="")  # loads the CUDA and cuDNN libraries of NVIDIA's Python packages
     return [("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0}), "CPUExecutionProvider"]
 
 

@@ -1,52 +1,66 @@
-"""A bundle's graphs, each run by the runner of the bundle's format."""
+"""The backends by the format that they read."""
+
+from typing import TYPE_CHECKING
 
 from vis4mer.devices.device import Device
-from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.backends.onnx import EXTERNAL_SUFFIX, OnnxRunner
-from vis4mer.runtime.backends.pt2 import pt2_runner
-from vis4mer.runtime.backends.tensorrt import TensorRTRunner
-from vis4mer.runtime.backends.torchscript import torchscript_runner
-from vis4mer.runtime.bundle import Bundle, Format
+from vis4mer.errors import ConfigError
+from vis4mer.runtime.backends.base import Backend, CheckedRunner, Graph, Runner
+from vis4mer.runtime.backends.onnx import OnnxBackend
+from vis4mer.runtime.backends.pt2 import Pt2Backend
+from vis4mer.runtime.backends.tensorrt import TensorRTBackend
+from vis4mer.runtime.backends.torchscript import TorchScriptBackend
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.bundle import Bundle
+
+_BUILT_IN: tuple[Backend, ...] = (
+    OnnxBackend(),
+    TorchScriptBackend(),
+    Pt2Backend(),
+    TensorRTBackend("trt"),
+    TensorRTBackend("trt-rtx"),
+)
+_backends = {backend.format: backend for backend in _BUILT_IN}
 
 
-def open_graph(bundle: Bundle, name: str, device: Device) -> Runner:
-    """Loads one graph of a bundle, once its digest is the manifest's.
-
-    Args:
-        bundle: that holds it.
-        name: ``encoder`` or a head's.
-        device: to run on.
-
-    Raises:
-        BundleError: the file is missing or altered, or its backend cannot load it.
-        DeviceError: the device is absent or not the one the graph was built for.
-        MissingDependencyError: the backend is not installed.
-    """
-    file = bundle.file_of(name)
-    external = file + EXTERNAL_SUFFIX
-    weights = bundle.read(external) if external in bundle.files else b""
-    return graph_runner(bundle.format, bundle.read(file), name, device, weights=weights)
-
-
-def graph_runner(format: Format, data: bytes, name: str, device: Device, *, weights: bytes = b"") -> Runner:
-    """Loads a graph from bytes that are trusted: all formats but ONNX are programs.
-
-    Args:
-        format: of `data`.
-        data: the file's bytes.
-        name: of the graph, for errors.
-        device: to run on.
-        weights: of an ONNX graph that keeps them in a file of its own.
+def register(backend: Backend) -> None:
+    """Makes a backend known, so that bundles of its format can be opened.
 
     Raises:
-        BundleError, DeviceError, MissingDependencyError: see `open_graph`.
+        ConfigError: Another backend reads the format.
     """
-    match format:
-        case "onnx":
-            return OnnxRunner(data, name, device, weights=weights)
-        case "torchscript":
-            return torchscript_runner(data, name, device)
-        case "pt2":
-            return pt2_runner(data, name, device)
-        case "trt" | "trt-rtx":
-            return TensorRTRunner(data, name, device, format)
+    if _backends.setdefault(backend.format, backend) is not backend:
+        raise ConfigError.of("format", backend.format, "another backend reads it", "choose another name")
+
+
+def backend(format: str) -> Backend:
+    """Returns the backend that reads a format.
+
+    Raises:
+        ConfigError: No registered backend does.
+    """
+    found = _backends.get(format) if isinstance(format, str) else None
+    if found is None:
+        raise ConfigError.of("format", format, f"must be one of {', '.join(_backends)}")
+    return found
+
+
+def open_graph(bundle: "Bundle", name: str, device: Device) -> Runner:
+    """Loads one graph of a bundle, whose digests are checked first.
+
+    Args:
+        bundle: Bundle that holds the graph.
+        name: ``encoder`` or a head's name.
+        device: Device to run on.
+
+    Raises:
+        BundleError: A file is missing or altered, or the backend cannot load it.
+        DeviceError: The device is absent, or not the one the graph was built for.
+        MissingDependencyError: The backend is not installed.
+    """
+    return open_with(backend(bundle.format), bundle.read_graph(name), device)
+
+
+def open_with(backend: Backend, graph: Graph, device: Device) -> Runner:
+    """Loads a graph whose bytes are trusted; raises as `open_graph` does."""
+    return CheckedRunner(backend.open(graph, device), graph.name, graph.interface)

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from vis4mer.devices.arrays import Array, DeviceArray
-from vis4mer.devices.cuda import CudaStream
+from vis4mer.devices.cuda import CudaStream, DeviceMemory
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.interface import BATCH, GraphInterface, TensorSpec
 from vis4mer.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -27,62 +29,76 @@ _REMEDIES: dict[Product, str] = {
 }
 
 
-class TensorRTRunner:
-    """One engine with one input and one output, batch-dynamic; safe to call from several threads, one at a time.
+@dataclass(frozen=True)
+class TensorRTBackend:
+    """Opens the engines of one product.
 
-    A batch beyond the largest of the engine's profile is run in parts; one below its smallest is run at the smallest.
-    Memory for the largest batch is taken once.
-
-    Args:
-        engine: serialised, by the same version of the same product and for the same type of GPU.
-        name: of the graph, for errors.
-        device: the GPU to run on.
-        product: that built the engine.
-
-    Raises:
-        BundleError: the engine has other inputs and outputs than an exported graph.
-        DeviceError: the device is no GPU, is out of memory, or is not one that the engine was built for.
-        MissingDependencyError: the product is not installed.
+    Attributes:
+        format: Format of the bundle, which is also the product's name.
     """
 
-    def __init__(self, engine: bytes, name: str, device: Device, product: Product) -> None:
+    format: Product
+
+    def open(self, graph: Graph, device: Device) -> "TensorRTRunner":
+        """Loads the engine; see `Backend`."""
+        return TensorRTRunner(graph, device, self.format)
+
+
+class TensorRTRunner:
+    """One engine with one input and one output; safe to call from several threads, one at a time.
+
+    An engine takes batches of the sizes in its optimisation profile. A larger batch is run in parts, and a smaller one
+    at the smallest size. Memory for the largest size is allocated once.
+
+    Args:
+        graph: Serialised engine, built by the same version of the same product for the same type of GPU.
+        device: GPU to run on.
+        product: Product that built the engine.
+
+    Raises:
+        BundleError: The engine has another interface.
+        DeviceError: The device is no GPU, is out of memory, or is not one that the engine was built for.
+        MissingDependencyError: The product is not installed.
+    """
+
+    def __init__(self, graph: Graph, device: Device, product: Product) -> None:
         if device.kind != "cuda":
-            rule = "TensorRT engines run on NVIDIA GPUs only; use --device cuda, or export with --format onnx"
-            raise DeviceError(f"device={str(device)!r}: {rule}")
+            remedy = "use --device cuda, or export with --format onnx"
+            raise DeviceError.of("device", str(device), "TensorRT engines run on NVIDIA GPUs only", remedy)
         trt = import_tensorrt(product)
-        self._name, self._device = name, device
+        self._name, self._device = graph.name, device
         self._lock, self._log = threading.Lock(), collect_errors(trt)
         self._stream = CudaStream(device)
         try:
-            loaded = trt.Runtime(self._log).deserialize_cuda_engine(engine)
-        except TypeError:  # what the constructor raises where CUDA fails it
-            loaded = None
-        if loaded is None:
-            versions = f"{trt.__name__} {trt.__version__} cannot load the engine: {self._log.reason()}"
-            rule = "engines are bound to the GPU type and the version they were built with; export on this machine"
-            raise DeviceError(f"device={str(device)!r}: graph={name!r}: {versions}; {rule}")
-        self._input, self._output = _interface(trt, loaded, name)
-        smallest, _, largest = loaded.get_tensor_profile_shape(self._input.name, 0)
+            engine = trt.Runtime(self._log).deserialize_cuda_engine(graph.data)
+        except TypeError:  # raised by the constructor if CUDA fails
+            engine = None
+        if engine is None:
+            loading = f"graph={graph.name!r}: {trt.__name__} {trt.__version__} cannot load the engine"
+            rule = "engines are bound to the GPU type and the version they were built with"
+            reason = f"{loading}: {self._log.reason()}; {rule}"
+            raise DeviceError.of("device", str(device), reason, "export on this machine")
+        graph.require_interface(_interface_of(trt, engine))
+        self._input, self._output = graph.interface.input, graph.interface.output
+        smallest, _, largest = engine.get_tensor_profile_shape(self._input.name, 0)
         self._smallest, self._largest = int(smallest[0]), int(largest[0])
-        self._context = loaded.create_execution_context()
+        self._context = engine.create_execution_context()
         if self._context is None:
-            raise DeviceError(f"device={str(device)!r}: {name} cannot be prepared: {self._log.reason()}")
-        self._source = self._stream.allocate(self._largest * self._input.row_bytes)
-        self._result = self._stream.allocate(self._largest * self._output.row_bytes)
-        self._context.set_tensor_address(self._input.name, self._source.address)
-        self._context.set_tensor_address(self._output.name, self._result.address)
+            raise DeviceError.of("device", str(device), f"{graph.name} cannot be prepared: {self._log.reason()}")
+        self._source = self._allocate(self._input)
+        self._result = self._allocate(self._output)
+
+    def _allocate(self, tensor: TensorSpec) -> DeviceMemory:
+        """Allocates memory for the largest batch of an input or output, and binds it to the engine."""
+        size = math.prod(tensor.shape(batch=self._largest)) * np.dtype(tensor.dtype).itemsize
+        memory = self._stream.allocate(size)
+        self._context.set_tensor_address(tensor.name, memory.address)
+        return memory
 
     def __call__(self, batch: Array, /) -> DeviceArray:
-        """Runs the graph; see `Runner`.
-
-        Raises:
-            BundleError: `batch` is not of the type and shape that the engine takes.
-            DeviceError: the device failed.
-        """
-        if batch.dtype != self._input.dtype or batch.shape[1:] != self._input.row:
-            given, taken = f"{batch.dtype}{list(batch.shape)}", f"{self._input.dtype}{['N', *self._input.row]}"
-            raise BundleError(f"graph={self._name!r}: takes {taken}, not {given}; export it again")
-        output = DeviceArray.empty((len(batch), *self._output.row), self._output.dtype, self._device)
+        """Runs the graph; see `Runner`."""
+        shape = self._output.shape(batch=len(batch))
+        output = DeviceArray.empty(shape, np.dtype(self._output.dtype), self._device)
         with self._lock:
             self._stream.activate()
             for part in _parts(len(batch), self._largest):
@@ -95,35 +111,36 @@ class TensorRTRunner:
             self._stream.copy(rows.address, self._source.address, rows.nbytes)
         else:
             self._stream.upload(rows := np.ascontiguousarray(rows), self._source.address)
-        # Rows up to the smallest batch hold whatever the memory held; rows are independent, and theirs are not read.
-        shape = (max(len(rows), self._smallest), *self._input.row)
+        # A batch below the profile's smallest runs at the smallest. The rows beyond its own hold old memory, which is
+        # harmless: rows are independent, and only the batch's own results are copied.
+        shape = self._input.shape(batch=max(len(rows), self._smallest))
         accepted = self._context.set_input_shape(self._input.name, shape)
         if not (accepted and self._context.execute_async_v3(self._stream.handle)):
             rule = f"{self._name} failed on a batch of shape {shape}: {self._log.reason()}"
-            raise DeviceError(f"device={str(self._device)!r}: {rule}; try a smaller --batch-size")
+            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size")
         self._stream.copy(self._result.address, output.address, output.nbytes)
         self._stream.synchronize()
 
 
 def import_tensorrt(product: Product) -> Any:
-    """The Python module of `product`.
+    """Returns the Python module of a product.
 
     Raises:
-        MissingDependencyError: it is not installed, or its libraries cannot be loaded.
+        MissingDependencyError: The product is not installed, or its libraries cannot be loaded.
     """
     name = _MODULES[product]
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
-        rule = f"is needed for {product} engines; {_REMEDIES[product]}"
-        raise MissingDependencyError(f"{name}={one_line(str(error))!r}: {rule}") from None
+        rule = f"is needed for {product} engines"
+        raise MissingDependencyError.of(name, one_line(str(error)), rule, _REMEDIES[product]) from None
 
 
 def collect_errors(trt: Any) -> Any:
-    """A logger for TensorRT's objects, which report failures by a log entry and a None.
+    """Returns a logger for TensorRT's objects, which report a failure by a log entry and a None.
 
-    It passes everything on to this module's logger at debug level. Its ``reason()`` gives the first error logged since
-    it was last asked, in one line: those after it are consequences.
+    It forwards every entry to this module's logger at debug level. Its ``reason()`` returns, on one line, the first
+    error since the last call: later errors are consequences of the first.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]
@@ -144,39 +161,19 @@ def collect_errors(trt: Any) -> Any:
     return Log()
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    """An engine's input or output.
-
-    Attributes:
-        name: in the graph.
-        dtype: of its elements.
-        row: its shape without the batch.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    row: tuple[int, ...]
-
-    @property
-    def row_bytes(self) -> int:
-        return math.prod(self.row) * self.dtype.itemsize
-
-
-def _interface(trt: Any, engine: Any, name: str) -> tuple[_Tensor, _Tensor]:
-    inputs: list[_Tensor] = []
-    outputs: list[_Tensor] = []
+def _interface_of(trt: Any, engine: Any) -> GraphInterface:
+    """Reads an engine's inputs and outputs; -1 stands for a dynamic axis, of which graphs have one."""
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
     for i in range(engine.num_io_tensors):
-        tensor = engine.get_tensor_name(i)
-        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(tensor)))
-        found = _Tensor(tensor, dtype, tuple(engine.get_tensor_shape(tensor))[1:])
-        (inputs if engine.get_tensor_mode(tensor) == trt.TensorIOMode.INPUT else outputs).append(found)
-    if len(inputs) != 1 or [output.dtype for output in outputs] != [np.float32]:
-        rule = f"must have one input and one float32 output, not {inputs} and {outputs}; export it again"
-        raise BundleError(f"graph={name!r}: {rule}")
-    return inputs[0], outputs[0]
+        name = engine.get_tensor_name(i)
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+        axes = tuple(BATCH if axis == -1 else int(axis) for axis in engine.get_tensor_shape(name))
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(TensorSpec(name, dtype, axes))
+    return GraphInterface(tuple(inputs), tuple(outputs))
 
 
 def _parts(rows: int, largest: int) -> Iterator[slice]:
-    """Slices of at most `largest` rows that cover `rows` of them in order."""
+    """Yields slices of at most `largest` rows that together cover `rows` rows in order."""
     return (slice(start, min(start + largest, rows)) for start in range(0, rows, largest))

@@ -1,0 +1,93 @@
+"""`vis4mer.export`: the export as one function."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vis4mer.errors import ConfigError, MissingDependencyError
+from vis4mer_export.longconv import RequestedLowering
+from vis4mer_export.options import ExportOptions
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.bundle import Bundle
+    from vis4mer.runtime.manifest import Precision
+
+_PathLike = str | os.PathLike[str]
+
+
+def export(
+    checkpoint: _PathLike,
+    output: _PathLike,
+    *,
+    format: str = "onnx",
+    precision: "Precision" = "fp32",
+    length: int | None = None,
+    lowering: RequestedLowering = "auto",
+    heads: Mapping[str, _PathLike] | None = None,
+    encoder: str | None = None,
+    encoder_weights: str | None = None,
+    labels: Sequence[str] = (),
+    movie: _PathLike | None = None,
+    **target_options: object,
+) -> "Bundle":
+    """Exports a checkpoint to a bundle, proved equal to it before it is written.
+
+    For example::
+
+        bundle = vis4mer.export("runs/scene/best", "scene", format="trt-rtx", precision="fp16", gpu="sm86,sm89")
+        bundle.parity["encoder"]["relative_l2"]
+
+    Args:
+        checkpoint: Checkpoint folder, or .pt state dict of the published ViS4mer.
+        output: Directory of the bundle; an older bundle there is replaced.
+        format: Name of a target: ``onnx``, ``torchscript``, ``pt2``, ``trt``, ``trt-rtx`` or a registered one.
+        precision: Precision of the matrix products and of the weights' storage.
+        length: L, number of tokens in a head's input; the model's window by default.
+        lowering: How the long convolutions are computed: ``fft``, ``blocked_toeplitz``, ``matmul_dft``, or ``auto`` for
+            the target's fastest that is exact enough.
+        heads: Further checkpoints trained over the same encoder, by the name that their head is to have.
+        encoder: timm's name of an encoder, for a checkpoint that has none.
+        encoder_weights: Weights of `encoder`: a file, ``random`` or, by default, ``hub``.
+        labels: Names of the checkpoint's classes, in their order; its own by default.
+        movie: Movie whose frames are compared besides random ones; the sample movie, where it is installed, by default.
+        **target_options: Options that only some targets take, such as ``batch_size="1:8:32"`` (trt, trt-rtx),
+            ``gpu="sm86,sm89"`` (trt-rtx) or ``device="cuda"`` (pt2).
+
+    Returns:
+        The bundle; its `parity` holds the distance of each graph from the checkpoint.
+
+    Raises:
+        BundleError: The bundle cannot be written to `output`.
+        CheckpointError: A checkpoint cannot be read.
+        ConfigError: The target does not take an option or a value.
+        DeviceError: A device that the build needs is absent.
+        ExportError: The model, or one of its graphs, cannot be exported.
+        MissingDependencyError: A package that the export needs is not installed.
+        ParityError: A graph's outputs differ from the checkpoint's; the message names the stage at which they part.
+    """
+    options = ExportOptions(format, precision, lowering, length, target_options)
+    if encoder_weights is not None and encoder is None:
+        raise ConfigError.of(
+            "encoder_weights", encoder_weights, "applies only to an encoder", "name one, or leave it out"
+        )
+    try:
+        from vis4mer_export.assemble import EncoderSource, assemble
+        from vis4mer_export.exporter import export_model
+    except ImportError as error:
+        remedy = "pip install 'vis4mer[export]'"
+        raise MissingDependencyError.of("package", error.name, "is needed to export", remedy) from None
+    options.target.check(options.settings)
+    source = None if encoder is None else EncoderSource(encoder, encoder_weights or "hub")
+    further = {name: Path(path) for name, path in (heads or {}).items()}
+    model = assemble(Path(checkpoint), further, source, labels)
+    proof = _sample_movie() if movie is None else Path(movie)
+    return export_model(model, Path(output), options, movie=proof)
+
+
+def _sample_movie() -> Path | None:
+    """Returns the path of the sample movie, which lies beside the sample bundle in a source tree only."""
+    from vis4mer.runtime.loading import sample_bundle
+
+    movie = sample_bundle().parent / "movie.mp4"
+    return movie if movie.is_file() else None

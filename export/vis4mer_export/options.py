@@ -1,0 +1,54 @@
+"""What an export was asked for, checked before any work is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vis4mer_export.longconv import Lowering, RequestedLowering
+from vis4mer_export.targets import registry
+from vis4mer_export.targets.base import Target
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.manifest import Precision
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of an export.
+
+    Attributes:
+        format: Name of the target.
+        precision: Precision of the matrix products and of the weights' storage.
+        lowering: Lowering of the long convolutions; ``auto`` takes the target's fastest that is exact enough.
+        length: L, number of tokens in a head's input; the model's window if None.
+        target_options: Values of the target's own options by name, as text or as what converts to it.
+
+    Raises:
+        ConfigError: There is no such target, or it does not take one of the values.
+    """
+
+    format: str
+    precision: "Precision" = "fp32"
+    lowering: RequestedLowering = "auto"
+    length: int | None = None
+    target_options: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.target.require_precision(self.precision)
+        self.target.candidates(self.lowering)
+        self.target.parse_options(self.target_options)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return registry.target(self.format)
+
+    @property
+    def candidates(self) -> tuple[Lowering, ...]:
+        """Lowerings to try, in order of preference."""
+        return self.target.candidates(self.lowering)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Parsed value of every option of the target."""
+        return self.target.parse_options(self.target_options)

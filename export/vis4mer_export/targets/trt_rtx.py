@@ -1,0 +1,49 @@
+"""The trt-rtx target: engines of TensorRT for RTX, which builds ahead of time, on any machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vis4mer.errors import ConfigError
+from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption
+from vis4mer_export.targets.onnx import PACKAGES, OnnxTarget
+from vis4mer_export.targets.tensorrt import BATCH_SIZE, build_from_onnx
+
+
+def _parse_gpus(text: str) -> tuple[str, ...]:
+    """Splits ``sm86,sm89``; the installed product decides which of them exist."""
+    return tuple(gpu.strip() for gpu in text.split(",")) if text else ()
+
+
+GPU = TargetOption(
+    "gpu",
+    "smXX,...",
+    "",
+    "GPUs to build for, by compute capability; by default all that the product knows.",
+    _parse_gpus,
+)
+
+
+class TensorRTForRTXTarget(Target):
+    """TensorRT for RTX; an engine runs on the GPUs that it was built for, with the same version of the product."""
+
+    name = "trt-rtx"
+    suffix = "engine"
+    lowerings = OnnxTarget.lowerings
+    options = (BATCH_SIZE, GPU)
+    packages = (*PACKAGES, "tensorrt-rtx")
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Checks that the product is installed and builds for the requested GPUs; see `Target`."""
+        from vis4mer.runtime.backends.tensorrt import import_tensorrt
+
+        trt = import_tensorrt("trt-rtx")
+        known = [name.lower() for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+        for gpu in settings["gpu"]:
+            if gpu not in known:
+                rule = f"TensorRT for RTX {trt.__version__} builds for {', '.join(known)}"
+                raise ConfigError.of("gpu", gpu, rule)
+
+    def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
+        """Builds an engine; see `Target`."""
+        return build_from_onnx(source, path, "trt-rtx", settings["batch_size"], settings["gpu"])

@@ -1,0 +1,67 @@
+"""Usage errors of `vis4mer export`, which come before any work: none of these checkpoints exists."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import vis4mer
+from vis4mer.cli.main import main
+from vis4mer.errors import ConfigError, MissingDependencyError
+
+
+def export(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["export", "--checkpoint", "none", "--output", "nowhere", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onnx", "--gpu", "sm86"], "gpu='sm86': format onnx does not take this option; leave it out"),
+        (["--format", "trt", "--gpu", "sm86"], "gpu='sm86': format trt does not take this option"),
+        (["--format", "torchscript", "--batch-size", "4"], "batch_size='4': format torchscript does not take"),
+        (["--format", "pt2", "--batch-size", "1:1:32"], "batch_size='1:1:32': format pt2 does not take"),
+        (["--format", "onnx", "--device", "cpu"], "device='cpu': format onnx does not take"),
+        (["--format", "trt-rtx", "--batch-size", "8:4:1"], "batch_size='8:4:1': must be MIN:OPT:MAX with 1 <= MIN"),
+        (["--format", "trt", "--batch-size", "many"], "batch_size='many': must be N or MIN:OPT:MAX"),
+        (["--format", "pt2", "--device", "abacus"], "device='abacus': must be cpu or cuda"),
+        (["--format", "onnx", "--lowering", "fft"], "lowering='fft': format onnx cannot run it"),
+        (["--format", "pickle"], "'pickle' is not one of 'torchscript', 'pt2', 'onnx', 'trt', 'trt-rtx'"),
+        (["--format", "onnx", "--encoder-weights", "hub"], "--encoder-weights goes with --encoder"),
+        ([], "Missing option '--format'"),
+    ],
+)
+def test_what_a_format_does_not_take_is_wrong_usage(arguments: list[str], message: str) -> None:
+    result = export(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_the_help_lists_formats_and_whose_options_are_whose() -> None:
+    words = " ".join(CliRunner().invoke(main, ["export", "--help"]).stdout.split())
+    assert "--format [torchscript|pt2|onnx|trt|trt-rtx]" in words
+    assert "Batch sizes that an engine is built for. With --format trt, trt-rtx only. [default: 1:1:32]" in words
+    assert "With --format pt2 only. [default: cpu]" in words
+
+
+def test_the_python_api_refuses_the_same() -> None:
+    with pytest.raises(ConfigError, match="gpu='sm86': format onnx does not take this option"):
+        vis4mer.export("none", "nowhere", gpu="sm86")
+    with pytest.raises(ConfigError, match="batch_size='8:4:1'"):
+        vis4mer.export("none", "nowhere", format="trt", batch_size="8:4:1")
+    with pytest.raises(ConfigError, match="precision='int8': format onnx supports fp32, fp16, bf16"):
+        vis4mer.export("none", "nowhere", precision="int8")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="encoder_weights='hub': applies only to an encoder"):
+        vis4mer.export("none", "nowhere", encoder_weights="hub")
+    with pytest.raises(ConfigError, match="format='pickle': must be one of torchscript"):
+        vis4mer.export("none", "nowhere", format="pickle")
+
+
+def test_without_pytorch_the_error_names_what_brings_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "vis4mer_export.exporter", None)
+    with pytest.raises(MissingDependencyError, match=r"is needed to export; pip install 'vis4mer\[export\]'"):
+        vis4mer.export("none", tmp_path / "nowhere")
+    result = export("--format", "onnx")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1

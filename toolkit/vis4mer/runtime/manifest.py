@@ -1,0 +1,206 @@
+"""A bundle's ``manifest.json``: reading, checking and writing it."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vis4mer.config import ModelConfig
+from vis4mer.errors import BundleError, ConfigError
+from vis4mer.runtime.backends import registry
+from vis4mer.runtime.interface import ENCODER, GraphInterface, graph_interfaces
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+MANIFEST = "manifest.json"
+
+# Schema 2 added the interface of each graph.
+SCHEMA_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What the manifest records about one file.
+
+    Attributes:
+        sha256: Digest of the content, in hexadecimal.
+        bytes: Size of the file.
+    """
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a manifest.
+
+    Attributes:
+        format: Format of the graphs; decides which backend runs them.
+        precision: Precision of the graphs' matrix products.
+        model: Everything needed to replay the model on a movie.
+        interface: Inputs and outputs of each graph, by graph name.
+        files: Records of the bundle's files by name.
+        tools: Version of each tool that took part in the export.
+        parity: Distance of each graph's outputs from the checkpoint's, as measured by the export.
+        lowering: How each head computes its long convolutions.
+    """
+
+    format: str
+    precision: Precision
+    model: ModelConfig
+    interface: Mapping[str, GraphInterface]
+    files: Mapping[str, FileRecord]
+    tools: Mapping[str, Any]
+    parity: Mapping[str, Any]
+    lowering: Mapping[str, Any]
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads and checks the manifest of the bundle at `directory`.
+
+    Raises:
+        BundleError: There is no manifest, or it breaks the schema.
+    """
+    values = _read_json(directory / MANIFEST)
+    try:
+        model = _model(values["model"])
+        return Manifest(
+            format=registry.backend(values["format"]).format,
+            precision=_precision(values["precision"]),
+            model=model,
+            interface=_interfaces(values, model),
+            files={name: _file_record(name, item) for name, item in _object(values, "files").items()},
+            tools=_object(values, "tools"),
+            parity=_object(values, "parity"),
+            lowering=_object(values, "lowering"),
+        )
+    except KeyError as error:
+        raise BundleError.of("bundle", directory, f"the manifest lacks {error}", "export it again") from None
+    except ConfigError as error:
+        raise BundleError.of("bundle", directory, str(error)) from None
+
+
+def write_manifest(manifest: Manifest, directory: Path) -> None:
+    """Writes a manifest into `directory`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "model": manifest.model.to_dict(),
+        "interface": {graph: interface.to_dict() for graph, interface in manifest.interface.items()},
+        "files": {name: dataclasses.asdict(record) for name, record in manifest.files.items()},
+        "tools": dict(manifest.tools),
+        "parity": dict(manifest.parity),
+        "lowering": dict(manifest.lowering),
+    }
+    (directory / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def graph_names(model: ModelConfig) -> tuple[str, ...]:
+    """Returns the names of the graphs that a model consists of: ``encoder``, if it has one, and every head."""
+    return (*(() if model.encoder is None else (ENCODER,)), *model.heads)
+
+
+def require_file_name(name: str) -> None:
+    """Checks the name of a file of a bundle.
+
+    Raises:
+        ConfigError: The name is the manifest's, or would lie outside the bundle's directory.
+    """
+    if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+        rule = "must be a plain name of letters, digits, '.', '_' and '-': a bundle's files lie directly in it"
+        raise ConfigError.of("file", name, rule)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            rule = f"holds no {MANIFEST}; a bundle is a directory written by `vis4mer export`"
+            raise BundleError(f"bundle={str(path.parent)!r}: {rule}")
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise BundleError.of("file", path, f"cannot be read: {error.strerror}") from None
+    if len(text) > _MAX_BYTES:
+        raise BundleError.of("file", path, f"must be at most {_MAX_BYTES >> 20} MiB, as every manifest is")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise BundleError.of("file", path, "is not a JSON object", "export the bundle again")
+    if (version := values.get("schema_version")) not in _READABLE_VERSIONS:
+        known = " and ".join(map(str, _READABLE_VERSIONS))
+        rule = f"this version of vis4mer reads schema_version {known}; export it again, or update vis4mer"
+        raise BundleError(f"file={str(path)!r}: schema_version={version!r}: {rule}")
+    return values
+
+
+def _interfaces(values: Mapping[str, Any], model: ModelConfig) -> dict[str, GraphInterface]:
+    if values["schema_version"] == 1:
+        return _interfaces_of_schema_1(_object(values, "lowering"), model)
+    interfaces = {}
+    stated = _object(values, "interface")
+    for graph in graph_names(model):
+        if graph not in stated:
+            raise ConfigError(f"interface: states nothing about the graph {graph!r}")
+        try:
+            interfaces[graph] = GraphInterface.from_dict(stated[graph])
+        except ConfigError as error:
+            raise ConfigError(f"graph={graph!r}: {error}") from None
+    return interfaces
+
+
+def _interfaces_of_schema_1(lowering: Mapping[str, Any], model: ModelConfig) -> dict[str, GraphInterface]:
+    """Derives what schema 1 left unsaid: all its graphs have the names and types that exports still use.
+
+    A model without encoder may have been exported for a length of its own, which is recorded with the lowerings.
+    """
+    interfaces = graph_interfaces(model)
+    for head in model.heads:
+        record = lowering.get(head)
+        if isinstance(record, dict) and type(record.get("length")) is int:
+            interfaces[head] = graph_interfaces(model, record["length"])[head]
+    return interfaces
+
+
+def _object(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(value := values[name], dict):
+        raise ConfigError(f"{name}={value!r:.60}: must be a JSON object; export the bundle again")
+    return value
+
+
+def _model(value: Any) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(value)
+    except ConfigError as error:
+        raise ConfigError(f"the manifest's model is invalid: {error}") from None
+
+
+def _precision(value: Any) -> Precision:
+    for known in get_args(Precision):
+        if value == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigError.of("precision", value, f"must be one of {', '.join(get_args(Precision))}")
+
+
+def _file_record(name: str, value: Any) -> FileRecord:
+    require_file_name(name)
+    record = value if isinstance(value, dict) else {}
+    sha256, size = record.get("sha256"), record.get("bytes")
+    if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256) and type(size) is int and size >= 0):
+        raise ConfigError.of("file", name, "the manifest's digest or size is malformed", "export the bundle again")
+    return FileRecord(sha256, size)
