@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vis4mer.errors import DataError, MissingDependencyError
+from vis4mer.errors import DataError
+from vis4mer.packages import missing
 
 
 class Curves:
@@ -20,8 +21,7 @@ class Curves:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            rule = "is needed for curves"
-            raise MissingDependencyError.of("package", "tensorboard", rule, "pip install 'vis4mer[train]'") from None
+            raise missing("tensorboard", "for curves", "train") from None
         self._folder, self._open = folder, SummaryWriter
         self._writer: SummaryWriter | None = None
 

@@ -1,11 +1,9 @@
 """What training, evaluation and extraction require of PyTorch; importing this module does not import it."""
 
-import importlib
 from typing import TYPE_CHECKING
 
 from vis4mer.devices.device import Device
-from vis4mer.errors import DeviceError, MissingDependencyError
-from vis4mer.text import first_line
+from vis4mer.packages import require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +18,7 @@ def require_torch(purpose: str) -> None:
     Raises:
         MissingDependencyError: One of them is not installed.
     """
-    for package in ("torch", "timm"):
-        require_package(package, purpose)
+    require("torch", "timm", purpose=f"for {purpose}", extra="train")
 
 
 def require_package(name: str, purpose: str) -> None:
@@ -34,11 +31,7 @@ def require_package(name: str, purpose: str) -> None:
     Raises:
         MissingDependencyError: It is not installed.
     """
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        rule = f"is needed for {purpose}"
-        raise MissingDependencyError.of("package", error.name or name, rule, "pip install 'vis4mer[train]'") from None
+    require(name, purpose=f"for {purpose}", extra="train")
 
 
 def place(module: "nn.Module", device: Device) -> None:
@@ -47,8 +40,6 @@ def place(module: "nn.Module", device: Device) -> None:
     Raises:
         DeviceError: PyTorch cannot use the device.
     """
-    try:
-        module.to(str(device))
-    except (RuntimeError, AssertionError) as error:  # A PyTorch without CUDA raises AssertionError.
-        rule = f"PyTorch cannot use it ({first_line(error)})"
-        raise DeviceError.of("device", str(device), rule, "use the device cpu") from None
+    from vis4mer.models.placement import to_device
+
+    to_device(module, str(device))
