@@ -1,4 +1,4 @@
-"""The whole way by the commands a newcomer types: movies in the layout of LVU to a table, a bundle, a prediction."""
+"""All commands in a row: from movies in the layout of LVU to a table of results, a bundle and a prediction."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ _MOVIES = {"train": 8, "val": 4, "test": 4}
 
 
 def vis4mer(*arguments: str | Path) -> str:
-    """Runs a command and returns what it prints."""
+    """Runs a command and returns its output."""
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.stderr
     return result.stdout
 
 
 def write_movie(path: Path, colour: int) -> None:
-    """Seven seconds of a colour of its class and some noise."""
+    """Writes seven seconds of the colour of a class with some noise."""
     rng = np.random.default_rng(len(path.stem) + colour)
     base = np.eye(4)[colour][1:] * 200 + 20
     with av.open(str(path), "w") as container:
@@ -35,7 +35,7 @@ def write_movie(path: Path, colour: int) -> None:
 
 @pytest.fixture
 def lvu(tmp_path: Path) -> Path:
-    """A folder with videos and one task's lists; the last test video is gone from the web."""
+    """Writes videos and the split files of one task; the last test video is missing."""
     root = tmp_path / "lvu"
     (root / "videos").mkdir(parents=True)
     (root / "relationship").mkdir()

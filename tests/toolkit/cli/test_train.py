@@ -157,7 +157,7 @@ def test_a_download_is_announced_before_it_starts(
     assert "here here ...); give a local file" in failed
 
 
-def test_a_listing_with_a_missing_movie(listing: Path, tmp_path: Path) -> None:
+def test_a_missing_movie_is_a_one_line_error(listing: Path, tmp_path: Path) -> None:
     broken = listing.with_name("broken.csv")
     broken.write_text(listing.read_text() + "\ngone.mp4,dark\n")
     result = train(broken, "-o", tmp_path / "out", *SMALL)
@@ -259,7 +259,7 @@ def test_the_record_holds_the_command_that_repeats_the_run(listing: Path, tmp_pa
     "arguments",
     [[], ["--protocol", "lvu/scene"], ["movies.csv", "--protocol", "lvu/scene"], ["movies.csv", "--videos", "x"]],
 )
-def test_either_a_listing_or_a_protocol_with_its_folders(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_run_needs_either_a_listing_or_a_protocol_with_its_folders(tmp_path: Path, arguments: list[str]) -> None:
     result = train("-o", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert "--protocol" in result.stderr

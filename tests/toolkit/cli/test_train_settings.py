@@ -23,7 +23,7 @@ def plan(*arguments: str | Path) -> TrainingPlan:
 
 @pytest.fixture
 def lvu(tmp_path: Path) -> list[str | Path]:
-    """A task of LVU with a video per split; the training split has one more, which is missing."""
+    """Writes a task of LVU with one video per split, and one missing video in the training split."""
     (tmp_path / "scene").mkdir()
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.mp4").touch()
@@ -34,7 +34,7 @@ def lvu(tmp_path: Path) -> list[str | Path]:
 
 @pytest.fixture
 def breakfast(tmp_path: Path) -> list[str | Path]:
-    """A video of each of eleven people to train on, of which two are held out, and of one to test on."""
+    """Writes a video of each of eleven people to train on, of whom two are held out, and of one person to test on."""
     people = {"train": range(3, 14), "test": range(47, 48)}
     for split, numbers in people.items():
         with (tmp_path / f"{split}.csv").open("w", newline="") as file:

@@ -16,7 +16,7 @@ MakeMovies = Callable[..., list[TrainingMovie]]
 
 @pytest.fixture
 def make_movies(tmp_path: Path) -> MakeMovies:
-    """Movies of noise in which the first feature of one early frame gives the target away."""
+    """Makes movies of noise in which the first feature of two frames in the middle reveals the target."""
 
     def make(count: int, *, seed: int, regression: bool = False, frames: int = WINDOW + 3) -> list[TrainingMovie]:
         generator = torch.Generator().manual_seed(seed)

@@ -26,7 +26,7 @@ def test_a_value_outside_its_range_is_named(name: str, value: object) -> None:
         TrainConfig(**{name: value})  # type: ignore[arg-type]
 
 
-def test_the_published_fault_is_that_of_its_schedule() -> None:
+def test_as_published_requires_the_published_schedule() -> None:
     assert TrainConfig(schedule="plateau", as_published=True).as_published
     with pytest.raises(ConfigError, match="schedule='cosine': must be 'plateau'"):
         TrainConfig(as_published=True)

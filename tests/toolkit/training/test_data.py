@@ -19,14 +19,14 @@ from vis4mer.training.tokens import write_tokens
 
 
 def numbered_movie(folder: Path, frames: int, target: float = 0) -> TrainingMovie:
-    """A movie whose every token holds its frame's number, counted from 1."""
+    """Writes a movie in which all tokens of a frame hold its number, counted from 1."""
     tokens = torch.arange(1.0, frames + 1)[:, None, None].expand(frames, 2, 3)
     return TrainingMovie(write_tokens(folder / f"{frames}.safetensors", [tokens], {}), target)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 6, 9, 10, 23])
 @pytest.mark.parametrize("stride", [1, 2, 3, 7])
-def test_windows_are_those_of_serving(frames: int, stride: int) -> None:
+def test_windows_start_where_serving_starts_them(frames: int, stride: int) -> None:
     served = cut_windows([np.zeros((frames, 1, 1), np.float32)], 5, stride)
     assert window_starts(frames, 5, stride) == [window.start for window in served]
 
@@ -45,7 +45,7 @@ def test_all_windows_of_all_movies(tmp_path: Path) -> None:
     assert items[0].features.shape == (5 * 2, 3)
 
 
-def test_each_epoch_draws_each_movie_once_from_anywhere(tmp_path: Path) -> None:
+def test_each_epoch_draws_one_window_from_anywhere_in_each_movie(tmp_path: Path) -> None:
     windows = RandomWindows([numbered_movie(tmp_path, 8), numbered_movie(tmp_path, 5)], length=5, seed=3)
     assert len(windows) == 2
     seen = set()

@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 def run_two(*arguments: str | Path) -> list[tuple[int, str]]:
-    """Runs two workers that know of each other; returns their exit codes and what was on stderr."""
+    """Runs two connected workers; returns their exit codes and their output on stderr."""
     common = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
@@ -47,7 +47,7 @@ def run_two(*arguments: str | Path) -> list[tuple[int, str]]:
 
 @pytest.fixture
 def run_one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs one worker, in this process."""
+    """Runs a single worker in this process."""
 
     def run(*arguments: str | Path) -> None:
         monkeypatch.setattr(sys, "argv", [str(WORKER), *map(str, arguments)])
@@ -58,7 +58,7 @@ def run_one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, make_model: Make, make_movies: Make) -> Path:
-    """Ten movies, in batches of 3, 3, 3 and 1: shares are uneven, and of the last one process has none."""
+    """Ten movies in batches of 3, 3, 3 and 1, so that shares are uneven and one process has none of the last batch."""
     make_model(dropout=0.0, stride=2.0).save_pretrained(tmp_path / "model")
     splits = {"train": make_movies(10, seed=1), "val": make_movies(5, seed=2)}
     targets = {
@@ -73,7 +73,7 @@ def result(folder: Path, name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_two_processes_go_on_with_the_gradients_and_figures_of_one(folder: Path, run_one: Make) -> None:
+def test_two_processes_compute_the_gradients_and_figures_of_one(folder: Path, run_one: Make) -> None:
     run_one(folder, folder / "one", 1)
     shutil.copytree(folder / "one", folder / "two")
     run_one(folder, folder / "one", 2)
@@ -120,7 +120,7 @@ def test_shares_are_parts_of_the_batches_of_one(length: int, batch_size: int, co
         assert sorted(itertools.chain(*parts)) == sorted(batch)
 
 
-def test_parts_make_up_the_whole() -> None:
+def test_the_parts_of_all_processes_cover_the_range() -> None:
     parts = [Processes(rank, rank, 3).part(8) for rank in range(3)]
     assert [list(part) for part in parts] == [[0, 1], [2, 3, 4], [5, 6, 7]]
 

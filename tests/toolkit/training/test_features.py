@@ -51,7 +51,7 @@ def no_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features_module, "open_video", fail)
 
 
-def test_tokens_are_the_encoders(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
+def test_tokens_are_the_encoders_output(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
     with open_video(video, PREPROCESSING, batch_size=1000) as reader, torch.inference_mode():
         (batch,) = list(reader)
         expected = encoder.eval()(torch.from_numpy(batch.frames))
@@ -77,7 +77,7 @@ def test_a_video_is_encoded_once(
     assert again.tokens(Path("movie.mp4")) == first
 
 
-def test_whatever_changes_the_tokens_changes_the_folder(tmp_path: Path, encoder: FrameEncoder) -> None:
+def test_every_setting_that_changes_the_tokens_changes_the_folder(tmp_path: Path, encoder: FrameEncoder) -> None:
     other_weights = FrameEncoder.build(ENCODER, PREPROCESSING, "random", seed=1)
     faster = dataclasses.replace(PREPROCESSING, fps=4)
     caches = [
@@ -88,9 +88,9 @@ def test_whatever_changes_the_tokens_changes_the_folder(tmp_path: Path, encoder:
     ]
     assert len({cache.folder for cache in caches}) == len(caches)
     assert FeatureCache(tmp_path, encoder, PREPROCESSING, batch_size=1).folder == caches[0].folder
-    told = json.loads((caches[2].folder / "encoder.json").read_text())
-    assert told["preprocessing"]["fps"] == 4
-    assert told["encoder"] == encoder.config.to_dict()
+    description = json.loads((caches[2].folder / "encoder.json").read_text())
+    assert description["preprocessing"]["fps"] == 4
+    assert description["encoder"] == encoder.config.to_dict()
 
 
 def test_one_bit_of_one_weight_changes_the_digest(encoder: FrameEncoder) -> None:
@@ -102,7 +102,7 @@ def test_one_bit_of_one_weight_changes_the_digest(encoder: FrameEncoder) -> None
     assert weights_digest(other) != before
 
 
-def test_a_changed_video_is_encoded_anew(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
+def test_a_changed_video_is_encoded_again(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
     cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING)
     before = cache.tokens(video)
     write_video(video, seconds=7, seed=1)
@@ -114,7 +114,7 @@ def test_a_changed_video_is_encoded_anew(tmp_path: Path, encoder: FrameEncoder, 
 
 
 class _Interrupted:
-    """An encoder that is stopped after its first batch."""
+    """An encoder that is interrupted after its first batch."""
 
     def __init__(self, encoder: FrameEncoder) -> None:
         self.encoder, self.calls = encoder, 0
@@ -156,7 +156,7 @@ def test_damage_is_reported(tmp_path: Path, encoder: FrameEncoder, caplog: pytes
     assert "movie.mkv" in caplog.text
 
 
-def test_a_file_that_is_no_video(tmp_path: Path, encoder: FrameEncoder) -> None:
+def test_a_file_that_is_not_a_video(tmp_path: Path, encoder: FrameEncoder) -> None:
     cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING)
     text = tmp_path / "movie.mp4"
     text.write_text("no video")
@@ -166,13 +166,15 @@ def test_a_file_that_is_no_video(tmp_path: Path, encoder: FrameEncoder) -> None:
         cache.tokens(tmp_path / "nowhere.mp4")
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, encoder: FrameEncoder) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path, encoder: FrameEncoder) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cache=.*file"):
         FeatureCache(tmp_path / "file", encoder, PREPROCESSING)
 
 
-def test_a_full_disk(tmp_path: Path, encoder: FrameEncoder, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_data_error(
+    tmp_path: Path, encoder: FrameEncoder, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, batches: Iterator[Tensor], metadata: dict[str, str]) -> Sequence[object]:
         raise OSError(28, "No space left on device")
 
@@ -183,7 +185,7 @@ def test_a_full_disk(tmp_path: Path, encoder: FrameEncoder, video: Path, monkeyp
 
 
 class _Brightness(FrameEncoder):
-    """One token per segment: the mean of each of its frames, which tells which frames it was given."""
+    """Encodes a segment to one token, the mean of each of its frames, which identifies the frames."""
 
     def __init__(self, frames: int) -> None:
         torch.nn.Module.__init__(self)
@@ -195,7 +197,7 @@ class _Brightness(FrameEncoder):
 
 
 def write_ramp(path: Path, frames: int) -> Path:
-    """A lossless movie, 10 frames a second, in which frame i has the brightness 2 i."""
+    """Writes a lossless movie of 10 frames a second in which frame i has the brightness 2 i."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=10, width=32, height=32, pix_fmt="bgr0")
         for i in range(frames):
@@ -230,7 +232,7 @@ def test_progress_counts_the_frames_that_were_read(tmp_path: Path, encoder: Fram
     assert seen == [(4, 10), (8, 10), (10, 10)]
 
 
-def test_the_index_tells_what_each_file_holds_in_whatever_order_they_came(
+def test_the_index_describes_each_file_independently_of_their_order(
     tmp_path: Path, encoder: FrameEncoder, video: Path
 ) -> None:
     other = write_video(tmp_path / "z\u00f6.mp4", seconds=3, seed=1)
@@ -248,7 +250,7 @@ def test_the_index_tells_what_each_file_holds_in_whatever_order_they_came(
     assert second.write_index().read_bytes() == index.read_bytes()
 
 
-def test_a_device_without_memory_is_one_line(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
+def test_a_device_without_memory_is_a_one_line_error(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:
     def exhausted(*_: object) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 

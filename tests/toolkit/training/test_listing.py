@@ -71,7 +71,7 @@ def test_a_drawn_split_of_values_spreads_over_their_range(tmp_path: Path) -> Non
     assert [int(example.target // 10) for example in listing.split("val")] == list(range(10))
 
 
-def test_two_values_give_one_to_validate(tmp_path: Path) -> None:
+def test_one_of_two_values_is_held_out(tmp_path: Path) -> None:
     listing = Listing.read(write(tmp_path, "path,value\na,1\nb,2\n", "a", "b"))
     assert (len(listing.split("train")), len(listing.split("val"))) == (1, 1)
 
@@ -97,7 +97,7 @@ def test_two_values_give_one_to_validate(tmp_path: Path) -> None:
         ('path,label\n"a,x\n', "cannot be read as a table"),
     ],
 )
-def test_mistakes_are_one_line_that_names_the_first(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_is_one_line_that_quotes_the_first_offender(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text, "a", "b")
     with pytest.raises(DataError, match=message) as error:
         Listing.read(path)
@@ -105,7 +105,7 @@ def test_mistakes_are_one_line_that_names_the_first(tmp_path: Path, text: str, m
     assert "\n" not in str(error.value)
 
 
-def test_a_listing_that_is_no_text_or_not_there(tmp_path: Path) -> None:
+def test_a_listing_that_is_missing_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         Listing.read(tmp_path / "nowhere.csv")
     path = tmp_path / "movie.csv"

@@ -51,7 +51,7 @@ def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
 
-def test_learns_what_one_frame_tells(tmp_path: Path, make_model: Make, make_movies: Make) -> None:
+def test_learns_the_label_that_one_frame_reveals(tmp_path: Path, make_model: Make, make_movies: Make) -> None:
     train, val = make_movies(64, seed=1), make_movies(32, seed=2)
     trainer = Trainer(
         make_model(), "decoder", train, val, TrainConfig(epochs=25, batch_size=8, lr=1e-2), RunFolder(tmp_path / "run")
@@ -71,7 +71,7 @@ def test_learns_a_value(tmp_path: Path, make_model: Make, make_movies: Make) -> 
     assert trainer.best["val_mse"] < 0.5 * variance
 
 
-def test_the_saved_best_model_gives_the_recorded_figures(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_the_saved_best_model_reproduces_the_recorded_figures(tmp_path: Path, make_model: Make, data: Data) -> None:
     trainer = Trainer(make_model(stride=2.0), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
     history = trainer.run()
     assert trainer.best == max(history, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
@@ -85,7 +85,7 @@ def test_the_saved_best_model_gives_the_recorded_figures(tmp_path: Path, make_mo
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     tmp_path: Path, make_model: Make, data: Data, schedule: str
 ) -> None:
     config = TrainConfig(epochs=4, batch_size=4, lr=1e-2, schedule=schedule)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
 
     with pytest.raises(KeyboardInterrupt):
         Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "parts")).run(on_epoch=stop_after(2))
-    torch.rand(7)  # other use of the global generator in between must not matter
+    torch.rand(7)  # other uses of the global generator must not matter
     resumed = make_model()
     trainer = Trainer(resumed, "decoder", *data, config, RunFolder(tmp_path / "parts", resume=True))
     assert untimed(trainer.history) == untimed(whole_history[:2])
@@ -105,7 +105,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
         assert_same(weights(stored[0]), weights(stored[1]))
 
 
-def test_an_interruption_in_an_epoch_keeps_the_last_whole_one(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_an_interruption_in_an_epoch_keeps_the_last_complete_one(tmp_path: Path, make_model: Make, data: Data) -> None:
     after_one = make_model()
     Trainer(after_one, "decoder", *data, _CONFIG, RunFolder(tmp_path / "one"))
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +121,7 @@ def test_an_interruption_in_an_epoch_keeps_the_last_whole_one(tmp_path: Path, ma
     assert_same(weights(Vis4mer.from_pretrained(tmp_path / "run" / "last")), weights(after_one))
 
 
-def test_seeds_decide_the_result(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_the_seed_determines_the_result(tmp_path: Path, make_model: Make, data: Data) -> None:
     losses = []
     for run, seed in enumerate((0, 0, 1)):
         config = TrainConfig(epochs=1, batch_size=4, seed=seed)
@@ -182,7 +182,7 @@ def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: Data) 
         Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path, resume=True))
 
 
-def test_data_that_does_not_fit_is_refused_before_the_first_step(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_data_that_does_not_fit_is_rejected_before_the_first_step(tmp_path: Path, make_model: Make, data: Data) -> None:
     train, val = data
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(DataError, match="split='val'"):
@@ -195,13 +195,13 @@ def test_data_that_does_not_fit_is_refused_before_the_first_step(tmp_path: Path,
         Trainer(make_model(), "decoder", [*train, TrainingMovie(foreign, 0)], val, _CONFIG, folder)
 
 
-def test_a_run_whose_save_was_killed_goes_on(
+def test_a_run_that_was_killed_while_saving_continues(
     tmp_path: Path,
     make_model: Make,
     data: Data,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Killed between the models and the state of epoch 2: the epoch is repeated, to the same bits."""
+    """A run killed between writing the models and the state of epoch 2 repeats the epoch, to the same bits."""
     whole = make_model()
     Trainer(whole, "decoder", *data, _CONFIG, RunFolder(tmp_path / "whole")).run()
 
@@ -224,7 +224,7 @@ def test_a_run_whose_save_was_killed_goes_on(
     assert not (tmp_path / "parts" / ".staging").exists()
 
 
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_is_a_one_line_error(
     tmp_path: Path,
     make_model: Make,
     data: Data,
@@ -238,7 +238,7 @@ def test_a_full_disk_is_one_line(
         Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run")).run()
 
 
-def test_a_disk_without_room_is_one_line_before_the_first_step(
+def test_too_little_disk_space_is_an_error_before_the_first_step(
     tmp_path: Path,
     make_model: Make,
     data: Data,
@@ -249,7 +249,7 @@ def test_a_disk_without_room_is_one_line_before_the_first_step(
         Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
 
 
-def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_a_model_holds_a_record_of_its_training(tmp_path: Path, make_model: Make, data: Data) -> None:
     origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": ("a", "b", "c"), "val": ()})
     config = TrainConfig(epochs=2, batch_size=4, schedule="plateau", as_published=True)
     history = Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "run"), origin=origin).run()
@@ -270,7 +270,9 @@ def test_a_model_tells_of_its_training(tmp_path: Path, make_model: Make, data: D
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_it_computes_at_the_asked_precision(tmp_path: Path, make_model: Make, data: Data, precision: Any) -> None:
+def test_training_computes_at_the_requested_precision(
+    tmp_path: Path, make_model: Make, data: Data, precision: Any
+) -> None:
     model, dtypes = make_model(), set()
     model.heads["decoder"].output.register_forward_hook(lambda layer, inputs, output: dtypes.add(output.dtype))
     config = TrainConfig(epochs=8, batch_size=4, lr=1e-2, precision=precision)
@@ -280,7 +282,7 @@ def test_it_computes_at_the_asked_precision(tmp_path: Path, make_model: Make, da
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
-def test_workers_read_the_same_windows(tmp_path: Path, make_model: Make, data: Data) -> None:
+def test_loader_workers_read_the_same_windows(tmp_path: Path, make_model: Make, data: Data) -> None:
     histories = [
         Trainer(
             make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / str(workers)), loader_workers=workers

@@ -6,8 +6,8 @@ import torch
 from vis4mer.training.metrics import Evaluation, window_loss
 
 
-def test_a_movies_label_is_that_of_its_summed_probabilities() -> None:
-    # Movie 0: two windows lean to class 1, one is sure of class 0; sums of logits or votes would say class 1.
+def test_a_movies_label_has_the_greatest_sum_of_probabilities() -> None:
+    # Movie 0: two windows slightly favour class 1, one is certain of class 0. Sums of logits, or votes, favour class 1.
     probabilities = torch.tensor([[0.45, 0.55], [0.45, 0.55], [0.99, 0.01], [0.2, 0.8]])
     logits = probabilities.log() * 1.0 + torch.tensor([[5.0], [0.0], [-3.0], [1.0]])
     result = Evaluation.from_windows(

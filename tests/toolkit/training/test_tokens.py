@@ -68,5 +68,5 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "movie", [torch.zeros(3, 2, 4)], {})
     file.path.unlink()
     for read in (lambda: file.read(0, 2), lambda: file.pick([0])):
-        with pytest.raises(DataError, match=r"tokens='.*movie'.*delete it to encode it anew"):
+        with pytest.raises(DataError, match=r"tokens='.*movie'.*delete it to encode it again"):
             read()

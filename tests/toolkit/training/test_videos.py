@@ -15,18 +15,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_stands_for_its_videos(folder: Path) -> None:
+def test_videos_in_a_folder_are_found_by_suffix(folder: Path) -> None:
     assert videos_in(folder) == [folder / "a.webm", folder / "b.MP4", folder / "sub/c.mkv"]
 
 
-def test_a_video_answers_to_its_name_and_to_its_path(folder: Path) -> None:
+def test_an_identifier_is_a_name_or_a_joined_path(folder: Path) -> None:
     names = {"a", "c", "sub-c", "d", "b.MP4"}
     assert find_videos(folder, names) == {
         name: folder / file for name, file in (("a", "a.webm"), ("c", "sub/c.mkv"), ("sub-c", "sub/c.mkv"))
     }
 
 
-def test_files_folders_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "list.txt").write_text("d\n\n  sub/c.mkv \n/gone.mp4\n")
     (folder / "sub" / "list.csv").write_text("label,path\nx,../b.MP4\ny,c.mkv\nz,\n")
     monkeypatch.chdir(folder)
@@ -44,13 +44,13 @@ def test_files_folders_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         ("gone.txt", None, "cannot be read"),
     ],
 )
-def test_a_list_that_is_none(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         gather_videos([tmp_path / name])
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no video in them"):
         gather_videos([tmp_path])

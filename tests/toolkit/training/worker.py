@@ -1,4 +1,4 @@
-"""A process that trains: the model of a folder on its movies. Keeps the gradients of each step, and the history."""
+"""Trains the model of a folder on the folder's movies, and saves the gradients of each step and the history."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ movies = {
     for split, targets in torch.load(folder / "targets.pt").items()
 }
 with join_processes() as processes:
-    # Rates that leave the weights as they are, so that all steps' gradients can be compared, and no clipping.
+    # These rates leave the weights unchanged, so the gradients of all steps are comparable. Nothing is clipped.
     config = TrainConfig(epochs=epochs, batch_size=3, lr=1e-20, ssm_lr=1e-20, weight_decay=0, clip_norm=1e9)
     model = Vis4mer.from_pretrained(folder / "model")
     run = RunFolder(output, resume=True)

@@ -10,11 +10,11 @@ import click
 import vis4mer
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.eval_table import eval_table
-from vis4mer.cli.options import device_option
+from vis4mer.cli.options import device_option, json_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import COUNT, FOLDER, cache_dtype_option, check_data_set, loader_workers_option
+from vis4mer.packages import require
 from vis4mer.training.config import TrainPrecision
-from vis4mer.training.pytorch import require_package
 
 if TYPE_CHECKING:
     from vis4mer.training.report import Report
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder for plots of classifications.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all figures as a JSON object.")
+@json_option
 def eval(
     checkpoints: tuple[Path, ...],
     movies: Path | None,
@@ -74,7 +74,7 @@ def eval(
     elif videos is None or splits is None:
         raise click.UsageError("give --movies, or --videos and --splits")
     if plots is not None:
-        require_package("matplotlib", "plots")
+        require("matplotlib", purpose="for plots", extra="train")
     show_log_messages(quiet=False)
     with progress_bars() as progress:
         reports = vis4mer.evaluate(

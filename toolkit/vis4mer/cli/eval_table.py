@@ -1,4 +1,4 @@
-"""The table that `vis4mer eval` prints: tasks in rows, the published results beside this model's."""
+"""The table that `vis4mer eval` prints: one task per row, published results beside those of the checkpoints."""
 
 import io
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from vis4mer.text import printable
 if TYPE_CHECKING:
     from vis4mer.training.report import Figure, Report
 
-_WIDTH = 160
+_WIDTH = 160  # characters, so that the published methods and the figures fit on one line
 
 
 def eval_table(reports: "Sequence[Report]") -> str:
-    """Returns the table as text, and below it what must be known to read it."""
+    """Returns the table and its notes as text."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
     methods = list(dict.fromkeys(method for report in reports for method in report.published))
     for name in ("data", "metric", *methods, "here", "here, windows", "movies", "runs"):
         table.add_column(name, justify="left" if name in ("data", "metric") else "right", no_wrap=True)
     for report in reports:
         classifies = report.task == "classification"
-        known = len(report.missing) + report.movies
+        n_listed = report.movies + len(report.missing)
         cells = (
             printable(report.name),
             "accuracy, %" if classifies else "mse",
@@ -34,7 +34,7 @@ def eval_table(reports: "Sequence[Report]") -> str:
             ),
             _figure(report.metric, classifies) + ("*" if report.as_published else ""),
             _figure(report.window_metric, classifies),
-            f"{report.movies} of {known}",
+            f"{report.movies} of {n_listed}",
             str(len(report.runs)),
         )
         table.add_row(*map(Text, cells))
@@ -50,7 +50,7 @@ def _notes(reports: "Sequence[Report]") -> list[str]:
     if any(len(report.runs) > 1 for report in reports):
         notes.append("± is the standard deviation over runs.")
     if any(report.as_published for report in reports):
-        notes.append("* The epoch was chosen on the test split, as in the published code: too good.")
+        notes.append("* The epoch was chosen on the test split, as in the published code, so the figure is too good.")
     for report in reports:
         if report.missing:
             notes.append(f"{report.name}: {len(report.missing)} missing: {' '.join(map(printable, report.missing))}")

@@ -10,7 +10,7 @@ import click
 import vis4mer
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import device_name_option, renamed_option
+from vis4mer.cli.options import device_name_option, quiet_option, renamed_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import COUNT, SEED, encoder_options, given_settings, setting
 from vis4mer.training.settings import ExtractSettings
@@ -30,7 +30,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--workers", default=1, show_default=True, metavar="N", type=COUNT, help="Videos at once.")
 @device_name_option("Device of the encoder; several workers share all GPUs.")
 @setting("--seed", "seed", default=ExtractSettings.seed, type=SEED, help="Seed of random encoder weights.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress bar and no warnings.")
+@quiet_option
 @click.pass_context
 def extract(
     ctx: click.Context,

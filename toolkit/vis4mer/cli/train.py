@@ -26,10 +26,10 @@ from vis4mer.cli.training_options import (
     setting,
 )
 from vis4mer.config import WindowConfig
+from vis4mer.packages import require
 from vis4mer.training.config import Schedule, TrainConfig, TrainPrecision
 from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.mapping import merged
-from vis4mer.training.pytorch import require_package
 from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 
 
@@ -223,7 +223,7 @@ def settings_of(ctx: click.Context) -> TrainSettings:
         given = merged(given, {"data": {"movies": str(movies)}})
     if ctx.params["config"] is None:
         return TrainSettings.from_dict(given)
-    require_package("yaml", "settings files")
+    require("yaml", purpose="for settings files", extra="train")
     from vis4mer.training.settings_file import read_settings
 
     return read_settings(ctx.params["config"], given)

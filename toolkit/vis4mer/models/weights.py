@@ -26,19 +26,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing, damaged, compressed or a program, or holds no state dict.
     """
     if not path.is_file():
-        raise CheckpointError.of("weights", path, "is a folder, not a weight file" if path.is_dir() else "no such file")
+        raise _error(path, "is a folder, not a weight file" if path.is_dir() else "no such file")
     try:
         with path.open("rb") as file:
             magic = file.read(8)
     except OSError as error:
-        raise CheckpointError.of(
-            "weights", path, f"cannot be read ({error.strerror})", "check its permissions"
-        ) from None
+        raise _error(path, f"cannot be read ({error.strerror})", "check its permissions") from None
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     for signature, program in _COMPRESSED.items():
         if magic.startswith(signature):
-            raise CheckpointError.of("weights", path, f"compressed with {program}", "decompress it first")
+            raise _error(path, f"compressed with {program}", "decompress it first")
     if zipfile.is_zipfile(path):
         _check_archive(path)
     return _state_dict(path, _torch_load(path))
@@ -60,26 +58,22 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, names: Mapp
     expected = module.state_dict()
     for name, target in expected.items():
         if fault := _fault(state.get(name), target):
-            raise CheckpointError.of("weights", path, f"key {in_file.get(name, name)!r} {fault[0]}", fault[1])
+            problem, remedy = fault
+            raise _error(path, f"key {in_file.get(name, name)!r} {problem}", remedy)
     if unexpected := sorted(set(state) - set(expected)):
-        raise CheckpointError.of(
-            "weights",
-            path,
-            f"key {unexpected[0]!r} is not of this model",
-            "the file is another model's, or holds more than its weights",
-        )
+        raise _error(path, f"key {unexpected[0]!r} is not of this model", "give a file of this model's weights alone")
     module.load_state_dict(dict(state))
 
 
 def _fault(value: Tensor | None, target: Tensor) -> tuple[str, str] | None:
     """Returns the reason why `value` cannot replace `target`, and the remedy; None where it can."""
     if value is None:
-        return "is missing", "the file is another model's, or incomplete"
+        return "is missing", "give a complete file of this model's weights"
     if value.shape != target.shape:
         found, expected = tuple(value.shape), tuple(target.shape)
         return f"has shape {found} where the model has {expected}", "check the configuration"
     if value.is_floating_point() and not torch.isfinite(value).all():
-        return "holds NaN or infinity", "the training diverged, take an earlier checkpoint"
+        return "holds NaN or infinity", "take a checkpoint from before training diverged"
     return None
 
 
@@ -87,9 +81,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError.of(
-            "weights", path, f"no complete safetensors file ({first_line(error)})", "copy it again"
-        ) from None
+        raise _error(path, f"no complete safetensors file ({first_line(error)})", "copy it again") from None
 
 
 def _check_archive(path: Path) -> None:
@@ -97,21 +89,15 @@ def _check_archive(path: Path) -> None:
     try:
         entries = zipfile.ZipFile(path).infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError.of("weights", path, f"damaged archive ({first_line(error)})", "copy it again") from None
+        raise _error(path, f"damaged archive ({first_line(error)})", "copy it again") from None
     # torch.save puts everything into one folder, named after the file.
     names = [entry.filename.partition("/")[2] for entry in entries]
     if "constants.pkl" in names:
-        raise CheckpointError.of(
-            "weights", path, "a TorchScript program, not weights", "give the state dict that it was made from"
-        )
+        raise _error(path, "a TorchScript program, not weights", "give the state dict that it was made from")
     if "data.pkl" not in names:
-        raise CheckpointError.of(
-            "weights", path, "a zip archive that torch.save did not write", "unpack it and give the file inside"
-        )
+        raise _error(path, "a zip archive that torch.save did not write", "unpack it and give the file inside")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CheckpointError.of(
-            "weights", path, "its archive was compressed after torch.save", "unpack it and zip it with -0"
-        )
+        raise _error(path, "its archive was compressed after torch.save", "unpack it and zip it with -0")
 
 
 def _torch_load(path: Path) -> Any:
@@ -119,11 +105,10 @@ def _torch_load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise any exception
         if "Weights only load failed" in str(error):
-            rule = "holds Python objects other than tensors, which could run code"
-            raise CheckpointError.of("weights", path, rule, "save its state_dict() alone") from None
-        raise CheckpointError.of(
-            "weights", path, f"no complete file of torch.save ({first_line(error)})", "copy it again"
-        ) from None
+            raise _error(
+                path, "holds Python objects other than tensors, which could run code", "save its state_dict() alone"
+            ) from None
+        raise _error(path, f"no complete file of torch.save ({first_line(error)})", "copy it again") from None
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
@@ -131,18 +116,18 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
         held = "nothing" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise CheckpointError.of("weights", path, f"holds {held}, not a state dict", "save model.state_dict()")
+        raise _error(path, f"holds {held}, not a state dict", "save model.state_dict()")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             kind = type(value).__name__
-            raise CheckpointError.of(
-                "weights", path, f"key {name!r} is a {kind}, not a tensor", "save model.state_dict()"
-            )
+            raise _error(path, f"key {name!r} is a {kind}, not a tensor", "save model.state_dict()")
         if value.layout != torch.strided or value.is_quantized:
-            raise CheckpointError.of(
-                "weights", path, f"key {name!r} is sparse or quantised", "save dense floating-point weights"
-            )
+            raise _error(path, f"key {name!r} is sparse or quantised", "save dense floating-point weights")
     return dict(content)
+
+
+def _error(path: Path, rule: str, remedy: str = "") -> CheckpointError:
+    return CheckpointError.of("weights", path, rule, remedy)
 
 
 def first_line(error: BaseException) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
+from vis4mer.packages import require
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.dataset import DataSet
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.protocols import find_protocol
-from vis4mer.training.pytorch import require_torch
 from vis4mer.training.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def evaluate(
     head: str | None = None,
     cache: Path | str | None = None,
     cache_dtype: TokenDtype = "bf16",
-    device: str = "auto",
+    device: str | Device = "auto",
     precision: TrainPrecision = "fp32",
     batch_size: int = 32,
     loader_workers: int = 0,
@@ -65,41 +66,37 @@ def evaluate(
     """
     paths = [Path(checkpoints)] if isinstance(checkpoints, Path | str) else [Path(path) for path in checkpoints]
     movies, videos, splits, cache = (None if path is None else Path(path) for path in (movies, videos, splits, cache))
-    data_sets: dict[str, DataSet] = {}
-    names: list[str] = []  # the data set of each checkpoint
-    if movies is not None or protocol is not None:
-        data = DataSet.read(DataSettings(movies, protocol, videos, splits))
-        data.listing.require_split("test")
-        data_sets[data.name] = data
-        names = [data.name] * len(paths)
-    elif videos is None or splits is None:
-        raise ConfigError.of("movies", None, "there is no data set", "give movies, or a benchmark's videos and splits")
+    if not paths:
+        raise ConfigError.of("checkpoints", [], "must name at least one model folder")
+    named = _named_data_set(movies, protocol, videos, splits)
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found before.
-    require_torch("evaluation")
+    require("torch", "timm", purpose="for evaluation", extra="train")
     from vis4mer.training.evaluation import Evaluator, recorded_protocol
-    from vis4mer.training.report import Report
-
-    if not names:
-        assert videos is not None, "checked above"
-        assert splits is not None, "checked above"
-        names = [recorded_protocol(path) for path in paths]
-        for name in dict.fromkeys(names):
-            data_sets[name] = DataSet.read_protocol(find_protocol(name), videos, splits)
-            data_sets[name].listing.require_split("test")
-    for name, data in data_sets.items():
-        data.listing.warn_missing(name)
 
     evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)
-    runs = [evaluator.run(path, data_sets[name]) for path, name in zip(paths, names, strict=True)]
-    return [
-        Report(
-            name,
-            data.listing.task,
-            data.listing.labels,
-            data.listing.missing_names("test"),
-            data.protocol.published_fractions if data.protocol else {},
-            tuple(run for run, run_name in zip(runs, names, strict=True) if run_name == name),
-        )
-        for name, data in data_sets.items()
-    ]
+    if named is not None:
+        return [evaluator.report(paths, named)]
+    if videos is None or splits is None:
+        raise ConfigError.of("movies", None, "there is no data set", "give movies, or a benchmark's videos and splits")
+    checkpoints_of: dict[str, list[Path]] = {}
+    for path in paths:
+        checkpoints_of.setdefault(recorded_protocol(path), []).append(path)
+    # All data sets are read before the first evaluation, which may take long.
+    data_sets = [_checked(DataSet.read_protocol(find_protocol(name), videos, splits)) for name in checkpoints_of]
+    return [evaluator.report(checkpoints_of[data.name], data) for data in data_sets]
+
+
+def _named_data_set(
+    movies: Path | None, protocol: str | None, videos: Path | None, splits: Path | None
+) -> DataSet | None:
+    if movies is None and protocol is None:
+        return None
+    return _checked(DataSet.read(DataSettings(movies, protocol, videos, splits)))
+
+
+def _checked(data: DataSet) -> DataSet:
+    """Returns `data` if it has a test split, after a warning about missing movies."""
+    data.listing.require_split("test")
+    data.listing.warn_missing(data.name)
+    return data

@@ -1,14 +1,16 @@
-"""The evaluation of one checkpoint on the test split of a data set."""
+"""The evaluation of checkpoints on the test split of a data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from vis4mer.config import HeadConfig, ModelConfig
-from vis4mer.devices.device import on_device
+from vis4mer.devices.device import Device, on_device
 from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.models.placement import to_device
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.data import check_movies, evaluation_windows
 from vis4mer.training.dataset import DataSet
@@ -20,8 +22,7 @@ from vis4mer.training.listing import Listing
 from vis4mer.training.progress import Progress
 from vis4mer.training.protocols import PROTOCOLS
 from vis4mer.training.provenance import RECORD_FILE, read_record
-from vis4mer.training.pytorch import place
-from vis4mer.training.report import Run
+from vis4mer.training.report import Report, Run
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,32 @@ class Evaluator:
     head: str | None
     cache: Path | None
     cache_dtype: TokenDtype
-    device: str
+    device: str | Device
     precision: TrainPrecision
     batch_size: int
     loader_workers: int
     progress: Progress
 
+    def report(self, checkpoints: Sequence[Path], data: DataSet) -> Report:
+        """Evaluates checkpoints on the test split of a data set.
+
+        Args:
+            checkpoints: Model folders, at least one.
+            data: Data set that all of them are evaluated on.
+
+        Raises:
+            Vis4merError: As `run`.
+        """
+        listing = data.listing
+        runs = tuple(self.run(checkpoint, data) for checkpoint in checkpoints)
+        published = data.protocol.published_fractions if data.protocol else {}
+        return Report(data.name, listing.task, listing.labels, listing.missing_names("test"), published, runs)
+
     def run(self, checkpoint: Path, data: DataSet) -> Run:
         """Evaluates one checkpoint on the test split of a data set.
 
         Raises:
-            ConfigError: The head is not clear.
+            ConfigError: The checkpoint has several heads, and none was chosen.
             CheckpointError: The checkpoint cannot be read, or has no encoder.
             DataError: The data set has no test split, or other classes than the checkpoint.
             VideoError: A video cannot be read.
@@ -55,7 +71,7 @@ class Evaluator:
         name = self.head or _head_name(model.config, data)
         head, config = model.head(name), model.config.heads[name]
         class_order = _class_order(data.listing, config, checkpoint)
-        _, device, _ = on_device(self.device, lambda candidate: place(model, candidate))
+        _, device, _ = on_device(self.device, lambda candidate: to_device(model, str(candidate)))
         features = FeatureCache(
             self.cache or checkpoint.parent / "features",
             model.encoder,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from vis4mer.devices.device import Device, on_device, probe_driver
 from vis4mer.errors import ConfigError
+from vis4mer.packages import require
 from vis4mer.training.dataset import DataSet
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.protocols import find_protocol
-from vis4mer.training.pytorch import place, require_torch
 from vis4mer.training.settings import ExtractSettings
 from vis4mer.training.videos import EncodingJob, gather_videos
 
@@ -78,13 +78,14 @@ def extract(
     jobs = _jobs(sources, settings.protocol, None if splits is None else Path(splits))
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found before.
-    require_torch("encoding")
+    require("torch", "timm", purpose="for encoding", extra="train")
+    from vis4mer.models.placement import to_device
     from vis4mer.training.encoding import encode_videos
     from vis4mer.training.workers import CacheRecipe, encode_in_workers
 
     recipe = CacheRecipe(Path(cache), settings, batch_size)
     features = recipe.open()
-    _, chosen, reason = on_device(device, lambda candidate: place(features.encoder, candidate))
+    _, chosen, reason = on_device(device, lambda candidate: to_device(features.encoder, str(candidate)))
     todo = [job for job in jobs if not features.holds(job.video, job.clip)]
     if todo:
         logger.info("encoding %d of %d videos on %s (%s)", len(todo), len(jobs), chosen, reason)

@@ -23,7 +23,7 @@ RECORD_FILE = "training.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """What the caller of a training run knows about it.
+    """The part of a run's record that its caller supplies.
 
     Attributes:
         command: Command line that started it; empty if it was started from Python.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from vis4mer.devices.device import Device, on_device
-from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.devices.device import on_device
+from vis4mer.models.placement import to_device
 from vis4mer.training.build import build_model
 from vis4mer.training.curves import Curves
 from vis4mer.training.distributed import Processes
@@ -18,7 +18,6 @@ from vis4mer.training.loop import Record, Trainer
 from vis4mer.training.plan import TrainingPlan
 from vis4mer.training.progress import EpochRecord, Progress
 from vis4mer.training.provenance import Origin
-from vis4mer.training.pytorch import place
 from vis4mer.training.settings_file import dump_settings
 from vis4mer.training.state import RunFolder
 
@@ -76,7 +75,8 @@ def run_training(
     with processes.together():
         folder = RunFolder(options.output, resume=options.resume)
         model = build_model(settings, listing)
-        device, reason = _place(processes.device(options.device), model)
+        name = processes.device(options.device)
+        _, device, reason = on_device(name, lambda candidate: to_device(model, str(candidate)))
         assert model.encoder is not None, "build_model adds one"
         features = FeatureCache(options.cache, model.encoder, settings.preprocessing, dtype=settings.cache_dtype)
         features.check_same_encoder()
@@ -118,9 +118,3 @@ def run_training(
         on_epoch=report_epoch,
     )
     return folder, trainer
-
-
-def _place(name: str, model: Vis4mer) -> tuple[Device, str]:
-    """Moves the model to the device called `name`; returns the device, and the reason for it."""
-    _, device, reason = on_device(name, lambda candidate: place(model, candidate))
-    return device, reason

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vis4mer.packages import require
 from vis4mer.training.launch import one_error_per_machine
 from vis4mer.training.plan import plan_training
 from vis4mer.training.progress import EpochRecord, Progress, ignore_progress
-from vis4mer.training.pytorch import require_torch
 from vis4mer.training.settings import TrainSettings
 
 
@@ -77,7 +77,7 @@ def train(
     output = Path(output)
     with one_error_per_machine():
         plan = plan_training(settings)
-        require_torch("training")
+        require("torch", "timm", purpose="for training", extra="train")
     # PyTorch takes seconds to import, so mistakes in the settings are found before.
     from vis4mer.training.distributed import join_processes
     from vis4mer.training.run import RunOptions, run_training

@@ -18,7 +18,7 @@ def row(person: int, camera: str = "cam01", dish: str = "cereals", index: int = 
     return f"P{person:02}-{camera}-P{person:02}_{dish},46,{dish},{index}"
 
 
-def test_segments_of_the_whole_video_as_published() -> None:
+def test_the_settings_are_the_published_ones() -> None:
     protocol = find_protocol("breakfast")
     assert (protocol.encoder, protocol.classes, protocol.batch_size, protocol.epochs) == ("swin3d_b", 10, 16, 100)
     assert (protocol.preprocessing.segments, protocol.windows.samples) == (512, 64)
@@ -47,7 +47,7 @@ def test_people_are_held_out_and_damaged_videos_left_out(tmp_path: Path) -> None
     assert listing.labels == ("cereals", "1", "tea", *map(str, range(3, 10)))
 
 
-def test_a_class_out_of_range(tmp_path: Path) -> None:
+def test_a_class_out_of_range_is_an_error(tmp_path: Path) -> None:
     splits = write(tmp_path, [row(3), row(4, "cam01", "cake", 10)], [row(47)])
     with pytest.raises(DataError, match=r"train\.csv', line 3: class 10 is not one of 0 to 9"):
         find_protocol("breakfast").listing(splits, tmp_path)

@@ -1,4 +1,4 @@
-"""Files in the published layout, made here: fields separated by spaces, identifiers of YouTube."""
+"""LVU's split files in their published layout: fields separated by spaces, identifiers of YouTube."""
 
 import math
 from pathlib import Path
@@ -45,7 +45,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_nine_tasks_as_published() -> None:
+def test_the_nine_tasks_and_their_published_results() -> None:
     protocols = {name.removeprefix("lvu/"): p for name, p in PROTOCOLS.items() if name.startswith("lvu/")}
     assert {name: protocol.classes for name, protocol in protocols.items()} == CLASSES
     for protocol in protocols.values():
@@ -60,7 +60,7 @@ def test_the_nine_tasks_as_published() -> None:
     assert protocols["view_count"].published["ViS4mer"] == 3.63
 
 
-def test_a_classification(tmp_path: Path) -> None:
+def test_a_classification_listing(tmp_path: Path) -> None:
     names = ("-aB_1.mp4", "deep/er/a000.MKV", "a001.webm", "b000.mov", "c001.avi", "unlisted.mp4", "c000.json")
     videos = touch(tmp_path / "videos", *names)
     listing = find_protocol("lvu/scene").listing(write_scene(tmp_path / "lvu"), videos)
@@ -76,7 +76,7 @@ def test_a_classification(tmp_path: Path) -> None:
     assert listing.missing == (Example(videos / "c000", 0, "test"),)
 
 
-def test_view_counts_are_logarithms_less_their_mean(tmp_path: Path) -> None:
+def test_view_counts_become_centred_logarithms(tmp_path: Path) -> None:
     rows = {"train": ["1000 a tt1"], "val": ["1 b tt1"], "test": ["1000000 c tt1"]}
     splits = write(tmp_path, "view_count", "view_count youtube_id imdb_id", rows)
     listing = find_protocol("lvu/view_count").listing(splits, touch(tmp_path / "v", "a.mp4", "b.mp4", "c.mp4"))
@@ -85,7 +85,7 @@ def test_view_counts_are_logarithms_less_their_mean(tmp_path: Path) -> None:
     assert [example.target for example in listing.examples] == pytest.approx(expected, rel=1e-14)
 
 
-def test_like_ratios_are_of_ten_less_their_mean(tmp_path: Path) -> None:
+def test_like_ratios_are_centred_and_scaled_to_ten(tmp_path: Path) -> None:
     rows = {"train": ["300 100 a tt1"], "val": ["0 7 b tt1"], "test": ["7 0 c tt1"]}
     splits = write(tmp_path, "like_ratio", "like_count dislike_count youtube_id imdb_id", rows)
     listing = find_protocol("lvu/like_ratio").listing(splits, touch(tmp_path / "v", "a.mp4", "b.mp4", "c.mp4"))
@@ -128,13 +128,13 @@ def test_a_malformed_file_is_named_with_its_line(tmp_path: Path, changed: dict[s
         ),
     ],
 )
-def test_rows_without_a_target(tmp_path: Path, task: str, header: str, row: str, message: str) -> None:
+def test_a_row_without_a_target_is_an_error(tmp_path: Path, task: str, header: str, row: str, message: str) -> None:
     splits = write(tmp_path, task, header, {split: [row] for split in ("train", "val", "test")})
     with pytest.raises(DataError, match=message):
         find_protocol(f"lvu/{task}").listing(splits, tmp_path)
 
 
-def test_a_missing_split_file_and_no_videos_at_all(tmp_path: Path) -> None:
+def test_missing_split_files_and_videos_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scene/train\.csv': no such file; give the folder"):
         find_protocol("lvu/scene").listing(tmp_path, tmp_path)
     splits = write_scene(tmp_path / "lvu")
@@ -144,13 +144,13 @@ def test_a_missing_split_file_and_no_videos_at_all(tmp_path: Path) -> None:
         find_protocol("lvu/scene").listing(splits, touch(tmp_path / "videos", "other.mp4"))
 
 
-def test_two_files_of_one_video(tmp_path: Path) -> None:
+def test_two_files_of_one_video_are_an_error(tmp_path: Path) -> None:
     videos = touch(tmp_path / "videos", "a000.mp4", "again/a000.mkv")
     with pytest.raises(DataError, match=r"a000\.mp4' and '.*a000\.mkv' are both a000; keep one"):
         find_protocol("lvu/scene").listing(write_scene(tmp_path / "lvu"), videos)
 
 
 @pytest.mark.parametrize("name", ["lvu", "lvu/plot", "Breakfast", ""])
-def test_an_unknown_protocol(name: str) -> None:
+def test_an_unknown_protocol_is_an_error(name: str) -> None:
     with pytest.raises(ConfigError, match=r"must be one of lvu/relationship, .*breakfast, coin"):
         find_protocol(name)
