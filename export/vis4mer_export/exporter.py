@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vis4mer.errors import BundleError, ExportError
+from vis4mer.errors import BundleError, ExportError, Vis4merError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import Bundle, BundleWriter
@@ -113,6 +113,8 @@ def _disk_errors(output: Path) -> Iterator[None]:
     """Reports a full or failing disk as an error about the output."""
     try:
         yield
+    except Vis4merError:  # some of these are OSErrors too, such as those about the movie
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise BundleError.of("output", output, f"cannot be written ({reason})", "free some space") from None

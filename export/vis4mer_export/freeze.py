@@ -81,7 +81,9 @@ def freeze(decoder: S4Decoder, length: int, candidates: Sequence[Lowering], prec
     frozen = copy.deepcopy(decoder)
     lowered = []
     for i, block in enumerate(cast(list[Block], list(frozen.blocks))):
+        # Block i receives a sequence that has been halved i times, an odd last token dropped each time.
         lowered.append(lower(cast(SSMConv, block.s4.conv), length >> i, candidates, precision))
         frozen.blocks[i] = FrozenBlock(block, lowered[-1].module)
+    # Neither dropout nor gradients may enter a trace.
     frozen.eval().requires_grad_(False)
     return Frozen(in_precision(frozen, precision), tuple(lowered))

@@ -1,4 +1,4 @@
-"""What an export was asked for, checked before any work is done."""
+"""The options of an export, checked before any work is done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

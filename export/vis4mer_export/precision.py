@@ -42,6 +42,7 @@ def _convert(parent: nn.Module, layers: tuple[type[nn.Module], ...], dtype: torc
         # An MLP in half precision as a whole spares the conversions around its activation, but would include its norm.
         if isinstance(child, layers) or (type(child) is Mlp and isinstance(child.norm, nn.Identity)):
             setattr(parent, name, _InHalf(child, dtype))
+        # Exact types only: a subclass may compute something else, and its linear layers are still replaced one by one.
         elif type(child) is Attention and child.gate is None:
             setattr(parent, name, _HalfAttention(child, dtype))
         else:
@@ -76,6 +77,7 @@ class _HalfAttention(nn.Module):
     def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
         assert attn_mask is None and not is_causal, "an image transformer attends to all tokens"
         q, k, v = rearrange(self.qkv(x), "b p (three h d) -> three b h p d", three=3, h=self.heads).unbind(0)
+        # Scaling q rather than the product keeps the product, which is half precision too, within fp16's range.
         q, k = (self.q_norm(q) * self.scale).to(self.dtype), self.k_norm(k).to(self.dtype)
         weights = torch.matmul(q, k.transpose(-2, -1)).to(torch.float32).softmax(dim=-1)
         y = torch.matmul(weights.to(self.dtype), v.to(self.dtype)).to(torch.float32)

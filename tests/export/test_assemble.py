@@ -23,7 +23,7 @@ def test_heads_trained_apart_share_one_encoder(tmp_path: Path) -> None:
         assert torch.equal(model(x, "scene"), load_checkpoint(scene)(x))
 
 
-def test_taken_names_and_crowded_checkpoints(tmp_path: Path, checkpoint: Path) -> None:
+def test_taken_names_and_checkpoints_of_several_heads(tmp_path: Path, checkpoint: Path) -> None:
     scene = save(tmp_path / "scene", ("scene",))
     with pytest.raises(ExportError, match=r"head=.scene.: .* already has that name"):
         assemble(checkpoint, {"scene": scene})

@@ -17,7 +17,7 @@ import vis4mer
 from vis4mer.cli.main import main
 from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.devices.device import CPU
-from vis4mer.errors import BundleError, ExportError
+from vis4mer.errors import BundleError, ExportError, VideoError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.registry import open_graph
@@ -157,7 +157,7 @@ def test_weights_beyond_the_limit_lie_beside_the_graph(
         vis4mer.load(bundle.path)
 
 
-def test_manifest_says_what_was_measured_and_how(exported: Callable[..., Bundle]) -> None:
+def test_manifest_records_parity_lowerings_and_tools(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
     for graph, kinds in (
         ("encoder", ["random", "random", "movie", "movie"]),
@@ -247,6 +247,25 @@ def test_a_model_whose_output_is_nan_is_not_exported(checkpoint: Path, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_movie_that_cannot_be_read_is_named_and_leaves_no_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    with pytest.raises(VideoError, match=r"film\.mp4"):
+        vis4mer.export(checkpoint, tmp_path / "bundle", movie=tmp_path / "film.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_full_disk_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vis4mer_export.targets.onnx.write_onnx", fail)
+    with pytest.raises(
+        BundleError, match=r"output='.*bundle': cannot be written \(No space left on device\); free some"
+    ):
+        export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
     results = check_bundle(bundle, CPU)
@@ -255,7 +274,7 @@ def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
     )
 
 
-def test_verify_notices_another_model_behind_right_digests(
+def test_verify_detects_another_model_behind_valid_digests(
     exported: Callable[..., Bundle], checkpoint: Path, tmp_path: Path
 ) -> None:
     """Digests show that files are the exported ones; only the cases show that they compute the right thing."""
@@ -292,7 +311,7 @@ def test_command_line(checkpoint: Path, tmp_path: Path, format: str) -> None:
 
 
 def test_a_published_checkpoint_classifies_a_movie(tmp_path: Path, movie: Path) -> None:
-    """Its state dict holds a decoder only; the command makes it whole."""
+    """Its state dict holds a decoder only; the command adds an encoder."""
     labels = [f"scene {i}" for i in range(10)]
     whole = ("--encoder", "test_vit", "--encoder-weights", "random", "--labels", ", ".join(labels))
     paths = ("--checkpoint", str(ORIGINAL / "checkpoint.pt"), "--output", str(tmp_path / "bundle"))

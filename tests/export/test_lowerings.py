@@ -73,7 +73,7 @@ def test_half_precision_survives_channels_far_from_zero(name: str, length: int, 
     assert relative_error(lowered.module(u), exact_output(conv, u)) <= 5e-3
 
 
-def test_auto_measures_in_the_precision_asked_for() -> None:
+def test_candidates_are_measured_in_the_requested_precision() -> None:
     """With tiny steps the state's readout is large: exact in fp32, beyond fp16."""
     torch.manual_seed(0)
     conv = SSMConv(channels=2, d_state=64, length=8)
@@ -88,7 +88,7 @@ def test_auto_measures_in_the_precision_asked_for() -> None:
 @pytest.mark.parametrize(
     ("change", "lowering"), [("unstable pole", "blocked_toeplitz"), ("vanishing step", "matmul_dft")]
 )
-def test_auto_is_exact_for_extreme_state_spaces(change: str, lowering: str) -> None:
+def test_the_choice_is_exact_for_extreme_state_spaces(change: str, lowering: str) -> None:
     torch.manual_seed(0)
     conv = SSMConv(channels=2, d_state=16, length=2000)
     if change == "unstable pole":

@@ -59,7 +59,7 @@ def bundle(request: pytest.FixtureRequest, model: Vis4mer, tmp_path_factory: pyt
 
 @pytest.fixture
 def copy(bundle: Path, tmp_path: Path) -> Path:
-    """A bundle to spoil."""
+    """A copy of the bundle that the test may damage."""
     return Path(shutil.copytree(bundle, tmp_path / bundle.name))
 
 
@@ -68,7 +68,7 @@ def logits(program: Path, bundle: Path, raw: Path, head: str = "scene") -> "subp
 
 
 def refusal(done: "subprocess.CompletedProcess[str]") -> str:
-    """The one line that names the reason why nothing was printed."""
+    """Returns the one line on stderr of a run that failed and printed nothing."""
     assert (done.returncode, done.stdout) == (1, ""), done
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -131,7 +131,7 @@ def test_bundles_of_other_formats_are_refused(program: Path, samples: Path, tmp_
 
 
 def manifest_with(**changes: object) -> str:
-    """A manifest of nothing but interfaces, the encoder's input with some changes."""
+    """Returns a manifest that holds only interfaces, with changes to the encoder's input."""
     frames = {"name": "frames", "dtype": "uint8", "axes": ["batch", 64, 64, 3]} | changes
     tokens = {"name": "tokens", "dtype": "float32", "axes": ["batch", 17, 64]}
     features = {"name": "features", "dtype": "float32", "axes": ["batch", 85, 64]}
@@ -154,6 +154,6 @@ def manifest_with(**changes: object) -> str:
         (manifest_with(dtype="float32"), "interface/encoder/inputs/0: dtype=float32: must be uint8"),
     ],
 )
-def test_spoilt_manifests_are_refused(program: Path, tmp_path: Path, manifest: str, reason: str) -> None:
+def test_malformed_manifests_are_refused(program: Path, tmp_path: Path, manifest: str, reason: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
     assert reason in refusal(logits(program, tmp_path, tmp_path / "frames.rgb"))

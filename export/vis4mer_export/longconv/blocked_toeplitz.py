@@ -27,7 +27,7 @@ from vis4mer.models.s4 import SSMConv
 from vis4mer_export.longconv.product import product
 
 # Steps in a block, T. A step costs T multiplications for K, 2 N for G and R, and N^2 log2(L / T) / T for the scan: the
-# first grows with T, the last falls. 128 was the fastest power of two on CPUs from L = 1k to 12k.
+# first grows with T, the last falls. 128 was fastest on CPUs from L = 1k to 12k.
 BLOCK = 128
 
 

@@ -28,6 +28,7 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 # A protobuf message ends at 2 GiB. The weights of larger graphs go to a file of their own, with some room to spare.
 _LARGEST_FILE_BYTES = 1_900_000_000
 
+# Upper bound of the dynamic axis, beyond any batch of frames.
 _LARGEST_BATCH = 1 << 16
 
 
@@ -139,7 +140,7 @@ def _emulate_bfloat16(graph: "onnx.GraphProto") -> None:
     for node in nodes:
         rounded = [name for name in node.output if name in half]
         node.output[:] = [f"{name}.wide" if name in half else name for name in node.output]
-        if node.op_type == "Cast" and rounded:
+        if node.op_type == "Cast" and rounded:  # a cast to bf16: the rounding below replaces it
             node.attribute[0].i = TensorProto.FLOAT
         graph.node.append(node)
         for name in rounded:

@@ -18,6 +18,7 @@ from vis4mer.text import first_line
 from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption, open_written
 
 _KINDS = ("cpu", "cuda")
+# Upper bound of the dynamic axis, beyond any batch of frames.
 _LARGEST_BATCH = 1 << 16
 
 # Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
@@ -69,6 +70,7 @@ class Pt2Target(Target):
 def _compile(source: GraphSource, path: Path) -> None:
     import torch
 
+    # The example has two inputs, but batches of one are valid too.
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     settings = dict(_CPU_SETTINGS) if source.example.device.type == "cpu" else {}
     with torch.no_grad():

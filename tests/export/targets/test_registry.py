@@ -1,4 +1,4 @@
-"""A format that is nothing but a target and its backend: exported, verified, inspected and run as the built-in ones."""
+"""A toy format, a target and its backend, is exported, verified, inspected and run like the built-in ones."""
 
 import json
 import subprocess

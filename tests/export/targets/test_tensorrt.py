@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from vis4mer.cli.main import main
 from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.parity import CASES_FILE
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.targets import tensorrt, trt
@@ -37,7 +41,7 @@ def graphs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclasses.dataclass
 class Build:
-    """What the builder was asked for, read from the network and its configuration before the engine is built."""
+    """The builder's inputs, read from the network and its configuration before the engine is built."""
 
     interface: dict[str, tuple[Any, tuple[int, ...]]]
     strongly_typed: bool
@@ -78,7 +82,7 @@ def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
 
 @pytest.fixture
 def tensorrt_with_gpu(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """TensorRT and a GPU, as far as a machine without them goes."""
+    """Stand-ins for TensorRT and a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", rtx)
     for module in (tensorrt, trt):
         monkeypatch.setattr(module, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
@@ -167,6 +171,23 @@ def test_the_trt_target_takes_the_same_path(
     assert engine.stat().st_size == report.bytes
 
 
+def test_a_whole_export(rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path) -> None:
+    """The bundle holds engines only; its parity report states that their ONNX graphs were compared."""
+    output = tmp_path / "bundle"
+    options = ("--format", "trt-rtx", "--batch-size", "1:4:8", "--gpu", "sm86,sm89")
+    result = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), "--output", str(output), *options])
+    assert result.exit_code == 0, result.stderr
+    assert "the errors are those of the ONNX graph that the engine was built from; `vis4mer verify`" in result.stderr
+    bundle = Bundle.open(output)
+    assert {"encoder.engine", "scene.engine", "likes.engine", CASES_FILE} == set(bundle.files)
+    assert bundle.tools["tensorrt-rtx"].startswith(rtx.__version__.rpartition(".")[0])
+    for build, report in zip(builds, bundle.parity.values(), strict=True):
+        assert report["engine"]["profile"] == {"min": 1, "opt": 4, "max": 8}
+        assert report["engine"]["gpus"] == ["sm86", "sm89"]
+        assert report["relative_l2"] <= report["tolerance"]
+        assert build.gpus == [rtx.ComputeCapability.SM86, rtx.ComputeCapability.SM89]
+
+
 @pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
 def test_half_precision_comes_from_the_graph(rtx: Any, tmp_path: Path, precision: Any, kind: int) -> None:
     graph, engine = product_graph(tmp_path / "head.onnx", kind), tmp_path / "head.engine"
@@ -189,7 +210,7 @@ def test_weights_in_a_file_beside_the_graph(rtx: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("product", ["trt", "trt-rtx"])
-def test_an_operator_it_does_not_know(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
+def test_an_unsupported_operator(tensorrt_with_gpu: Any, tmp_path: Path, product: Any) -> None:
     graph, engine = dft_graph(tmp_path / "head.onnx"), tmp_path / "head.engine"
     engine.write_bytes(b"the engine of an earlier export")
     with pytest.raises(
@@ -201,7 +222,7 @@ def test_an_operator_it_does_not_know(tensorrt_with_gpu: Any, tmp_path: Path, pr
     assert {path.name for path in tmp_path.iterdir()} == {"head.onnx", "head.engine"}
 
 
-def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
+def test_a_type_that_the_gpu_lacks(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.BFLOAT16)
     engine = tmp_path / "head.engine"
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot build it: .*sm75") as error:
@@ -210,7 +231,7 @@ def test_a_type_that_the_gpu_does_not_have(rtx: Any, tmp_path: Path) -> None:
     assert not engine.exists()
 
 
-def test_what_is_no_graph(rtx: Any, tmp_path: Path) -> None:
+def test_an_invalid_graph(rtx: Any, tmp_path: Path) -> None:
     (tmp_path / "head.onnx").write_bytes(b"\xffno graph")
     with pytest.raises(ExportError, match=r"^head.onnx: tensorrt_rtx .* cannot parse it: "):
         build_engine(
@@ -224,14 +245,14 @@ def test_a_graph_of_fixed_batch(rtx: Any, tmp_path: Path) -> None:
         build_engine(graph, tmp_path / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
-def test_a_folder_that_is_not_there(rtx: Any, tmp_path: Path) -> None:
+def test_a_missing_output_folder(rtx: Any, tmp_path: Path) -> None:
     graph = product_graph(tmp_path / "head.onnx", TensorProto.FLOAT)
     with pytest.raises(ExportError, match=r"^head.engine: cannot be written: No such file or directory$"):
         build_engine(graph, tmp_path / "no" / "head.engine", product="trt-rtx", precision="fp32", profile=PROFILE)
 
 
 @pytest.mark.parametrize("gpu", ["sm90", "SM86", "86", "current", ""])
-def test_gpus_it_does_not_build_for(rtx: Any, gpu: str) -> None:
+def test_unsupported_gpus(rtx: Any, gpu: str) -> None:
     with pytest.raises(ConfigError, match=f"^gpu='{gpu}': TensorRT for RTX .* builds for sm75, sm80, .*sm89"):
         check("trt-rtx", gpu=f"sm86,{gpu}")
 
@@ -277,6 +298,6 @@ def test_batch_sizes(text: str, profile: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "4:2:8", "0:1:2", "1:9:8", "1:2", "1:2:3:4", "-1:2:3", "a", "1.5", "²", "1: 2:3"]
 )
-def test_batch_sizes_that_are_none(text: str) -> None:
+def test_malformed_batch_sizes(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^batch_size='.*': must be "):
         BatchProfile.parse(text)

@@ -32,13 +32,13 @@ def export(*arguments: str) -> Result:
         ([], "Missing option '--format'"),
     ],
 )
-def test_what_a_format_does_not_take_is_wrong_usage(arguments: list[str], message: str) -> None:
+def test_options_that_a_format_does_not_take_are_usage_errors(arguments: list[str], message: str) -> None:
     result = export(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
 
 
-def test_the_help_lists_formats_and_whose_options_are_whose() -> None:
+def test_the_help_lists_the_formats_and_the_options_of_each() -> None:
     words = " ".join(CliRunner().invoke(main, ["export", "--help"]).stdout.split())
     assert "--format [torchscript|pt2|onnx|trt|trt-rtx]" in words
     assert "Batch sizes that an engine is built for. With --format trt, trt-rtx only. [default: 1:1:32]" in words
@@ -58,7 +58,7 @@ def test_the_python_api_refuses_the_same() -> None:
         vis4mer.export("none", "nowhere", format="pickle")
 
 
-def test_without_pytorch_the_error_names_what_brings_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_pytorch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "vis4mer_export.exporter", None)
     with pytest.raises(MissingDependencyError, match=r"is needed to export; pip install 'vis4mer\[export\]'"):
         vis4mer.export("none", tmp_path / "nowhere")

@@ -27,7 +27,7 @@ def test_a_bundle_is_described_in_words_and_as_json(tiny_bundle: Path, tiny_conf
     assert set(values["files"]) == {"encoder.onnx", "colour.onnx", "light.onnx"}
 
 
-def test_what_is_empty_is_left_out_and_each_block_has_its_row(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_empty_facts_are_omitted_and_each_block_has_its_row(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     manifest = json.loads((bundle / "manifest.json").read_text())
     block = {"lowering": "fft", "relative_l2": 1e-7, "reason": "asked for"}
@@ -75,7 +75,7 @@ def test_a_checkpoint_needs_pytorch_to_be_loaded(monkeypatch: pytest.MonkeyPatch
     assert "is needed to load a checkpoint; pip install 'vis4mer[torch]'" in result.stderr
 
 
-def test_what_is_neither_is_an_error(tmp_path: Path) -> None:
+def test_a_path_that_is_neither_is_an_error(tmp_path: Path) -> None:
     result = inspect(tmp_path)
     assert result.exit_code == 1
     assert "holds neither manifest.json nor config.json" in result.stderr

@@ -11,14 +11,14 @@ def verify(*arguments: Any) -> Result:
     return CliRunner().invoke(main, ["verify", *map(str, arguments)])
 
 
-def test_an_unknown_device_is_wrong_usage(tiny_bundle: Path) -> None:
+def test_an_unknown_device_is_a_usage_error(tiny_bundle: Path) -> None:
     result = verify(tiny_bundle, "--device", "abacus")
     assert result.exit_code == 2
     assert "must be auto, cpu, cuda or cuda:N" in result.stderr
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "does not exist"), ("config.json", "is a checkpoint")])
-def test_what_is_no_bundle_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_path_that_is_no_bundle_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "it"
     if content is not None:
         path.mkdir()

@@ -121,7 +121,7 @@ def test_a_bundle_without_a_graph_of_its_model_is_not_written(tmp_path: Path) ->
     assert names(tmp_path) == []
 
 
-def test_what_is_not_a_bundle_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_path_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     (tmp_path / "file").write_bytes(b"x")
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_part_of_the_bundle_is_not_lost(tmp_path: Path) -> Non
     assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
 
 
-def test_an_altered_file_is_never_handed_out(tmp_path: Path) -> None:
+def test_an_altered_file_is_never_returned(tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle")
     (bundle.path / "mood.onnx").write_bytes(b"HEAD graph")
     with pytest.raises(BundleError, match="sha256"):
@@ -159,7 +159,7 @@ def test_an_altered_file_is_never_handed_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../encoder.onnx", "/etc/passwd", "a/b", ".hidden", "", "a\nb", "manifest.json"])
-def test_a_bundle_has_no_files_elsewhere(tmp_path: Path, name: str) -> None:
+def test_file_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
     bundle = write(tmp_path / "bundle")
     record = {"sha256": "0" * 64, "bytes": 1}
     files = {key: vars(value) for key, value in bundle.files.items()}
@@ -215,7 +215,7 @@ def test_a_directory_without_manifest_is_a_one_line_error(tmp_path: Path) -> Non
         Bundle.open(tmp_path)
 
 
-def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_export_are_removed_by_the_next(tmp_path: Path) -> None:
     code = "import os, sys; from vis4mer.runtime.bundle import BundleWriter\n"
     code += "with BundleWriter(sys.argv[1]) as w: w.path('a.onnx').write_bytes(b'half'); os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "bundle")], check=False)

@@ -17,7 +17,7 @@ Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def graph(change: Change) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A runner that looks its inputs up among the cases and changes what it finds."""
+    """Returns a runner that looks up its inputs among the cases and changes the outputs."""
     return lambda batch: change(OUTPUTS[batch[:, 0].astype(int)].copy())
 
 
@@ -50,7 +50,7 @@ def only_in_batches(y: NDArray[np.float32]) -> NDArray[np.float32]:
         (lambda y: y.astype(np.float64), r"returned float64\[3, 2\]"),
     ],
 )
-def test_what_differs_is_named(change: Change, message: str) -> None:
+def test_the_difference_is_named(change: Change, message: str) -> None:
     with pytest.raises(ParityError, match=f"graph='head': .*{message}") as caught:
         check_graph("head", graph(change), CASES, "fp32", classes=True)
     assert "\n" not in str(caught.value)
@@ -68,7 +68,7 @@ def test_another_label_within_tolerance_is_an_error_for_classes_only() -> None:
 
 
 def test_a_value_near_zero_is_judged_by_the_others_size() -> None:
-    """Regression targets are centred: 1e-5 beside 2.0 is no relative error of 100 %."""
+    """Regression targets are centred, so an error of 1e-5 at a value of 1e-5 is no relative error of 100 %."""
     values = GraphCases(("random",) * 2, np.arange(2.0)[:, None], np.array([[1e-5], [2.0]], np.float32))
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.config import EncoderConfig, HeadConfig, ModelConfig, Preprocessing
 from vis4mer.text import printable
 
 if TYPE_CHECKING:
@@ -114,25 +114,34 @@ def _in_words(value: Any) -> str:
 
 
 def _model_rows(model: ModelConfig) -> list[tuple[str, str]]:
-    frames, windows, encoder = model.preprocessing, model.windows, model.encoder
-    normalised = f"mean {_in_words(frames.mean)}, std {_in_words(frames.std)}"
-    taken = f"{frames.fps:g}/s" if frames.segments is None else f"{frames.segments} segments"
-    taken += " and the last" if frames.last_frame else ""
-    cut = f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"
-    if windows.samples is not None:
-        cut = f"one of {windows.samples} samples of the whole movie"
-    rows = [
-        ("encoder", "none: decoders only, which take features"),
-        ("frames", f"{taken}, {frames.height} x {frames.width}, {frames.resize}, {frames.interpolation}"),
-        ("normalised", normalised),
-        ("windows", cut),
+    heads = [(f"head {name}", _describe_head(head)) for name, head in model.heads.items()]
+    if model.encoder is None:
+        return [("encoder", "none: decoders only, which take features"), *heads]
+    return [
+        ("encoder", _describe_encoder(model.encoder)),
+        ("frames", _describe_frames(model.preprocessing)),
+        ("normalised", f"mean {_in_words(model.preprocessing.mean)}, std {_in_words(model.preprocessing.std)}"),
+        ("windows", _describe_windows(model)),
+        *heads,
     ]
-    if encoder is not None:
-        span = "a frame" if encoder.frames == 1 else f"per {encoder.frames} frames"
-        rows[0] = ("encoder", f"{encoder.name}, {encoder.tokens} tokens of {encoder.features} features {span}")
-    else:
-        rows = rows[:1]
-    return rows + [(f"head {name}", _describe_head(head)) for name, head in model.heads.items()]
+
+
+def _describe_encoder(encoder: EncoderConfig) -> str:
+    span = "a frame" if encoder.frames == 1 else f"per {encoder.frames} frames"
+    return f"{encoder.name}, {encoder.tokens} tokens of {encoder.features} features {span}"
+
+
+def _describe_frames(frames: Preprocessing) -> str:
+    sampling = f"{frames.fps:g}/s" if frames.segments is None else f"{frames.segments} segments"
+    last = " and the last" if frames.last_frame else ""
+    return f"{sampling}{last}, {frames.height} x {frames.width}, {frames.resize}, {frames.interpolation}"
+
+
+def _describe_windows(model: ModelConfig) -> str:
+    windows = model.windows
+    if windows.samples is not None:
+        return f"one of {windows.samples} samples of the whole movie"
+    return f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"
 
 
 def _describe_head(head: HeadConfig) -> str:

@@ -77,7 +77,7 @@ def test_bf16_rounds_the_encoder_only(checkpoint: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("units", "expected"), [(None, "fp32"), ("amx_bf16", "bf16")])
-def test_auto_says_which_precision_and_why(
+def test_auto_reports_the_precision_and_its_reason(
     checkpoint: Path, movie: Path, monkeypatch: pytest.MonkeyPatch, units: str | None, expected: str
 ) -> None:
     monkeypatch.setattr("vis4mer.runtime.precision.bf16_units", lambda device: units)
@@ -86,7 +86,7 @@ def test_auto_says_which_precision_and_why(
     assert "faster in" in values["precision_reason"]
 
 
-def test_without_pytorch_the_error_names_what_brings_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pytorch_the_error_names_the_extra(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vis4mer.models.checkpoint", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'vis4mer\[torch\]'"):
         vis4mer.load(checkpoint, device="cpu")

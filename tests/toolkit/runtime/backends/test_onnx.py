@@ -48,7 +48,7 @@ def test_a_graph_runs_at_any_batch_size_and_from_views() -> None:
 
 @pytest.mark.parametrize("where", ["host", "device"])
 def test_bound_memory_is_read_and_written_in_place(driver: Any, where: str) -> None:
-    """What runs on a GPU, with ONNX Runtime's CPU provider in the memory of a stand-in."""
+    """Exercises the GPU path with ONNX Runtime's CPU provider and a fake driver's memory."""
     runner = OnnxRunner(head(graph_with([WEIGHTS])), CPU)
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     batch: Any = values
@@ -78,7 +78,7 @@ def test_a_graph_cannot_read_other_files(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("graph", [b"", b"not a graph", graph_with([WEIGHTS])[:40]])
-def test_what_is_no_graph_is_a_one_line_error(graph: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_graph_is_a_one_line_error(graph: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BundleError, match="graph='head'") as error:
         OnnxRunner(head(graph), CPU)
     assert "\n" not in str(error.value)

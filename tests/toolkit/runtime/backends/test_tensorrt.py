@@ -29,7 +29,7 @@ ENGINE = Graph("encoder", INTERFACE, b"engine")
 
 
 class FakeTensorRT:
-    """An API whose engine takes frames uint8 [N, 3] at profile 2:4:4 and gives [N, 2]: a row's sum and its first."""
+    """An API whose engine maps frames uint8 [N, 3], at profile 2:4:4, to [N, 2]: a row's sum and its first element."""
 
     __name__, __version__ = "tensorrt", "10.0"
     TensorIOMode = SimpleNamespace(INPUT="in")

@@ -67,6 +67,7 @@ class TensorRTRunner:
             raise DeviceError.of("device", str(device), "TensorRT engines run on NVIDIA GPUs only", remedy)
         trt = import_tensorrt(product)
         self._name, self._device = graph.name, device
+        # An execution context holds the shapes and addresses of one call, so that calls must take turns.
         self._lock, self._log = threading.Lock(), collect_errors(trt)
         self._stream = CudaStream(device)
         try:
