@@ -90,13 +90,12 @@ def packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Pack
         container: Freshly opened container.
         stream: Video stream in it.
     """
+    wanted = stream.index
     with suppress(ContentError):  # counted as damage once, by `index_packets`
-        yield from (packet for packet in demux(container) if _belongs(packet, stream))
-
-
-def _belongs(packet: "av.Packet[VideoStream]", stream: VideoStream) -> bool:
-    # PyAV ends each stream with an empty packet, which stands for draining the decoder and is not in the file.
-    return packet.stream_index == stream.index and packet.size > 0
+        for packet in demux(container):
+            # PyAV ends each stream with an empty packet, which stands for draining the decoder and is not in the file.
+            if packet.stream_index == wanted and packet.size:
+                yield packet
 
 
 def index_packets(container: InputContainer, stream: VideoStream, path: str | os.PathLike[str]) -> PacketIndex:
@@ -134,7 +133,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         closed=closed,
         disposable=disposable,
         order=order,
-        end=int(times[order[-1]]) + _last_frame_ticks(found.last_duration or frame_ticks, time_base),
+        end=int(times[order[-1]]) + _plausible_ticks(found.last_duration or frame_ticks, time_base),
         time_base=time_base,
         counted=counted,
         corrupt=found.corrupt,
@@ -184,14 +183,14 @@ class _Packets:
 
 
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
-    found = _Packets()
+    found, wanted = _Packets(), stream.index
     inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     try:
         for packet in demux(container):
             # Sound and subtitles count for the file's duration too: a header declares the longest stream's.
             if packet.pts is not None:
                 found.latest = max(found.latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
-            if not _belongs(packet, stream):
+            if packet.stream_index != wanted or not packet.size:
                 continue
             facts = inspect(bytes(packet), packet.is_keyframe)
             found.kinds.append(found.facts.setdefault(facts, len(found.facts)))
@@ -210,11 +209,11 @@ def _frame_ticks(stream: VideoStream, time_base: Fraction, counted: bool) -> int
     # The average rate divides the number of frames by the duration, which means nothing without timestamps.
     average_rate = None if counted else stream.average_rate
     rate = average_rate or stream.guessed_rate or _DEFAULT_RATE
-    return max(1, round(1 / (rate * time_base)))
+    return _plausible_ticks(round(1 / (rate * time_base)), time_base)
 
 
-def _last_frame_ticks(duration: int, time_base: Fraction) -> int:
-    """Limits the last frame's duration, which no following frame bounds, to between 1 tick and `MAX_STILL`."""
+def _plausible_ticks(duration: int, time_base: Fraction) -> int:
+    """Limits a frame's declared duration, which a damaged header may exaggerate, to between 1 tick and `MAX_STILL`."""
     return max(1, min(duration, int(MAX_STILL / time_base)))
 
 

@@ -59,7 +59,9 @@ def presentation_times(pts: Sequence[int], dts: Sequence[int], frame_ticks: int,
         elif shown != NO_TIME and abs(shown + shift - last_time) > highest_step:
             shown = NO_TIME  # no decoding time confirms the jump
         last_time = last_time + frame_ticks if shown == NO_TIME else shown + shift
-        times[i] = last_time = max(-_MAX_TICKS, min(last_time, _MAX_TICKS))
+        if abs(last_time) > _MAX_TICKS:
+            last_time = _MAX_TICKS if last_time > 0 else -_MAX_TICKS
+        times[i] = last_time
     return times
 
 
