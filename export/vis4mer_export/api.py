@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vis4mer.errors import ConfigError, MissingDependencyError
+from vis4mer.errors import ConfigError
+from vis4mer.packages import missing
 from vis4mer_export.longconv import RequestedLowering
 from vis4mer_export.options import ExportOptions
 
@@ -75,8 +76,7 @@ def export(
         from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import export_model
     except ImportError as error:
-        remedy = "pip install 'vis4mer[export]'"
-        raise MissingDependencyError.of("package", error.name, "is needed to export", remedy) from None
+        raise missing(error.name or "torch", "to export", "export") from None
     options.target.check(options.settings)
     source = None if encoder is None else EncoderSource(encoder, encoder_weights or "hub")
     further = {name: Path(path) for name, path in (heads or {}).items()}

@@ -13,8 +13,10 @@ from vis4mer.packages import missing
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.backends.eager import EagerRunner
 from vis4mer.runtime.backends.registry import open_graph
-from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
+from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.classifier import Classifier
+from vis4mer.runtime.interface import ENCODER
+from vis4mer.runtime.manifest import MANIFEST
 from vis4mer.runtime.precision import ChosenPrecision, RequestedPrecision, bundle_precision, encoder_precision
 
 if TYPE_CHECKING:

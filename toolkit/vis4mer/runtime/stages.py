@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
 from vis4mer.devices.arrays import Array, join, on_host
-from vis4mer.errors import BundleError
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.bundle import ENCODER
+from vis4mer.runtime.interface import ENCODER
 from vis4mer.runtime.windows import Window, cut_windows
 from vis4mer.video.reader import FrameBatch
 
@@ -48,14 +47,10 @@ class Stages:
         """Computes the tokens of a batch of frames, float32 ``[N, P, D]``, on the encoder's device.
 
         Raises:
-            BundleError: The graph does not fit the configuration.
+            BundleError: The graph returned something else than its interface states.
             DeviceError: The device failed, most often for lack of memory.
         """
-        encoder = self.model.encoder
-        assert encoder is not None, "load() refuses models without encoder"
-        tokens = self.runners[ENCODER](batch.frames)
-        _require_shape(ENCODER, tokens, (len(batch.frames), encoder.tokens, encoder.features))
-        return tokens
+        return self.runners[ENCODER](batch.frames)
 
     def cut_windows(self, tokens: Iterable[Array], stride_frames: int | None = None) -> Iterator[Window]:
         """Yields each window as soon as its last frame is encoded; see `vis4mer.runtime.windows.cut_windows`.
@@ -75,16 +70,11 @@ class Stages:
             Logits float32 ``[len(windows), d_output]`` of each head, on the host.
 
         Raises:
-            BundleError: A graph does not fit the configuration.
+            BundleError: A graph returned something else than its interface states.
             DeviceError: The device failed, most often for lack of memory.
         """
         features = self._features(windows)
-        logits = {}
-        for name, head in self.model.heads.items():
-            output = self.runners[name](features)
-            _require_shape(name, output, (len(windows), head.decoder.d_output))
-            logits[name] = on_host(output)
-        return logits
+        return {name: on_host(self.runners[name](features)) for name in self.model.heads}
 
     def _features(self, windows: Sequence[Window]) -> Array:
         """Joins the windows' tokens into ``[B, L, D]``, the heads' input; zeros stand for frames that a movie lacks.
@@ -106,9 +96,3 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
-
-
-def _require_shape(graph: str, output: Array, shape: tuple[int, ...]) -> None:
-    if output.shape != shape:
-        rule = f"returned shape {output.shape}, but its configuration requires {shape}"
-        raise BundleError.of("graph", graph, rule, "export it again")

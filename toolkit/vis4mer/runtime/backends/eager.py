@@ -6,7 +6,8 @@ import numpy as np
 
 from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.device import Device
-from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.errors import DeviceError
+from vis4mer.packages import require
 from vis4mer.text import one_line
 
 if TYPE_CHECKING:
@@ -66,9 +67,4 @@ def require_torch(kind: str) -> None:
     Raises:
         MissingDependencyError: PyTorch is not installed.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        rule = f"is needed to run a {kind} bundle"
-        remedy = "pip install 'vis4mer[torch]', or export to ONNX"
-        raise MissingDependencyError.of("package", error.name, rule, remedy) from None
+    require("torch", purpose=f"to run a {kind} bundle", extra="torch", alternative="export to ONNX")
