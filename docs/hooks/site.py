@@ -1,13 +1,14 @@
 """The site's hooks: pages and pictures that are not files under docs/, and equations.
 
-Three kinds of pages come from elsewhere in the repository: the benchmarks from ``benchmarks/results/*.json``, and
-Contributing, Security and Changelog from the files of the root folder.
+Some pages come from elsewhere in the repository: the benchmarks from ``benchmarks/results/*.json``, the command
+reference from the commands, and Contributing, Security and Changelog from the files of the root folder.
 """
 
 import re
 from pathlib import Path
 
 import benchmark_pages
+import commands
 import equations
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -34,6 +35,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted(results.glob("*.json")):
         files.append(File.generated(config, f"benchmarks/data/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Puts the command reference into its page."""
+    return markdown.replace(commands.MARK, commands.reference()) if commands.MARK in markdown else markdown
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

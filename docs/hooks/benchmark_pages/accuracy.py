@@ -37,7 +37,7 @@ SAMPLE = Benchmark(
     name="sample",
     title="The sample model",
     question="How accurate is the bundled sample model, on whole movies and on excerpts?",
-    command="python samples/evaluate.py",
+    command="python -m benchmarks.sample",
     method="""The sample movies last 60 to 90 s. Somebody leaves a cottage, and 40 to 45 s later somebody comes to the door:
 `returns` if it is the one who left, `stranger` if not. No excerpt of ten seconds can answer that. The bundle in
 `samples/bundle` classifies movies that it has not seen, from file to label, whole and in part.""",
