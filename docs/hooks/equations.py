@@ -1,4 +1,4 @@
-"""Turns LaTeX into MathML while the site is built, so that equations need neither a script nor a font from elsewhere."""
+"""Turns LaTeX into MathML while the site is built, so equations need no script and no font from elsewhere."""
 
 import re
 from html import unescape

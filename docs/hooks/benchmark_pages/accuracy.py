@@ -1,7 +1,7 @@
 """Pages about accuracy: the sample model, and how far back models remember."""
 
+from benchmark_pages.charts import Axis, Bar, Line, bars, legend, lines, panels
 from benchmark_pages.page import Benchmark, Result, table
-from charts import Axis, Bar, Line, bars, legend, lines, panels
 
 _QUESTIONS = {
     "returns": "Does the one who left return?",
@@ -38,8 +38,8 @@ SAMPLE = Benchmark(
     title="The sample model",
     question="How accurate is the bundled sample model, on whole movies and on excerpts?",
     command="python -m benchmarks.sample",
-    method="""The sample movies last 60 to 90 s. Somebody leaves a cottage, and 40 to 45 s later somebody comes to the door:
-`returns` if it is the one who left, `stranger` if not. No excerpt of ten seconds can answer that. The bundle in
+    method="""The sample movies last 60 to 90 s. Somebody leaves a cottage, and 40 to 45 s later somebody comes to the
+door: `returns` if it is the one who left, `stranger` if not. No excerpt of ten seconds can answer that. The bundle in
 `samples/bundle` classifies movies that it has not seen, from file to label, whole and in part.""",
     show=_sample,
 )
@@ -114,8 +114,8 @@ LONG_RANGE = Benchmark(
     title="How far back it remembers",
     question="Which models connect events that lie 10 to 80 s apart?",
     command="python -m benchmarks.long_range",
-    method="""Generated movies of 112 s ask one of four questions, whose answer depends on events 10, 20, 40 or 80 s apart.
-The sample bundle's encoder turns one frame per second into a token. On these tokens, four models of about 40,000
+    method="""Generated movies of 112 s ask one of four questions, whose answer depends on events 10, 20, 40 or 80 s
+apart. The sample bundle's encoder turns one frame per second into a token. On these tokens, four models of about 40,000
 parameters learn each question from the same movies and are tested on others: ViS4mer; a Transformer; a multilayer
 perceptron on the mean over time; and ViS4mer on excerpts of 10 s. Accuracies are percentages: the mean over the seeds,
 with the least and the greatest where these differ by a point or more. Chance is 50 %, and 25 % for the count.""",

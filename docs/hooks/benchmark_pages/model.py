@@ -1,7 +1,7 @@
 """Pages about the model's parts: encoder, S4 decoder, attention, exported heads, lowerings, and the whole exported."""
 
+from benchmark_pages.charts import Axis, Bar, Line, bars, legend, lines, panels
 from benchmark_pages.page import Benchmark, Result, table
-from charts import Axis, Bar, Line, bars, legend, lines, panels
 
 _WAYS = {
     "limit": "limit: its bare matrix products",
@@ -79,9 +79,9 @@ DECODER = Benchmark(
     title="S4 decoder",
     question="How close does the S4 decoder come to the time of its matrix products?",
     command="python -m benchmarks.decoder",
-    method="""One window of 60 s through the paper's S4 decoder: B = 1, L = 11,820 tokens, D = 1024, three blocks, random
-weights. It is compared with the *limit*, the matrix products that the published formulation needs, computed by the
-faster of PyTorch's libraries; and with the *straightforward* formulation in PyTorch's own operators. A forward pass
+    method="""One window of 60 s through the paper's S4 decoder: B = 1, L = 11,820 tokens, D = 1024, three blocks and
+random weights. It is compared with the *limit*, the matrix products that the published formulation needs, computed by
+the faster of PyTorch's libraries; and with the *straightforward* formulation in PyTorch's own operators. A forward pass
 uses kernels that were generated once; a training step generates them anew and includes the backward pass.
 
 This project pools before the linear map, and an export folds two maps into one, so it computes fewer products than the
@@ -158,7 +158,9 @@ PyTorch chooses. Peak memory is what a call holds beyond parameters and input, m
 
 def _encoder(result: Result) -> str:
     drawn = [
-        Bar(_bar_label(row), row["frames_per_second"], f"{row['frames_per_second']:.2f} frames/s", row["way"] != "eager")
+        Bar(
+            _bar_label(row), row["frames_per_second"], f"{row['frames_per_second']:.2f} frames/s", row["way"] != "eager"
+        )
         for row in result["rows"]
         if row["batch"] == 8
     ]
@@ -175,9 +177,9 @@ def _encoder(result: Result) -> str:
     ]
     return f"""{bars("Frames per second, eight frames at once, higher is better", drawn)}
 {table(("", "dtype", "frames at once", "frames/s", "share of the limit", "drift"), cells)}
-The limit is {result["gigaflop_per_frame"]:.1f} GFLOP per frame at the rate of the encoder's own linear layers. An export
-may store weights in the layout that the products read, which the limit's products do not get; so it can exceed the
-limit. Drift is the relative L2 error of the tokens against PyTorch in fp32.
+The limit is {result["gigaflop_per_frame"]:.1f} GFLOP per frame at the rate of the encoder's own linear layers. An
+export may store weights in the layout that the products read, which the limit's products do not get; so it can exceed
+the limit. Drift is the relative L2 error of the tokens against PyTorch in fp32.
 """
 
 
@@ -186,8 +188,8 @@ ENCODER = Benchmark(
     title="Frame encoder",
     question="How many frames per second does ViT-L/16 encode, in PyTorch and exported?",
     command="python -m benchmarks.encoder",
-    method="""ViT-L/16 with random weights on frames of 224 × 224 pixels, one and eight at once. ONNX Runtime has no bf16
-products on a CPU, so it has no bf16 row.""",
+    method="""ViT-L/16 with random weights on frames of 224 × 224 pixels, one and eight at once. ONNX Runtime has no
+bf16 products on a CPU, so it has no bf16 row.""",
     show=_encoder,
 )
 
@@ -239,7 +241,13 @@ def _longconv(result: Result) -> str:
             constant = sum(row["constant_megabytes"] for row in rows)
             times = [f"{row['milliseconds']:,.1f}" for row in rows]
             cells.append((target, f"`{lowering}`", *times, f"{worst:.1e}", f"{constant:.0f}"))
-    header = ("target", "lowering", *(f"H = {h}, L = {length:,}, ms" for h, length in sizes), "worst error", "constants, MB")
+    header = (
+        "target",
+        "lowering",
+        *(f"H = {h}, L = {length:,}, ms" for h, length in sizes),
+        "worst error",
+        "constants, MB",
+    )
     return f"""{table(header, cells)}
 `--lowering auto` takes the first lowering in this order of speed whose error is within the tolerance. The `fft` rows of
 `onnx` are its DFT operator, which no export uses.

@@ -1,7 +1,7 @@
 """Pages about movies: the whole pipeline, and planned decoding."""
 
+from benchmark_pages.charts import Bar, bars
 from benchmark_pages.page import Benchmark, Result, table
-from charts import Bar, bars
 
 _STAGES = ("decode", "resize", "encode", "S4 decode")
 
@@ -35,8 +35,8 @@ Nearly all of the time is the encoder's. Stages have separate times only where t
 
 ## Memory
 
-Memory hardly grows with the movie: {result["memory_ratio"]:.2f} times as much for thirty times the length. Measured with
-the sample bundle, 360p at 24 frames/s, a window every second.
+Memory hardly grows with the movie: {result["memory_ratio"]:.2f} times as much for thirty times the length. It is
+measured with the sample bundle, 360p at 24 frames/s, a window every second.
 
 {table(("movie", "peak memory, MB"), memory)}"""
 

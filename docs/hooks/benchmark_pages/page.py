@@ -51,7 +51,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str = "")
         style: Class of an element around the table.
     """
     columns = list(zip(*rows, strict=True))
-    numeric = [all(cell == "" or (cell[0].isdigit() and not cell[-1].isalpha()) for cell in column) for column in columns]
+    numeric = [
+        all(cell == "" or (cell[0].isdigit() and not cell[-1].isalpha()) for cell in column) for column in columns
+    ]
     rule = ["---:" if right else "---" for right in numeric]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)) + "\n"
     return f'<div class="{style}" markdown>\n\n{text}\n</div>\n' if style else f"{text}\n"
