@@ -41,12 +41,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis4mer.config import DecoderConfig
+from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import S4Decoder
+from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer.runtime.bundle import Format, Precision
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.torchscript import torchscript_runner
-from vis4mer_export import onnx, torchscript
 from vis4mer_export.freeze import freeze
+from vis4mer_export.targets import onnx, torchscript
 
 PAPER = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
 EXPORTS: tuple[tuple[Format, Precision], ...] = (("torchscript", "fp32"), ("torchscript", "bf16"), ("onnx", "fp32"))

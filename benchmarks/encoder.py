@@ -35,12 +35,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.device import CPU
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.runtime.backends.registry import graph_runner
 from vis4mer.runtime.bundle import Format, Precision
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.graphs import graph_runner
-from vis4mer_export import onnx, pt2, torchscript
 from vis4mer_export.precision import DTYPES, in_precision
+from vis4mer_export.targets import onnx, pt2, torchscript
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 WAYS: dict[Precision, tuple[Format, ...]] = {"fp32": ("torchscript", "pt2", "onnx"), "bf16": ("torchscript", "pt2")}

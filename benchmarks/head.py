@@ -29,13 +29,13 @@ from measure import machine, medians, save
 from torch import Tensor, nn
 
 from vis4mer.config import DecoderConfig
+from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import S4Decoder
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.pt2 import pt2_runner
-from vis4mer.runtime.runner import Runner
-from vis4mer.runtime.torchscript import torchscript_runner
-from vis4mer_export import onnx, pt2, torchscript
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.pt2 import pt2_runner
+from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer_export.freeze import freeze
+from vis4mer_export.targets import onnx, pt2, torchscript
 
 _CONFIG = DecoderConfig(d_input=1024, l_max=11820, d_output=10, d_model=1024, n_layers=3)
 

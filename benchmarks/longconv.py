@@ -23,14 +23,14 @@ except ImportError:
 from measure import machine, medians, save
 from torch import Tensor, nn
 
+from vis4mer.devices.device import CPU
 from vis4mer.models.s4 import SSMConv
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.graphs import graph_runner
-from vis4mer_export import onnx, pt2, torchscript
+from vis4mer.runtime.backends.registry import graph_runner
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.lower import fixed_kernel
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
+from vis4mer_export.targets import onnx, pt2, torchscript
 
 _SHAPES = ((1024, 11820), (512, 5910), (256, 2955))
 

@@ -25,9 +25,9 @@ except ImportError:
 from measure import RESULTS, machine, save
 
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig
+from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import Bundle, Format, Precision
-from vis4mer.runtime.device import CPU
 from vis4mer.runtime.parity import check_bundle
 from vis4mer_export.exporter import ExportOptions, export_model
 

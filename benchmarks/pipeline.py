@@ -49,15 +49,15 @@ from video import DecodeEverything
 
 import vis4mer
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, WindowConfig
+from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime import classifier
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.eager import EagerRunner
 from vis4mer.runtime.bundle import ENCODER
-from vis4mer.runtime.checkpoint import eager_runners
 from vis4mer.runtime.classifier import Classifier
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.eager import EagerRunner
+from vis4mer.runtime.loading import eager_runners
 from vis4mer.runtime.precision import Chosen
-from vis4mer.runtime.runner import Runner
 from vis4mer.video import sampled
 from vis4mer.video.movie import scan
 from vis4mer_export.exporter import ExportOptions, export_model

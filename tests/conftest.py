@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,13 @@ from vis4mer_kernels import build
 
 
 def pytest_sessionstart() -> None:
-    """Builds the native ops before anything loads them, where there is a compiler."""
+    """Prepares the process for the tests: SIGINT as in a foreground shell, the native ops built.
+
+    A script in the background of a non-interactive shell inherits an ignored SIGINT, and so would every process that a
+    test interrupts with it. A handler, unlike an ignored signal, is not inherited across exec.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if build.compiler() is not None:
         build.build()
 

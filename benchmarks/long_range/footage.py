@@ -15,9 +15,9 @@ from cottage.scenes import Scene, Tale
 from cottage.tales import QUESTIONS, tell
 from torch import Tensor
 
+from vis4mer.devices.device import CPU
+from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import ENCODER, Bundle
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.graphs import open_graph
 from vis4mer.video.resize import resize
 
 TOKENS = 1

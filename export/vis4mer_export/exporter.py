@@ -15,10 +15,13 @@ import torch
 from torch import nn
 
 from vis4mer import __version__
+from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import BundleError, DeviceError, ExportError
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.pt2 import pt2_runner
+from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer.runtime.bundle import ENCODER, Bundle, BundleWriter, Format, Precision
-from vis4mer.runtime.device import CPU, Device
 from vis4mer.runtime.parity import (
     CASES_FILE,
     TOLERANCES,
@@ -28,16 +31,13 @@ from vis4mer.runtime.parity import (
     check_graph,
     is_classifier,
 )
-from vis4mer.runtime.pt2 import pt2_runner
-from vis4mer.runtime.runner import Runner
-from vis4mer.runtime.torchscript import torchscript_runner
-from vis4mer_export import onnx, pt2, torchscript
 from vis4mer_export.cases import exported_length, make_cases, with_window
 from vis4mer_export.drift import first_drift
 from vis4mer_export.freeze import freeze
 from vis4mer_export.longconv.lower import Lowered, Lowering
 from vis4mer_export.precision import in_precision
-from vis4mer_export.trt import BatchProfile, build_engine, check_target
+from vis4mer_export.targets import onnx, pt2, torchscript
+from vis4mer_export.targets.tensorrt import BatchProfile, build_engine, check_target
 
 SUFFIXES: dict[Format, str] = {
     "torchscript": "ts",

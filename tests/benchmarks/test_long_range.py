@@ -21,10 +21,10 @@ from long_range.footage import FEATURES, TOKENS, Footage, Movies
 from long_range.runs import ABLATED_ON, Journal, Run, Size, Studio, plan
 from torch import nn
 
+from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import Block, S4Decoder
+from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.graphs import open_graph
 from vis4mer.training.config import TrainConfig
 from vis4mer.video.reader import open_video
 from vis4mer.video.resize import resize

@@ -16,12 +16,12 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 import vis4mer
 from vis4mer.cli.main import main
 from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
+from vis4mer.devices.device import CPU
 from vis4mer.errors import BundleError, ExportError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle, Format, Precision
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.graphs import open_graph
 from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
 from vis4mer_export import exporter
 from vis4mer_export.exporter import ExportOptions, export_model
@@ -140,7 +140,7 @@ def test_onnx_products_are_typed_in_half(exported: Callable[..., Bundle]) -> Non
 def test_weights_beyond_the_limit_lie_beside_the_graph(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vis4mer_export.onnx._LARGEST_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr("vis4mer_export.targets.onnx._LARGEST_FILE_BYTES", 1 << 20)
     bundle = export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
     assert "encoder.onnx.data" in bundle.files
     assert bundle.files["encoder.onnx"].bytes < 1 << 20 < bundle.files["encoder.onnx.data"].bytes

@@ -27,7 +27,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["vis4mer", "vis4mer.cli.main", "vis4mer.video.reader", "vis4mer.runtime.classifier", "vis4mer.runtime.timeline"],
+    ["vis4mer", "vis4mer.cli.main", "vis4mer.video.reader", "vis4mer.runtime.classifier", "vis4mer.timeline.layout"],
 )
 def test_import_loads_nothing_heavy(module: str) -> None:
     result = python(f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))")

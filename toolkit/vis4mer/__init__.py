@@ -10,18 +10,26 @@
 Importing this package loads neither torch, nor DALI, nor TensorRT; the parts that need them import them when used.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vis4mer.runtime.classifier import Classifier, Prediction, load
+    from vis4mer.runtime.classifier import Classifier
+    from vis4mer.runtime.loading import load
+    from vis4mer.runtime.prediction import Prediction
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "Prediction", "__version__", "load"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Classifier", "Prediction", "load"):
-        from vis4mer.runtime import classifier
+_MODULES = {
+    "Classifier": "vis4mer.runtime.classifier",
+    "Prediction": "vis4mer.runtime.prediction",
+    "load": "vis4mer.runtime.loading",
+}
 
-        return getattr(classifier, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'vis4mer' has no attribute {name!r}")

@@ -1,11 +1,38 @@
-"""The errors a user can cause, each with a one-line message: what was given, the rule, the remedy.
+"""Errors that a user can cause. Each has a one-line message: the value, the rule that it breaks, the remedy.
 
-The command line prints the message of any of these and exits with 1; a traceback means a defect of this project.
+Commands print the message of any of these and exit with status 1; a traceback means a defect of this project.
 """
+
+import os
+from typing import Self
 
 
 class Vis4merError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error that this project raises on purpose.
+
+    Raise it through `of`, so that all messages have one form::
+
+        raise DeviceError.of("device", "cuda:3", "this machine has 2 GPUs", "use cuda:0 or cuda:1")
+        # DeviceError: device='cuda:3': this machine has 2 GPUs; use cuda:0 or cuda:1
+
+    The constructor itself takes a finished message, for an error about no particular value.
+    """
+
+    @classmethod
+    def of(cls, name: str, value: object, rule: str, remedy: str = "") -> Self:
+        """Builds an error whose message reads ``name=value: rule; remedy``.
+
+        Args:
+            name: What the user set: an argument, an option, a key of a file or a kind of file.
+            value: Its value, shown as its `repr`; a path is shown as a string.
+            rule: Rule that the value breaks, as a predicate without a full stop: ``must be positive``.
+            remedy: What to do about it, as an imperative: ``use --device cpu``. Leave it out where the rule implies it.
+
+        Returns:
+            The error, for the caller to raise.
+        """
+        shown = os.fspath(value) if isinstance(value, os.PathLike) else value
+        return cls(f"{name}={shown!r}: {rule}" + (f"; {remedy}" if remedy else ""))
 
 
 class ConfigError(Vis4merError, ValueError):
@@ -13,7 +40,7 @@ class ConfigError(Vis4merError, ValueError):
 
 
 class CheckpointError(Vis4merError, ValueError):
-    """A checkpoint cannot be read, or does not fit the model it should fill."""
+    """A checkpoint cannot be read, or does not fit the model that it should fill."""
 
 
 class BundleError(Vis4merError, ValueError):
@@ -29,16 +56,16 @@ class DataError(Vis4merError, ValueError):
 
 
 class ExportError(Vis4merError, RuntimeError):
-    """A model cannot be exported, or the exported graph is not equal to it."""
+    """A model cannot be exported, or the exported graph does not compute what the model computes."""
 
 
 class MissingDependencyError(Vis4merError, ImportError):
-    """A feature needs a package that is not installed; the message names the extra that brings it."""
+    """A feature needs a package that is not installed; the message names the extra that installs it."""
 
 
 class DeviceError(Vis4merError, RuntimeError):
-    """The asked device does not exist on this machine or cannot run what was asked."""
+    """The device is absent, or cannot run what was requested of it."""
 
 
 class OpsError(Vis4merError, RuntimeError):
-    """The native ops cannot be built, cannot be loaded, or do not run where they were asked to."""
+    """The native ops cannot be built or loaded, or do not run on the requested device."""

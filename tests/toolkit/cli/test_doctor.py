@@ -9,16 +9,16 @@ from click.testing import CliRunner
 
 import vis4mer
 from vis4mer.cli.main import main
+from vis4mer.devices.device import Driver
 from vis4mer.errors import BundleError, OpsError
-from vis4mer.runtime.device import Driver
 from vis4mer_kernels.library import Library
 
 
 @pytest.fixture
 def without_gpu(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver("13.0", (), "the driver offers no GPU"))
-    monkeypatch.setattr("vis4mer.runtime.device.bf16_units", lambda device: None)
-    monkeypatch.setattr("vis4mer.runtime.classifier.sample_bundle", lambda: tiny_bundle)
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver("13.0", (), "the driver offers no GPU"))
+    monkeypatch.setattr("vis4mer.devices.device.bf16_units", lambda device: None)
+    monkeypatch.setattr("vis4mer.runtime.loading.sample_bundle", lambda: tiny_bundle)
 
 
 @pytest.mark.usefixtures("without_gpu")
@@ -69,6 +69,6 @@ def test_a_broken_installation_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> 
     def broken() -> Path:
         raise BundleError("bundle=None: is not installed")
 
-    monkeypatch.setattr("vis4mer.runtime.classifier.sample_bundle", broken)
+    monkeypatch.setattr("vis4mer.runtime.loading.sample_bundle", broken)
     findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
     assert (findings["device_auto"], findings["device_reason"]) == (None, "bundle=None: is not installed")

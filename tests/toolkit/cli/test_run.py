@@ -164,7 +164,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
     run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, place: str
 ) -> None:
     (tmp_path / "folder.html").mkdir()
-    monkeypatch.setattr("vis4mer.runtime.classifier.load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("vis4mer.runtime.loading.load", lambda *_, **__: pytest.fail("the model was loaded"))
     result = run(movie, option, tmp_path / place)
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import vis4mer
+from vis4mer.devices.arrays import DeviceArray
+from vis4mer.devices.device import Device, Driver
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
-from vis4mer.runtime.arrays import DeviceArray
 from vis4mer.runtime.bundle import BundleWriter
-from vis4mer.runtime.classifier import is_bundle
-from vis4mer.runtime.device import Device, Driver
+from vis4mer.runtime.loading import is_bundle
 from vis4mer.video.reader import open_video
 
 SAMPLES = Path(__file__).parents[3] / "samples"
@@ -284,7 +284,7 @@ def test_a_device_that_is_none_is_an_error(tiny_bundle: Path, name: str) -> None
 def test_an_absent_gpu_is_an_error_and_auto_says_why_it_is_not_used(
     tiny_bundle: Path, movie: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
     with pytest.raises(DeviceError, match="device='cuda:0': there is no NVIDIA driver; use --device cpu or auto"):
         vis4mer.load(tiny_bundle, device="cuda")
     prediction = vis4mer.load(tiny_bundle)(movie)

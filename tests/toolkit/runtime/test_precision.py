@@ -6,10 +6,11 @@ import pytest
 
 import vis4mer
 from vis4mer.config import Preprocessing
+from vis4mer.devices import device
+from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError
-from vis4mer.runtime import device, precision
+from vis4mer.runtime import precision
 from vis4mer.runtime.bundle import BundleWriter
-from vis4mer.runtime.device import CPU, Device
 from vis4mer.runtime.precision import encoder_precision
 
 SIZE = Preprocessing(height=6, width=9)

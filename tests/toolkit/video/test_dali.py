@@ -16,8 +16,8 @@ needs_dali = pytest.mark.skipif(not dali.installed(), reason="nvidia-dali-cuda12
 def both(path, preprocessing, video_tools, **arguments):
     results = []
     for decoder in ("pyav", "dali"):
-        with open_video(path, preprocessing, decoder=decoder, **arguments) as reader:
-            assert (reader.name, reader.reason) == (decoder, f"decoder={decoder} was asked for")
+        with open_video(path, preprocessing, video_decoder=decoder, **arguments) as reader:
+            assert (reader.name, reader.reason) == (decoder, f"video_decoder={decoder} was asked for")
             results.append(video_tools.gather(reader))
             assert not reader.damage
     return results
@@ -37,14 +37,14 @@ def test_both_readers_give_the_same_times_and_pixels(movie, resize, interpolatio
 @needs_dali
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_batch_size_changes_nothing(batch_size, vp9, video_tools):
-    assert video_tools.sampled_numbers(vp9, 8.0, decoder="dali", batch_size=batch_size) == list(range(0, 48, 3))
+    assert video_tools.sampled_numbers(vp9, 8.0, video_decoder="dali", batch_size=batch_size) == list(range(0, 48, 3))
 
 
 @needs_dali
 def test_variable_frame_rate(tmp_path, video_tools):
     pts = [0, 1, 2, 50, 51, 99, 100, 101, 250, 251]
     path = video_tools.encode(tmp_path / "vfr.webm", codec="libvpx-vp9", count=10, rate=50, pts=pts)
-    assert video_tools.sampled_numbers(path, 1.0, decoder="dali") == [0, 3, 6, 7, 7, 8]
+    assert video_tools.sampled_numbers(path, 1.0, video_decoder="dali") == [0, 3, 6, 7, 7, 8]
 
 
 @needs_dali
@@ -62,13 +62,13 @@ def test_frames_shown_in_another_order_than_decoded(tmp_path, video_tools):
     """Alternative reference frames: VP9's hidden ones travel with a shown one."""
     path = tmp_path / "altref.webm"
     video_tools.encode(path, codec="libvpx-vp9", gop=48, options={"cpu-used": "5", "auto-alt-ref": "1"})
-    assert video_tools.sampled_numbers(path, 4.0, decoder="dali") == list(range(0, 48, 6))
+    assert video_tools.sampled_numbers(path, 4.0, video_decoder="dali") == list(range(0, 48, 6))
 
 
 @needs_dali
 def test_what_dali_cannot_read_is_refused_with_a_remedy(plain):
-    with pytest.raises(VideoError, match=r"DALI does not decode h264 on the CPU; use decoder='pyav'$"):
-        open_video(plain, Preprocessing(), decoder="dali")
+    with pytest.raises(VideoError, match=r"DALI does not decode h264 on the CPU; use video_decoder='pyav'$"):
+        open_video(plain, Preprocessing(), video_decoder="dali")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_damaged_movies_are_left_to_pyav(vp9, tmp_path):
 def test_without_the_package_the_error_names_the_extra(vp9, monkeypatch):
     monkeypatch.setattr(dali, "installed", lambda: False)
     with pytest.raises(MissingDependencyError, match=r"vis4mer\[dali\]"):
-        open_video(vp9, Preprocessing(), decoder="dali")
+        open_video(vp9, Preprocessing(), video_decoder="dali")
 
 
 @needs_dali
@@ -108,7 +108,7 @@ def test_without_a_gpu_auto_falls_back_and_an_explicit_request_fails(vp9, caplog
         assert "no GPU" in reader.reason
     assert any(record.levelno == logging.WARNING for record in caplog.records)
     with pytest.raises(DeviceError, match=r"device='cuda:63'"):
-        open_video(vp9, Preprocessing(), decoder="dali", device="cuda:63")
+        open_video(vp9, Preprocessing(), video_decoder="dali", device="cuda:63")
 
 
 @pytest.mark.gpu

@@ -47,7 +47,7 @@ def test_closing_ends_an_iteration_in_another_thread(plain, monkeypatch):
             yield frame
 
     monkeypatch.setattr(PyAVReader, "_decode", held_up)
-    with open_video(plain, Preprocessing(fps=24.0, height=8, width=8), batch_size=4, decoder="pyav") as frames:
+    with open_video(plain, Preprocessing(fps=24.0, height=8, width=8), batch_size=4, video_decoder="pyav") as frames:
         assert frames.n_frames == 48
         batches, iterator = [], iter(frames)
         thread = threading.Thread(target=lambda: batches.extend(iterator))
@@ -95,7 +95,7 @@ def test_frames_are_resized(resize, plain, video_tools):
         {"batch_size": 0},
         {"device": "gpu"},
         {"device": "cuda:x"},
-        {"decoder": "ffmpeg"},
+        {"video_decoder": "ffmpeg"},
         {"times": []},
         {"times": [1.0, 0.5]},
         {"times": [-1.0]},

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 
 def say(level: str, message: str) -> None:

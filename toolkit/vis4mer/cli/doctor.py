@@ -10,7 +10,7 @@ import click
 
 import vis4mer
 from vis4mer.errors import Vis4merError
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 # Distributions by the extra that brings them; the first group is the base install.
 _ONNXRUNTIME = "onnxruntime-gpu" if platform.machine() == "x86_64" else "onnxruntime"
@@ -41,7 +41,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _examine() -> dict[str, Any]:
-    from vis4mer.runtime.device import probe_driver
+    from vis4mer.devices.device import probe_driver
 
     driver = probe_driver()
     device, device_reason = _default_device()
@@ -73,7 +73,7 @@ def _examine() -> dict[str, Any]:
 
 def _default_device() -> tuple[str | None, str]:
     """What ``--device auto`` is for the sample bundle, found out by loading it."""
-    from vis4mer.runtime.classifier import load
+    from vis4mer.runtime.loading import load
 
     try:
         classifier = load()
@@ -84,7 +84,7 @@ def _default_device() -> tuple[str | None, str]:
 
 def _default_precision(device: str | None) -> tuple[str, str]:
     """What ``--precision auto`` is for a checkpoint; a bundle has its own."""
-    from vis4mer.runtime.device import CPU, bf16_units, parse_device
+    from vis4mer.devices.device import CPU, bf16_units, parse_device
 
     units = bf16_units(parse_device(device or "cpu") or CPU)
     if units is None:
@@ -116,7 +116,7 @@ def _native_ops() -> str:
 
 
 def _onnxruntime_providers() -> list[str]:
-    from vis4mer.runtime.onnx import import_onnxruntime
+    from vis4mer.runtime.backends.onnx import import_onnxruntime
 
     try:
         return list(import_onnxruntime().get_available_providers())

@@ -22,11 +22,11 @@ from vis4mer.cli.dataset import (
     tell_missing,
 )
 from vis4mer.cli.eval_table import eval_table
-from vis4mer.cli.options import check_device
+from vis4mer.cli.options import device_option
 from vis4mer.cli.pytorch import place, require_torch
 from vis4mer.config import ModelConfig
+from vis4mer.devices.device import on_device
 from vis4mer.errors import CheckpointError, ConfigError, MissingDependencyError
-from vis4mer.runtime.device import on_device
 from vis4mer.training.config import Precision
 from vis4mer.training.listing import Example, Listing
 from vis4mer.training.protocols import PROTOCOLS, Protocol, find_protocol
@@ -44,7 +44,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--head", metavar="NAME", help="Head to measure.  [default: the only one, or the one named as the task]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Encoded movies.  [default: features beside CHECKPOINT]")
 @click.option("--cache-dtype", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32"]))
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", callback=check_device)
+@device_option("Device to run the heads on.")
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(get_args(Precision)))
 @click.option("--batch-size", default=32, show_default=True, metavar="N", type=_COUNT, help="Windows at once.")
 @click.option("--workers", default=0, show_default=True, metavar="N", type=click.IntRange(min=0), help="Token readers.")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from vis4mer.training.report import Figure, Report

@@ -112,12 +112,12 @@ def export(
     try:
         from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import ExportOptions, export_model
-        from vis4mer_export.trt import BatchProfile
+        from vis4mer_export.targets.tensorrt import BatchProfile
     except ImportError as error:
         rule = "is needed to export; pip install 'vis4mer[export]'"
         raise MissingDependencyError(f"package={error.name!r}: {rule}") from None
     from vis4mer.cli.parity_table import print_parity
-    from vis4mer.runtime.classifier import sample_bundle
+    from vis4mer.runtime.loading import sample_bundle
 
     if movie is None:
         beside = sample_bundle().parent / "movie.mp4"

@@ -18,7 +18,7 @@ from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_device
 from vis4mer.cli.pytorch import place, require_torch
 from vis4mer.config import EncoderConfig, Preprocessing
-from vis4mer.runtime.device import Device, on_device, probe_driver
+from vis4mer.devices.device import Device, on_device, probe_driver
 from vis4mer.training.protocols import Protocol, find_protocol
 from vis4mer.training.videos import Job, gather_videos
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vis4mer.config import HeadConfig, ModelConfig
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from vis4mer.runtime.bundle import Bundle
@@ -25,7 +25,7 @@ def inspect(path: Path, as_json: bool) -> None:
     A bundle's files are checked against its manifest; a checkpoint is loaded, which needs vis4mer[torch].
     """
     from vis4mer.runtime.bundle import Bundle
-    from vis4mer.runtime.classifier import is_bundle
+    from vis4mer.runtime.loading import is_bundle
 
     if is_bundle(path):
         bundle = Bundle.open(path)
@@ -55,7 +55,7 @@ def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
 
 
 def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    from vis4mer.runtime.checkpoint import load_model
+    from vis4mer.runtime.loading import load_model
 
     model = load_model(path)
     parts = {"encoder": model.encoder, **model.heads}

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError
-from vis4mer.runtime.device import Device
 
 if TYPE_CHECKING:
     from torch import nn

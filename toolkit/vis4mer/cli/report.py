@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction
-from vis4mer.runtime.text import clock, printable
+from vis4mer.text import clock, printable
 
 _BAR_CELLS = 20
 _CURVE_CELLS = 24

@@ -6,7 +6,7 @@ import click
 
 from vis4mer.cli.report import Form
 from vis4mer.errors import Vis4merError
-from vis4mer.runtime.files import write_atomically
+from vis4mer.files import write_atomically
 from vis4mer.runtime.prediction import Prediction
 
 

@@ -11,9 +11,9 @@ import click
 
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import check_device, check_seconds
+from vis4mer.cli.options import check_seconds, device_option
 from vis4mer.errors import VideoError, Vis4merError
-from vis4mer.runtime.text import printable
+from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -31,14 +31,7 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command()
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("--bundle", metavar="DIR", help="Bundle or checkpoint; the installed sample bundle where not given.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    callback=check_device,
-    help="Where to run the model.",
-)
+@device_option("Device to run the model on.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
@@ -102,9 +95,9 @@ def run(
 
     from vis4mer.cli.report import form_of_file, report_form
     from vis4mer.cli.results import Results
-    from vis4mer.runtime.classifier import load
-    from vis4mer.runtime.files import check_writable
-    from vis4mer.runtime.timeline import save_timeline
+    from vis4mer.files import check_writable
+    from vis4mer.runtime.loading import load
+    from vis4mer.timeline.layout import save_timeline
 
     if output is None and sys.stdout is None:
         raise Vis4merError("output=stdout: is closed; name a file with --output")

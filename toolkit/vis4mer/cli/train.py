@@ -17,7 +17,7 @@ from vis4mer.cli.options import check_device
 from vis4mer.cli.pytorch import place, require_torch
 from vis4mer.cli.train_plan import Plan, command_line, plan_training
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
-from vis4mer.runtime.device import on_device
+from vis4mer.devices.device import on_device
 from vis4mer.training.config import Precision, Schedule, TrainConfig
 from vis4mer.training.listing import Split
 

@@ -6,20 +6,13 @@ from pathlib import Path
 
 import click
 
-from vis4mer.cli.options import check_device
+from vis4mer.cli.options import device_option
 from vis4mer.errors import BundleError
 
 
 @click.command(short_help="Check a bundle's files and graphs.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    callback=check_device,
-    help="Where to run it.",
-)
+@device_option("Device to run the graphs on.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 def verify(bundle: Path, device: str, as_json: bool) -> None:
     """Check every file of BUNDLE against its manifest, and every graph against the outputs stored with it.
@@ -27,9 +20,9 @@ def verify(bundle: Path, device: str, as_json: bool) -> None:
     An ONNX bundle needs no PyTorch for this.
     """
     from vis4mer.cli.parity_table import print_parity
+    from vis4mer.devices.device import on_device
     from vis4mer.runtime.bundle import Bundle
-    from vis4mer.runtime.classifier import is_bundle
-    from vis4mer.runtime.device import on_device
+    from vis4mer.runtime.loading import is_bundle
     from vis4mer.runtime.parity import check_bundle
 
     if not is_bundle(bundle):

@@ -1,147 +1,31 @@
 """From a movie file to a prediction."""
 
 import dataclasses
-import importlib.util
 import itertools
 import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
-from vis4mer.errors import BundleError, CheckpointError, ConfigError
-from vis4mer.runtime.arrays import Array, join, on_host
-from vis4mer.runtime.bundle import ENCODER, MANIFEST, Bundle
-from vis4mer.runtime.checkpoint import eager_runners, load_model
-from vis4mer.runtime.device import Device, on_device
-from vis4mer.runtime.graphs import open_graph
+from vis4mer.devices.arrays import Array, join, on_host
+from vis4mer.devices.device import Device
+from vis4mer.errors import BundleError, ConfigError
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.bundle import ENCODER
 from vis4mer.runtime.overlap import Overlap
-from vis4mer.runtime.precision import AskedPrecision, Chosen, bundle_precision
-from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction, aggregate
-from vis4mer.runtime.runner import Runner
+from vis4mer.runtime.precision import Chosen
+from vis4mer.runtime.prediction import Prediction, aggregate
 from vis4mer.runtime.windows import Window, cut_windows
 from vis4mer.video.reader import FrameBatch, VideoDecoder, open_video
 
-__all__ = ["Classifier", "HeadPrediction", "Prediction", "WindowPrediction", "load"]
-
 Progress = Callable[[int, int], None]
-Build = Callable[[Device], tuple[Mapping[str, Runner], Chosen]]
-
-_CHECKPOINT_CONFIG = "config.json"
-_WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
-_WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # what torch.save writes, now and formerly
-_SAMPLE_BUNDLE = "vis4mer_sample_bundle"
-_GIVE_A_MODEL = "give a bundle directory, a checkpoint directory or a checkpoint file"
 
 logger = logging.getLogger(__name__)
-
-
-def load(
-    path: str | os.PathLike[str] | None = None, device: str = "auto", precision: AskedPrecision = "auto"
-) -> "Classifier":
-    """Loads a model for prediction.
-
-    Args:
-        path: of a bundle (directory with ``manifest.json``) or a checkpoint (directory with ``config.json``, or a
-            file); the sample bundle that is installed with this package where not given.
-        device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes the first GPU if there is one that works.
-        precision: of a checkpoint's encoder: ``fp32``, ``bf16``, or ``auto`` for bf16 where the device is faster with
-            it and the encoder's tokens stay near those in fp32. A bundle has the one it was exported in.
-
-    Raises:
-        BundleError: the bundle is incomplete, altered, or of a format that cannot run here.
-        CheckpointError: the checkpoint cannot be read, holds no encoder, or has no windows of seconds.
-        ConfigError: the bundle was exported in another precision, or an argument breaks its rule.
-        DeviceError: the asked device is absent or unusable.
-        MissingDependencyError: the checkpoint needs PyTorch, or the bundle ONNX Runtime.
-    """
-    if precision not in get_args(AskedPrecision):
-        raise ConfigError(f"precision={precision!r}: must be one of {', '.join(get_args(AskedPrecision))}")
-    source = sample_bundle() if path is None else Path(path)
-    config, build = (_open_bundle if is_bundle(source) else _open_checkpoint)(source, precision)
-    if config.encoder is None:
-        rule = "holds decoders only, and a movie needs a frame encoder too"
-        raise CheckpointError(
-            f"bundle={str(source)!r}: {rule}; 'vis4mer export --encoder NAME' puts a checkpoint of decoders on one"
-        )
-    if config.windows.samples is not None:
-        rule = f"sees a movie as {config.windows.samples} samples of the whole, which have no place on a timeline"
-        raise CheckpointError(f"bundle={str(source)!r}: {rule}; 'vis4mer eval' evaluates it, it cannot be served")
-    (runners, chosen), used, reason = on_device(device, build)
-    return Classifier(config, runners, source=str(source), device=used, device_reason=reason, precision=chosen)
-
-
-def sample_bundle() -> Path:
-    """Path of the sample bundle that is installed with this package.
-
-    Raises:
-        BundleError: this installation has none.
-    """
-    # Of importlib.resources, files() does not work for a package without code in an editable installation.
-    package = importlib.util.find_spec(_SAMPLE_BUNDLE)
-    for folder in (package and package.submodule_search_locations) or ():
-        if (Path(folder) / MANIFEST).is_file():
-            return Path(folder)
-    raise BundleError(
-        f"bundle=None: the package {_SAMPLE_BUNDLE} is not installed or holds no {MANIFEST}; name a bundle"
-    )
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether `path` is a bundle, as opposed to a checkpoint.
-
-    Raises:
-        BundleError: it is neither.
-    """
-    try:
-        if (path / MANIFEST).exists():
-            return True
-        if (path / _CHECKPOINT_CONFIG).exists():
-            return False
-        if path.is_file():
-            return _require_checkpoint(path)
-        missing = f"holds neither {MANIFEST} nor {_CHECKPOINT_CONFIG}" if path.exists() else "does not exist"
-    except OSError as error:
-        missing = f"cannot be read: {error.strerror}"
-    raise BundleError(f"bundle={str(path)!r}: {missing}; {_GIVE_A_MODEL}")
-
-
-def _require_checkpoint(file: Path) -> Literal[False]:
-    """Raises BundleError if `file` does not look like weights, which is told without PyTorch."""
-    if (file.parent / MANIFEST).exists():
-        folder = str(file.parent)
-        raise BundleError(f"bundle={str(file)!r}: is one file of a bundle; give its directory, {folder!r}")
-    if file.suffix.lower() in _WEIGHTS_SUFFIXES:
-        return False
-    with file.open("rb") as opened:
-        if opened.read(4).startswith(_WEIGHTS_MAGIC):
-            return False
-    raise BundleError(f"bundle={str(file)!r}: is neither a bundle nor a checkpoint; {_GIVE_A_MODEL}")
-
-
-def _open_bundle(path: Path, asked: AskedPrecision) -> tuple[ModelConfig, Build]:
-    bundle = Bundle.open(path)
-    chosen = bundle_precision(bundle, asked)
-
-    def build(device: Device) -> tuple[Mapping[str, Runner], Chosen]:
-        return {name: open_graph(bundle, name, device) for name in bundle.graphs}, chosen
-
-    return bundle.model, build
-
-
-def _open_checkpoint(path: Path, asked: AskedPrecision) -> tuple[ModelConfig, Build]:
-    model = load_model(path)
-
-    def build(device: Device) -> tuple[Mapping[str, Runner], Chosen]:
-        return eager_runners(model, device, asked)
-
-    return model.config, build
 
 
 class Classifier:
@@ -212,7 +96,7 @@ class Classifier:
         with (
             Overlap() as overlap,
             open_video(
-                video, self.model.preprocessing, decoder=video_decoder, device=device, batch_size=batch_size
+                video, self.model.preprocessing, video_decoder=video_decoder, device=device, batch_size=batch_size
             ) as reader,
         ):
             tokens = self._encode(overlap.ahead(reader))

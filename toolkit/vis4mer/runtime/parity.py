@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
+from vis4mer.devices.arrays import on_host
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, Vis4merError
-from vis4mer.runtime.arrays import on_host
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import ENCODER, Bundle, Precision
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.graphs import open_graph
-from vis4mer.runtime.runner import Runner
 
 CASES_FILE = "parity.cases.npz"
 

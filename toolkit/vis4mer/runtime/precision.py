@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.arrays import on_host
+from vis4mer.devices.device import Device, bf16_units
 from vis4mer.errors import ConfigError
-from vis4mer.runtime.arrays import on_host
+from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import Bundle, Precision
-from vis4mer.runtime.device import Device, bf16_units
 from vis4mer.runtime.parity import TOLERANCES
-from vis4mer.runtime.runner import Runner
 
-AskedPrecision = Literal["auto", "fp32", "bf16"]
+RequestedPrecision = Literal["auto", "fp32", "bf16"]
 
 
 class Chosen(NamedTuple):
@@ -23,7 +23,7 @@ class Chosen(NamedTuple):
     reason: str
 
 
-def bundle_precision(bundle: Bundle, asked: AskedPrecision) -> Chosen:
+def bundle_precision(bundle: Bundle, asked: RequestedPrecision) -> Chosen:
     """The precision of a bundle's graphs, which its export has fixed and proved.
 
     Raises:
@@ -36,7 +36,7 @@ def bundle_precision(bundle: Bundle, asked: AskedPrecision) -> Chosen:
 
 
 def encoder_precision(
-    in_fp32: Runner, in_bf16: Runner, asked: AskedPrecision, device: Device, size: Preprocessing
+    in_fp32: Runner, in_bf16: Runner, asked: RequestedPrecision, device: Device, size: Preprocessing
 ) -> Chosen:
     """The precision for a checkpoint's frame encoder, with which nearly all of the time is spent.
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vis4mer.runtime.arrays import Array
+from vis4mer.devices.arrays import Array
 
 
 @dataclass(frozen=True)

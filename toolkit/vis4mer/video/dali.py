@@ -174,7 +174,8 @@ def _remux(
 def _build_pipeline(device: str, batch_size: int) -> Any:
     if not installed():
         raise MissingDependencyError(
-            "decoder='dali': the package nvidia-dali-cuda120 is missing; install vis4mer[dali] or use decoder='pyav'"
+            "video_decoder='dali': the package nvidia-dali-cuda120 is missing; "
+            "install vis4mer[dali] or use video_decoder='pyav'"
         )
     dali: Any = importlib.import_module("nvidia.dali")
     on_gpu = device != "cpu"
@@ -193,5 +194,5 @@ def _build_pipeline(device: str, batch_size: int) -> Any:
             pipeline.set_outputs(dali.fn.decoders.video(encoded, frames=places, device="mixed" if on_gpu else "cpu"))
         pipeline.build()
     except RuntimeError as error:
-        raise DeviceError(f"device={device!r}: DALI finds no GPU it can use there; use decoder='pyav'") from error
+        raise DeviceError(f"device={device!r}: DALI finds no GPU it can use there; use video_decoder='pyav'") from error
     return pipeline

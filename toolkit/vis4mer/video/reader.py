@@ -29,7 +29,7 @@ def open_video(
     path: str | os.PathLike[str],
     preprocessing: Preprocessing,
     *,
-    decoder: VideoDecoder = "auto",
+    video_decoder: VideoDecoder = "auto",
     device: str = "cpu",
     batch_size: int = 32,
     times: Sequence[float] | None = None,
@@ -40,8 +40,8 @@ def open_video(
     Args:
         path: a regular local file; never taken for an address or a pattern.
         preprocessing: which frames are taken and how they are resized.
-        decoder: ``pyav`` (CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI where `device` is a GPU and it
-            can read the video, else PyAV; the reader's `reason` says which and why.
+        video_decoder: ``pyav`` (CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI where `device` is a GPU
+            and it can read the video, else PyAV; the reader's `reason` says which and why.
         device: ``cpu``, ``cuda`` or ``cuda:N``: where DALI decodes.
         batch_size: frames per batch, at most.
         times: ascending seconds after the first frame to take instead of what `preprocessing` says.
@@ -59,17 +59,17 @@ def open_video(
         raise ConfigError(f"times={list(times)!r}: must be finite, non-negative and ascending seconds, at least one")
     if not _DEVICE.fullmatch(device):
         raise ConfigError(f"device={device!r}: must be cpu, cuda or cuda:N")
-    if decoder not in get_args(VideoDecoder):
-        raise ConfigError(f"decoder={decoder!r}: must be one of {get_args(VideoDecoder)}")
+    if video_decoder not in get_args(VideoDecoder):
+        raise ConfigError(f"video_decoder={video_decoder!r}: must be one of {get_args(VideoDecoder)}")
     if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
         raise ConfigError(f"clip={clip!r}: must be a start and a later end, in seconds")
     movie = scan(path) if clip is None else scan(path).cut(*clip)
-    reason = f"decoder={decoder} was asked for"
-    if decoder == "dali":
+    reason = f"video_decoder={video_decoder} was asked for"
+    if video_decoder == "dali":
         if problem := dali.installed() and dali.obstacle(movie, device):
-            raise VideoError(f"video={movie.path!r}: {problem}; use decoder='pyav'")
+            raise VideoError(f"video={movie.path!r}: {problem}; use video_decoder='pyav'")
         return dali.DALIReader(movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times)
-    if decoder == "auto":
+    if video_decoder == "auto":
         problem = _why_not_dali(movie, device)
         if problem is None:
             try:

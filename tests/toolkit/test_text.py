@@ -1,6 +1,6 @@
 import pytest
 
-from vis4mer.runtime.text import clock, printable
+from vis4mer.text import clock, printable
 
 
 @pytest.mark.parametrize(

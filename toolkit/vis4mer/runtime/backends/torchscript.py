@@ -3,9 +3,9 @@
 import io
 import warnings
 
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.eager import EagerRunner, require_torch
+from vis4mer.runtime.backends.eager import EagerRunner, require_torch
 
 
 def torchscript_runner(graph: bytes, name: str, device: Device) -> EagerRunner:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from vis4mer.devices.device import probe_driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.files import atomic_file
+from vis4mer.runtime.backends.tensorrt import Product, collect_errors, import_tensorrt
 from vis4mer.runtime.bundle import Precision
-from vis4mer.runtime.device import probe_driver
-from vis4mer.runtime.text import one_line
-from vis4mer.runtime.trt import Product, collect_errors, import_tensorrt
+from vis4mer.text import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vis4mer.devices import cuda
+from vis4mer.devices.arrays import DeviceArray, join, on_host
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
-from vis4mer.runtime import cuda
-from vis4mer.runtime.arrays import DeviceArray, join, on_host
-from vis4mer.runtime.device import Device
 
 GPU = Device("cuda")
 

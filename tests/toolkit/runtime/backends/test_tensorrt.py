@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from vis4mer.devices import cuda
+from vis4mer.devices.arrays import DeviceArray
+from vis4mer.devices.device import Device, Driver
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
-from vis4mer.runtime import cuda
-from vis4mer.runtime.arrays import DeviceArray
-from vis4mer.runtime.device import Device, Driver
-from vis4mer.runtime.trt import TensorRTRunner
+from vis4mer.runtime.backends.tensorrt import TensorRTRunner
 
 GPU = Device("cuda")
 
@@ -230,8 +230,8 @@ def test_the_api_has_every_call_that_the_stand_in_has() -> None:
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_real_engine_gives_what_onnx_runtime_gives(module: str, tmp_path: Path, tiny_model: Any) -> None:
     trt = pytest.importorskip(module)
-    from vis4mer.runtime.device import compute_capability
-    from vis4mer_export.trt import BatchProfile, build_engine
+    from vis4mer.devices.device import compute_capability
+    from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
 
     major, minor = compute_capability(GPU)
     if module == "tensorrt_rtx" and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
 from vis4mer.errors import BundleError, ConfigError
-from vis4mer.runtime.classifier import sample_bundle
-from vis4mer.runtime.drawing import Area, Dot, Drawing, Label, Line, Picture, Shape, to_png
-from vis4mer.runtime.files import write_atomically
+from vis4mer.files import write_atomically
+from vis4mer.runtime.loading import sample_bundle
 from vis4mer.runtime.prediction import HeadPrediction, Prediction
-from vis4mer.runtime.text import clock, printable
-from vis4mer.runtime.timeline_html import Readout, ReadoutLine, ReadoutPlot, to_html
+from vis4mer.text import clock, printable
+from vis4mer.timeline.drawing import Area, Dot, Drawing, Label, Line, Picture, Shape, to_png
+from vis4mer.timeline.html import Readout, ReadoutLine, ReadoutPlot, to_html
 from vis4mer.video.reader import open_video
 
 _MOST_LINES = 6  # as many as there are colours that are easily told apart
@@ -82,7 +82,7 @@ def save_timeline(prediction: Prediction, path: str | os.PathLike[str]) -> None:
 
 def _thumbnails(video: str, duration: float) -> NDArray[np.uint8]:
     """As many pictures of the movie's own shape as fill the strip, each from the middle of its part of the movie."""
-    with open_video(video, Preprocessing(), decoder="pyav", times=[0.0]) as reader:
+    with open_video(video, Preprocessing(), video_decoder="pyav", times=[0.0]) as reader:
         aspect = reader.info.width / reader.info.height
     count = min(20, max(4, round(_PLOT_WIDTH / (_STRIP_HEIGHT * aspect))))
     preprocessing = Preprocessing(
@@ -91,7 +91,7 @@ def _thumbnails(video: str, duration: float) -> NDArray[np.uint8]:
         resize="crop",
     )
     times = [(i + 0.5) / count * duration for i in range(count)]
-    with open_video(video, preprocessing, decoder="pyav", times=times) as reader:
+    with open_video(video, preprocessing, video_decoder="pyav", times=times) as reader:
         return np.concatenate([batch.frames for batch in reader])
 
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vis4mer.runtime.cuda import copy_stream
-from vis4mer.runtime.device import Device
+from vis4mer.devices.cuda import copy_stream
+from vis4mer.devices.device import Device
 
 
 @dataclass(frozen=True)

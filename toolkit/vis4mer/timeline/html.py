@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vis4mer.runtime.drawing import DARK, LIGHT, Drawing, css_variables, to_svg
+from vis4mer.timeline.drawing import DARK, LIGHT, Drawing, css_variables, to_svg
 
 
 @dataclass(frozen=True)

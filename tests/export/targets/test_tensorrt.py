@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
-from vis4mer.runtime.device import Driver
-from vis4mer_export import trt
 from vis4mer_export.exporter import ExportOptions, export_model
-from vis4mer_export.trt import BatchProfile, build_engine, check_target
+from vis4mer_export.targets import tensorrt as trt
+from vis4mer_export.targets.tensorrt import BatchProfile, build_engine, check_target
 
 PROFILE = BatchProfile(1, 4, 8)
 

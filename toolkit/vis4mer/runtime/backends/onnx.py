@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
-from vis4mer.runtime.arrays import Array, DeviceArray
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.text import one_line
+from vis4mer.text import one_line
 
 _FATAL = 4  # ONNX Runtime's log severity; its errors also come as exceptions, which say the same once
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from vis4mer.runtime.arrays import Array
+from vis4mer.devices.arrays import Array
 
 
 class Runner(Protocol):

@@ -10,9 +10,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from vis4mer.devices.device import CPU
 from vis4mer.errors import ExportError
-from vis4mer.runtime.device import CPU
-from vis4mer.runtime.onnx import EXTERNAL_SUFFIX, OnnxRunner
+from vis4mer.runtime.backends.onnx import EXTERNAL_SUFFIX, OnnxRunner
 
 # The first opset with Gelu as one operator, which runtimes fuse into the product before it.
 OPSET = 20

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError
-from vis4mer.runtime.arrays import Array, DeviceArray
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.text import one_line
+from vis4mer.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vis4mer.devices.device import Device, probe_driver
 from vis4mer.errors import DeviceError
-from vis4mer.runtime.device import Device, probe_driver
 
 _NON_BLOCKING = 1  # does not wait for the default stream, in which other libraries work
 

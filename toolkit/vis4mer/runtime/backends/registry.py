@@ -1,12 +1,12 @@
 """A bundle's graphs, each run by the runner of the bundle's format."""
 
+from vis4mer.devices.device import Device
+from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.onnx import EXTERNAL_SUFFIX, OnnxRunner
+from vis4mer.runtime.backends.pt2 import pt2_runner
+from vis4mer.runtime.backends.tensorrt import TensorRTRunner
+from vis4mer.runtime.backends.torchscript import torchscript_runner
 from vis4mer.runtime.bundle import Bundle, Format
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.onnx import EXTERNAL_SUFFIX, OnnxRunner
-from vis4mer.runtime.pt2 import pt2_runner
-from vis4mer.runtime.runner import Runner
-from vis4mer.runtime.torchscript import torchscript_runner
-from vis4mer.runtime.trt import TensorRTRunner
 
 
 def open_graph(bundle: Bundle, name: str, device: Device) -> Runner:

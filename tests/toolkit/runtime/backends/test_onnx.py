@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from vis4mer.devices.arrays import DeviceArray
+from vis4mer.devices.device import Device, Driver, on_device
 from vis4mer.errors import BundleError, DeviceError
-from vis4mer.runtime.arrays import DeviceArray
-from vis4mer.runtime.device import Device, Driver, on_device
-from vis4mer.runtime.onnx import OnnxRunner, import_onnxruntime
+from vis4mer.runtime.backends.onnx import OnnxRunner, import_onnxruntime
 
 CPU = Device("cpu")
 
@@ -96,7 +96,7 @@ def test_importing_onnxruntime_leaves_stderr_as_it_was(capfd: pytest.CaptureFixt
 def test_a_gpu_that_cannot_be_used_is_an_error_or_a_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vis4mer.runtime.device.probe_driver", lambda: Driver("13.0", ("A GPU",), ""))
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver("13.0", ("A GPU",), ""))
     runtime = import_onnxruntime()
     monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
 

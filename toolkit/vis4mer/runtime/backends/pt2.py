@@ -2,9 +2,9 @@
 
 import io
 
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, DeviceError
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.eager import EagerRunner, require_torch
+from vis4mer.runtime.backends.eager import EagerRunner, require_torch
 
 
 def pt2_runner(graph: bytes, name: str, device: Device) -> EagerRunner:

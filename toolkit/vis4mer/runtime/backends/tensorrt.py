@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.cuda import CudaStream
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
-from vis4mer.runtime.arrays import Array, DeviceArray
-from vis4mer.runtime.cuda import CudaStream
-from vis4mer.runtime.device import Device
-from vis4mer.runtime.text import one_line
+from vis4mer.text import one_line
 
 logger = logging.getLogger(__name__)
 

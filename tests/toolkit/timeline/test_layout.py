@@ -14,9 +14,9 @@ from PIL import Image
 import vis4mer
 from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import ConfigError, VideoError, Vis4merError
-from vis4mer.runtime.drawing import LIGHT, Area, Drawing, Label, Line, to_png, to_svg
 from vis4mer.runtime.prediction import Prediction, aggregate
-from vis4mer.runtime.timeline import save_timeline
+from vis4mer.timeline.drawing import LIGHT, Area, Drawing, Label, Line, to_png, to_svg
+from vis4mer.timeline.layout import save_timeline
 from vis4mer.video.frames import Damage
 
 
@@ -181,7 +181,7 @@ def test_the_sample_bundle_has_one_name_wherever_it_lies(
     movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "there").mkdir()
-    monkeypatch.setattr("vis4mer.runtime.timeline.sample_bundle", lambda: tmp_path / "there")
+    monkeypatch.setattr("vis4mer.timeline.layout.sample_bundle", lambda: tmp_path / "there")
     for bundle, name in ((tmp_path / "there", "the sample bundle"), (tmp_path / "other", "other")):
         save_timeline(predict(movie, 2, SPANS, bundle=str(bundle)), tmp_path / "timeline.html")
         texts = Page((tmp_path / "timeline.html").read_text()).texts["text"]

@@ -1,0 +1,1 @@
+"""Processors, the CUDA driver, and arrays on the host or on a device."""

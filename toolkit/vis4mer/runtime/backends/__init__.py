@@ -1,0 +1,1 @@
+"""Runners: one module per backend, each executes one exported graph."""

@@ -1,0 +1,1 @@
+"""Drawings of a prediction over the movie's time."""
