@@ -43,8 +43,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Renders the page's equations."""
-    return equations.render(html)
+    """Renders the page's equations, and the sign of a literal block in docstrings, two colons, as one."""
+    return equations.render(html).replace("::</p>", ":</p>")
 
 
 def _relinked(text: str) -> str:
