@@ -156,7 +156,9 @@ def test_commands_of_the_benchmark_pages_exist(root: Path, benchmark: Benchmark)
 def test_manifest_page_names_every_key(root: Path) -> None:
     text = (root / "docs" / "reference" / "manifest.md").read_text("utf-8")
     manifest = json.loads((root / "samples" / "bundle" / "manifest.json").read_text("utf-8"))
-    keys = {*manifest, *manifest["model"], *manifest["parity"]["encoder"], *next(iter(manifest["files"].values()))}
+    model, files = manifest["model"], manifest["files"]
+    keys = {*manifest, *model, *model["encoder"], *model["preprocessing"], *model["windows"]}
+    keys |= {*manifest["parity"]["encoder"], *files["encoder.onnx"]}
     assert not [key for key in sorted(keys) if f"`{key}`" not in text]
 
 
