@@ -61,8 +61,8 @@ def _index() -> str:
     return f"""# Benchmarks
 
 Every figure in this documentation and in the README is printed by one of these commands and stored as JSON under
-`benchmarks/results`. The pages are generated from those files. Each names the machine of its run. `python -m benchmarks`
-lists the commands.
+`benchmarks/results`. The pages are generated from those files. Each names the machine of its run.
+`python -m benchmarks` lists the commands.
 
 | Page | Question | Command |
 | --- | --- | --- |
