@@ -159,7 +159,9 @@ def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: i
     """Runs the campaign and returns a row for each way and container."""
     import_onnxruntime()  # once, before the processes are forked
     with tempfile.TemporaryDirectory() as folder:
-        movies = {name: encode(CONTAINERS[name], Path(folder) / f"movie{CONTAINERS[name].suffix}") for name in containers}
+        movies = {
+            name: encode(CONTAINERS[name], Path(folder) / f"movie{CONTAINERS[name].suffix}") for name in containers
+        }
     share = 25  # seeds of a task: small enough that progress is shown often
     tasks = [
         Task(way, name, movies[name], first, 1, min(first + share, count))

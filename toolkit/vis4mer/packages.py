@@ -1,4 +1,4 @@
-"""Packages that this distribution needs: those of an installation, and errors that name the extra for an absent one."""
+"""Packages that this distribution needs: what each extra installs, and errors that name the extra of an absent one."""
 
 import importlib
 from importlib import metadata
@@ -6,7 +6,7 @@ from importlib import metadata
 from vis4mer.errors import MissingDependencyError
 
 _DISTRIBUTION = "vis4mer"
-_DEVELOPMENT_EXTRA = "test"
+_DEVELOPMENT_EXTRAS = ("docs", "test")
 
 
 def missing(package: str, purpose: str, extra: str, alternative: str = "") -> MissingDependencyError:
@@ -14,7 +14,7 @@ def missing(package: str, purpose: str, extra: str, alternative: str = "") -> Mi
 
     Args:
         package: Name of the absent package.
-        purpose: What it is needed for, such as ``to load a checkpoint``.
+        purpose: Use of the package, such as ``to load a checkpoint``.
         extra: Extra of this distribution that installs it.
         alternative: Another remedy, as an imperative.
 
@@ -30,9 +30,9 @@ def require(*packages: str, purpose: str, extra: str, alternative: str = "") -> 
 
     Args:
         *packages: Names to import.
-        purpose: See `missing`.
-        extra: See `missing`.
-        alternative: See `missing`.
+        purpose: Use of the packages, such as ``to load a checkpoint``.
+        extra: Extra of this distribution that installs them.
+        alternative: Another remedy, as an imperative.
 
     Raises:
         MissingDependencyError: One of them, or a package that it imports, is not installed.
@@ -60,7 +60,7 @@ def requirements() -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     listed: set[str] = set()
     for extra in ("", *extras):
-        if extra == _DEVELOPMENT_EXTRA:
+        if extra in _DEVELOPMENT_EXTRAS:
             continue
         for requirement in declared:
             applies = requirement.marker is None or requirement.marker.evaluate({"extra": extra})

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from vis4mer.errors import ConfigError
 from vis4mer.text import one_line
