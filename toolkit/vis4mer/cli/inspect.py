@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vis4mer.cli.options import json_option
 from vis4mer.config import EncoderConfig, HeadConfig, ModelConfig, Preprocessing
 from vis4mer.text import printable
 
@@ -20,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @click.command(short_help="Describe a checkpoint or a bundle.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print everything as a JSON object.")
+@json_option
 def inspect(path: Path, as_json: bool) -> None:
     """Describe the checkpoint or bundle at PATH.
 

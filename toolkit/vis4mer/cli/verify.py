@@ -3,18 +3,22 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vis4mer.cli.options import device_option
+from vis4mer.cli.options import device_option, json_option
 from vis4mer.errors import BundleError
+
+if TYPE_CHECKING:
+    from vis4mer.devices.device import RequestedDevice
 
 
 @click.command(short_help="Check a bundle's files and graphs.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @device_option("Device to run the graphs on.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
-def verify(bundle: Path, device: str, as_json: bool) -> None:
+@json_option
+def verify(bundle: Path, device: "RequestedDevice", as_json: bool) -> None:
     """Check every file of BUNDLE against its manifest, and every graph against the outputs stored with it.
 
     An ONNX bundle needs no PyTorch for this.
