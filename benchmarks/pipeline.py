@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,7 @@ class Stopwatch:
     """Adds up the seconds that calls take, by stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def timed(self, stage: str, call: Callable[[T], R]) -> Callable[[T], R]:
         """Returns `call` with its time added to `stage`."""
@@ -162,7 +162,7 @@ def run_in_turn(model: Classifier, movie: Path, batch_size: int, open_movie: Ope
         heads = aggregator.predictions()
     wall = time.perf_counter() - start
     watch.seconds["resize"] = resize_seconds(reader.info, preprocessing, reader.n_frames)
-    watch.seconds["decode"] = wall - watch.seconds.total()
+    watch.seconds["decode"] = wall - sum(watch.seconds.values())
     return Run(wall, {stage: watch.seconds[stage] for stage in STAGES}, _probabilities(heads))
 
 

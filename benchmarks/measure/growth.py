@@ -18,7 +18,7 @@ def growth(lengths: Sequence[int], width: int, repeats: int = 5) -> list[dict[st
 
     Args:
         lengths: Values of L, in tokens.
-        width: d_model, and d_input.
+        width: Value of d_model and of d_input.
         repeats: Number of measurements of each call.
 
     Returns:

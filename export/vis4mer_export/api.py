@@ -48,7 +48,7 @@ def export(
         lowering: How the long convolutions are computed: ``fft``, ``blocked_toeplitz``, ``matmul_dft``, or ``auto`` for
             the target's fastest that is exact enough.
         heads: Further checkpoints trained over the same encoder, by the name that their head is to have.
-        encoder: timm's name of an encoder, for a checkpoint that has none.
+        encoder: Name of a timm encoder, for a checkpoint that has none.
         encoder_weights: Weights of `encoder`: a file, ``random`` or, by default, ``hub``.
         labels: Names of the checkpoint's classes, in their order; its own by default.
         movie: Movie whose frames are compared besides random ones; the sample movie, where it is installed, by default.

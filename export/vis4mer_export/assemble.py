@@ -18,7 +18,7 @@ class EncoderSource(NamedTuple):
     """Source of an encoder for a checkpoint of decoders only.
 
     Attributes:
-        name: timm's name of the model.
+        name: Name of the timm model.
         weights: A file, ``hub`` or ``random``; see `FrameEncoder.build`.
     """
 

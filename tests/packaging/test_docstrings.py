@@ -23,7 +23,7 @@ ENTRY = re.compile(r"\*{0,2}\w[\w, .]*: (?P<text>.*)")
 # An entry describes its name by a noun phrase, not by what would follow "this is the value ...".
 FRAGMENT = re.compile(r"(?:about|as|at|by|for|from|in|of|on|see|that|to|which|who|whose|with)\b", re.IGNORECASE)
 METAPHOR = re.compile(
-    r"\b(?:asks|hands? over|handed (?:over|out)|knows?|minds|rooms?|shrugs?|strangers?|tells?|told|vouch\w*)\b",
+    r"\b(?:asks|hands? over|handed (?:over|out)|knows|minds|shrugs?|strangers?|tells|told|vouch\w*)\b",
     re.IGNORECASE,
 )
 

@@ -72,8 +72,8 @@ class EngineReport:
     Attributes:
         product: Product that built the engine and must run it.
         version: Version of the product; the runtime's version must be equal.
-        gpus: For ``trt``, the name of the GPU that the engine was built on. For ``trt-rtx``, the requested compute
-            capabilities; empty for the product's own choice, which is every GPU from sm80 on that it knows.
+        gpus: Name of the GPU that a ``trt`` engine was built on, or the requested compute capabilities of a ``trt-rtx``
+            engine; empty for the product's own choice, which is every GPU from sm80 on that it supports.
         precision: Precision of the graph's matrix products.
         profile: Batch sizes.
         layers: Number of layers of the network before the builder fused them.

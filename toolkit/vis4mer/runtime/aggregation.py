@@ -90,7 +90,7 @@ class MovieAggregator:
     Args:
         model: Configuration of the model.
         duration: Duration of the movie, in seconds, which no window's end exceeds; infinite for a stream.
-        latest: See `Aggregator`.
+        latest: Number of windows that each head's `Aggregator` keeps; all by default.
 
     Attributes:
         frames: Number of frames up to the last window's end.

@@ -77,7 +77,7 @@ def check_graph(name: str, run: Runner, cases: GraphCases, precision: Precision,
     Args:
         name: Name of the graph, for errors.
         run: Runner of the graph.
-        cases: At least two cases.
+        cases: Inputs and expected outputs, at least two of each.
         precision: Precision of the graph, which determines the tolerance.
         classes: Whether the largest output names a class.
 

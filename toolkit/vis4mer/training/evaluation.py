@@ -46,7 +46,7 @@ class Evaluator:
             data: Data set that all of them are evaluated on.
 
         Raises:
-            Vis4merError: As `run`.
+            Vis4merError: A checkpoint, the data set or the cache is unusable; see `vis4mer.evaluate`.
         """
         listing = data.listing
         runs = tuple(self.run(checkpoint, data) for checkpoint in checkpoints)

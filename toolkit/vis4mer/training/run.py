@@ -67,7 +67,7 @@ def run_training(
         The folder of the run, and the trainer after its last epoch.
 
     Raises:
-        Vis4merError: As `vis4mer.train`.
+        Vis4merError: A movie, the encoder, the device or the run folder is unusable; see `vis4mer.train`.
     """
     settings, listing = plan.settings, plan.data.listing
     listing.warn_missing(plan.data.name)
