@@ -16,6 +16,7 @@ from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import (
     BELOW_ONE,
     COUNT,
+    COUNT_OR_NONE,
     FOLDER,
     POSITIVE,
     SEED,
@@ -39,7 +40,8 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.yaml",
-    help="Settings of the run, such as another run's settings.yaml. Options given besides override them.",
+    help="Settings of the run, such as another run's settings.yaml. Other options override them. "
+    "MOVIES.csv replaces the file's CSV; a file with a benchmark keeps it.",
 )
 @setting(
     "--protocol",
@@ -78,9 +80,9 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 @setting(
     "--samples",
     "windows.samples",
-    metavar="N",
-    type=COUNT,
-    help="Frames or segments, spread over the whole movie, that make up its only window.",
+    metavar="N|none",
+    type=COUNT_OR_NONE,
+    help="Frames or segments, spread over the whole movie, that make up its only window; 'none' cuts windows.",
 )
 @setting("--head", "head.name", default=HeadSettings.name, metavar="NAME", help="Name of the trained head.")
 @setting(
@@ -145,9 +147,8 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     help="Precision of training; bf16 runs matrix products in bfloat16 (autocast).",
 )
 @setting(
-    "--as-published",
+    "--as-published/--no-as-published",
     "training.as_published",
-    is_flag=True,
     help="Reproduce the defects of the published code: its schedule, and the choice of the epoch on the test split.",
 )
 @setting(

@@ -23,6 +23,18 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class _CountOrNone(click.ParamType):
+    """A positive integer, or ``none`` for the absence of one."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        return None if value in (None, "none") else COUNT.convert(value, param, ctx)
+
+
+COUNT_OR_NONE = _CountOrNone()
+
+
 class SettingOption(click.Option):
     """An option that sets values of a settings dataclass.
 
@@ -112,9 +124,9 @@ encoder_options = chained(
     setting(
         "--segments",
         "preprocessing.segments",
-        metavar="N",
-        type=COUNT,
-        help="Segments to encode per video, for an encoder of segments.",
+        metavar="N|none",
+        type=COUNT_OR_NONE,
+        help="Segments to encode per video, for an encoder of segments; 'none' encodes frames.",
     ),
     setting(
         "--cache-dtype",
