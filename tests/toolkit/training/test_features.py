@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -170,6 +171,32 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path, encoder: Fra
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cache=.*file"):
         FeatureCache(tmp_path / "file", encoder, PREPROCESSING)
+
+
+def test_a_cache_of_another_encoder_is_refused_before_anything_is_written(
+    tmp_path: Path, encoder: FrameEncoder, video: Path
+) -> None:
+    faster = dataclasses.replace(PREPROCESSING, fps=4)
+    other = FeatureCache(tmp_path / "cache", encoder, faster)
+    FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, refuse_others=True)  # no tokens yet
+    path = other.tokens(video).path
+    shutil.rmtree(FeatureCache(tmp_path / "cache", encoder, PREPROCESSING).folder)
+    description = path.parent / "encoder.json"
+    whole = description.read_bytes()
+    for content, difference in (
+        (whole, r"frames \(preprocessing.fps is 4 there and 2 here\)"),
+        (whole[:-9], r"\w+/encoder.json is damaged"),
+        (b"[]", r"\w+/encoder.json is damaged"),
+        (b'{"preprocessing": 3}', "preprocessing is 3 there and {'fps': 2.*"),
+        (10000 * b"[", r"\w+/encoder.json is damaged"),
+    ):
+        description.write_bytes(content)
+        with pytest.raises(DataError, match=rf"cache=.*: comes from another .*{difference}.*; give the same"):
+            FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, refuse_others=True)
+        assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [path.parent.name]
+
+    FeatureCache(tmp_path / "cache", encoder, PREPROCESSING).tokens(video)
+    FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, refuse_others=True)
 
 
 def test_a_full_disk_is_a_data_error(

@@ -28,6 +28,12 @@ def test_a_classification_listing(tmp_path: Path) -> None:
     assert listing.split("test") == (Example(tmp_path / "x.mp4", 0, "test"),)
 
 
+def test_a_path_that_no_file_can_have_is_a_data_error() -> None:
+    for name in ("a\0b.csv", "a\ud800b.csv"):
+        with pytest.raises(DataError, match=r"listing='a.*b.csv': cannot be read as a table"):
+            Listing.read(Path(name))
+
+
 def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     text = "path,label,split\na,10,train\nb,9,train\nc,9,val\n"
     assert Listing.read(write(tmp_path, text, "a", "b", "c")).labels == ("9", "10")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,13 @@ from vis4mer.models.encoder import FrameEncoder
 from vis4mer.training.config import TokenDtype
 from vis4mer.training.listing import Clip
 from vis4mer.training.tokens import TORCH_DTYPES, TokenFile, write_tokens
-from vis4mer.video.reader import VideoReader, open_video
+from vis4mer.video.reader import FrameProgress, VideoReader, open_video
 from vis4mer.video.segments import cut_segments, segment_starts
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # must increase whenever the same movie and encoder would give other bytes
 _ENCODER_FILE = "encoder.json"
-
-FrameProgress = Callable[[int, int], None]
-"""A callback that receives the number of frames read so far, and the expected number."""
 
 
 class FeatureCache:
@@ -46,6 +43,8 @@ class FeatureCache:
         preprocessing: Preprocessing of the frames.
         dtype: Type of the stored tokens; ``bf16`` halves the disk space and keeps three significant digits.
         batch_size: Frames per pass through the encoder; an encoder of segments takes at least one segment per pass.
+        refuse_others: Whether to refuse a cache that holds tokens of other encoders, and none of this one. Encoding all
+            movies again would take long, and a wrong setting is the likely reason.
 
     Attributes:
         encoder: The encoder, in evaluation mode.
@@ -53,7 +52,7 @@ class FeatureCache:
 
     Raises:
         ConfigError: The encoder takes segments and the preprocessing returns frames, or the other way round.
-        DataError: The folder cannot be written.
+        DataError: The cache is refused, or the folder cannot be written.
     """
 
     def __init__(
@@ -64,47 +63,42 @@ class FeatureCache:
         *,
         dtype: TokenDtype = "bf16",
         batch_size: int = 32,
+        refuse_others: bool = False,
     ) -> None:
         encoder.config.check(preprocessing)
         self.encoder = encoder.eval()
         self._preprocessing = preprocessing
         self._dtype = TORCH_DTYPES[dtype]
         self._batch_size = batch_size
-        description = json.dumps(
-            {
-                "format": _FORMAT,
-                "encoder": encoder.config.to_dict(),
-                "weights_sha256": weights_digest(encoder),
-                "preprocessing": preprocessing.to_dict(),
-                "dtype": dtype,
-            },
-            indent=2,
-            sort_keys=True,
-        ).encode()
-        self.folder = root / hashlib.sha256(description).hexdigest()[:16]
+        description = {
+            "format": _FORMAT,
+            "encoder": encoder.config.to_dict(),
+            "weights_sha256": weights_digest(encoder),
+            "preprocessing": preprocessing.to_dict(),
+            "dtype": dtype,
+        }
+        text = json.dumps(description, indent=2, sort_keys=True).encode()
+        self.folder = root / hashlib.sha256(text).hexdigest()[:16]
+        if refuse_others:
+            self._refuse_others(json.loads(text))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.folder / _ENCODER_FILE) as file:
-                file.write(description)
+                file.write(text)
         except OSError as error:
             rule = f"cannot be written ({error.strerror})"
             raise DataError.of("cache", root, rule, "give another folder") from None
 
-    def check_same_encoder(self) -> None:
-        """Checks that the cache was not filled by another encoder; encoding all movies again would take long.
-
-        Raises:
-            DataError: The cache holds tokens of other encoders, and none of this one.
-        """
-        descriptions = self.folder.parent.glob(f"*/{_ENCODER_FILE}")
-        filled = [description for description in descriptions if _holds_tokens(description.parent)]
+    def _refuse_others(self, description: Mapping[str, Any]) -> None:
+        root = self.folder.parent
+        filled = sorted(path for path in root.glob(f"*/{_ENCODER_FILE}") if _holds_tokens(path.parent))
         if not filled or _holds_tokens(self.folder):
             return
-        this, other = (json.loads(path.read_text()) for path in (self.folder / _ENCODER_FILE, filled[0]))
-        differences = ", ".join(_differences(other, this))
+        other = _read_description(filled[0])
+        differences = f"{filled[0]} is damaged" if other is None else ", ".join(_differences(other, description))
         raise DataError.of(
             "cache",
-            self.folder.parent,
+            root,
             f"comes from another encoder or other frames ({differences})",
             "give the same settings, give another folder, or add these tokens with vis4mer extract",
         )
@@ -222,12 +216,22 @@ def _holds_tokens(folder: Path) -> bool:
     return next(folder.glob("*.safetensors"), None) is not None
 
 
+def _read_description(path: Path) -> Mapping[str, Any] | None:
+    """Returns the description of a subfolder's encoder; None if the file is damaged."""
+    try:
+        description = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return description if isinstance(description, Mapping) else None
+
+
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in here.items():
-        if isinstance(value, Mapping):
-            yield from _differences(there.get(name, {}), value, f"{prefix}{name}.")
-        elif there.get(name) != value:
-            yield f"{prefix}{name} is {there.get(name)!r} there and {value!r} here"
+        other = there.get(name)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from _differences(other, value, f"{prefix}{name}.")
+        elif other != value:
+            yield f"{prefix}{name} is {other!r} there and {value!r} here"
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -62,7 +62,7 @@ def read_table(path: Path, kind: str, remedy: str, *, delimiter: str = ",", quot
             rows = tuple(_row(columns, cells, lines.line_num) for cells in lines if cells)
     except FileNotFoundError:
         raise DataError.of(kind, path, "no such file", remedy) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError for a NUL in the path, or text that is not UTF-8
         raise DataError.of(kind, path, f"cannot be read as a table ({error})", remedy) from None
     return Table(columns, rows)
 
