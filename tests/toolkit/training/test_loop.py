@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 import vis4mer
-from vis4mer.errors import CheckpointError, ConfigError, DataError
+from vis4mer.errors import CheckpointError, ConfigError, DataError, DeviceError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import AllWindows, TrainingMovie
 from vis4mer.training.inference import evaluate_head
 from vis4mer.training.loop import Trainer
+from vis4mer.training.progress import EpochRecord
 from vis4mer.training.provenance import Origin
 from vis4mer.training.state import RunFolder
 from vis4mer.training.tokens import write_tokens
@@ -39,15 +40,15 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
-def stop_after(epochs: int) -> Callable[[dict[str, float]], None]:
-    def on_epoch(record: dict[str, float]) -> None:
+def stop_after(epochs: int) -> Callable[[EpochRecord], None]:
+    def on_epoch(record: EpochRecord) -> None:
         if record["epoch"] == epochs:
             raise KeyboardInterrupt
 
     return on_epoch
 
 
-def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
+def untimed(history: list[EpochRecord]) -> list[dict[str, float]]:
     return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
 
@@ -140,12 +141,17 @@ def test_the_encoder_and_other_heads_are_not_trained(tmp_path: Path, make_model:
     assert all(name.startswith("heads.decoder.") for name in changed)
 
 
+def test_a_device_that_pytorch_lacks_is_a_one_line_error(tmp_path: Path, make_model: Make, data: Data) -> None:
+    with pytest.raises(DeviceError, match=r"device='cuda:99': PyTorch cannot use it"):
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"), device="cuda:99")
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, make_model: Make, data: Data) -> None:
     model = make_model()
     with torch.no_grad():
         model.heads["decoder"].output.weight.fill_(float("inf"))
     trainer = Trainer(model, "decoder", *data, _CONFIG, RunFolder(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"lr=0\.01.*step 1 of epoch 1.*lower"):
+    with pytest.raises(ConfigError, match=r"lr=0\.01: with ssm_lr=.*step 1 of epoch 1; lower both rates"):
         trainer.run()
     assert not (tmp_path / "run" / "last").exists()
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -11,7 +11,7 @@ import vis4mer
 from vis4mer.cli.command_line import command_line
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import device_name_option
+from vis4mer.cli.options import device_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import (
     BELOW_ONE,
@@ -32,6 +32,9 @@ from vis4mer.training.config import Schedule, TrainConfig, TrainPrecision
 from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.mapping import merged
 from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from vis4mer.devices.device import RequestedDevice
 
 
 @click.command()
@@ -54,7 +57,7 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
 @click.option("--resume", is_flag=True, help="Continue the run in OUTPUT after its last complete epoch, if any.")
-@device_name_option("Device to encode and train on.")
+@device_option("Device to encode and train on.")
 @setting(
     "--val-ratio",
     "data.val_ratio",
@@ -169,7 +172,7 @@ def train(
     output: Path,
     cache: Path | None,
     resume: bool,
-    device: str,
+    device: "RequestedDevice",
     loader_workers: int,
     tensorboard: bool,
     **settings: Any,

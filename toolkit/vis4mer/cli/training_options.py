@@ -23,16 +23,14 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _CountOrNone(click.ParamType):
-    """A positive integer, or ``none`` for the absence of one."""
+class _CountOrNone(click.IntRange):
+    """An integer in a range, or ``none`` for the absence of one."""
 
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        return None if value in (None, "none") else COUNT.convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "none" else super().convert(value, param, ctx)
 
 
-COUNT_OR_NONE = _CountOrNone()
+COUNT_OR_NONE = _CountOrNone(min=1)
 
 
 class SettingOption(click.Option):

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from vis4mer.errors import Vis4merError
 from vis4mer.training.data import TrainingMovie
 from vis4mer.training.distributed import Processes
-from vis4mer.training.features import FeatureCache, FrameProgress
+from vis4mer.training.features import FeatureCache
 from vis4mer.training.listing import Example, Split
 from vis4mer.training.progress import Progress
 from vis4mer.training.videos import EncodingJob
+from vis4mer.video.reader import FrameProgress
 
 EncodingResult = tuple[EncodingJob, Vis4merError | None]
 """A finished job, and the error that it failed with."""

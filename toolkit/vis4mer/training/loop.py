@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from vis4mer.errors import ConfigError, DataError, DeviceError
 from vis4mer.models.decoder import S4Decoder
+from vis4mer.models.placement import to_device
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data import TrainingMovie, check_movies, evaluation_windows, training_windows
@@ -23,12 +24,11 @@ from vis4mer.training.distributed import ALONE, BatchShares, Processes
 from vis4mer.training.inference import autocast, evaluate_head
 from vis4mer.training.metrics import metric_name, window_loss
 from vis4mer.training.optim import build_optimizer, build_scheduler
+from vis4mer.training.progress import EpochRecord
 from vis4mer.training.provenance import Origin, movies_digest, training_record
 from vis4mer.training.state import RunFolder
 
 logger = logging.getLogger(__name__)
-
-Record = dict[str, float]
 
 
 class Trainer:
@@ -56,6 +56,7 @@ class Trainer:
         DataError: A split is empty, tokens or targets do not fit the model, processes have different movies, or the
             disk has too little room for the models.
         ConfigError: The run in `folder` has other settings or data.
+        DeviceError: PyTorch cannot use the device.
         CheckpointError: The state to resume from is damaged.
     """
 
@@ -81,7 +82,7 @@ class Trainer:
         facts = [[(movie.token_file.n_frames, movie.target) for movie in movies] for movies in (train, val)]
         processes.check_same(facts, "movies")
         self._model = model
-        self._head = cast(S4Decoder, model.heads[head]).to(device)
+        self._head = to_device(cast(S4Decoder, model.heads[head]), str(device))
         self._task = model.config.heads[head].task
         self._config = config
         self._device = torch.device(device)
@@ -101,12 +102,12 @@ class Trainer:
         self._identity = {**hyperparameters, "model": model_json, "data": digest}
         data = {"sha256": digest, "train": len(train), origin.chosen_on: len(val)}
         self._record = training_record(origin, data, config, processes.count)
-        self.history: list[Record] = []
+        self.history: list[EpochRecord] = []
         self._resume()
         self._parallel = processes.parallel(self._head)
 
     @property
-    def best(self) -> Record:
+    def best(self) -> EpochRecord:
         """Figures of the epoch with the best metric; of equal ones, as small data sets produce, the least loss."""
         name, sign = ("val_mse", -1) if self._task == "regression" else ("val_accuracy", 1)
         return max(self.history, key=lambda record: (sign * record[name], -record["val_loss"]))
@@ -115,8 +116,8 @@ class Trainer:
         self,
         *,
         on_step: Callable[[int, int], None] | None = None,
-        on_epoch: Callable[[Record], None] | None = None,
-    ) -> list[Record]:
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+    ) -> list[EpochRecord]:
         """Trains until all epochs are done.
 
         Args:
@@ -193,16 +194,18 @@ class Trainer:
         (loss * weight).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._head.parameters(), self._config.clip_norm)
         if not (loss + norm).isfinite():
-            raise ConfigError(
-                f"lr={self._config.lr!r}, ssm_lr={self._config.ssm_lr!r}: loss {loss.item()} with gradient norm "
-                f"{norm.item()} in step {step + 1} of epoch {len(self.history) + 1}; lower the rates and start a new "
-                "run"
+            raise ConfigError.of(
+                "lr",
+                self._config.lr,
+                f"with ssm_lr={self._config.ssm_lr!r}, the loss is {loss.item()} and its gradient's norm {norm.item()} "
+                f"in step {step + 1} of epoch {len(self.history) + 1}",
+                "lower both rates and start a new run",
             )
         self._optimizer.step()
         if not isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step()
 
-    def _validate(self) -> Record:
+    def _validate(self) -> EpochRecord:
         evaluation = evaluate_head(
             self._head,
             self._val,

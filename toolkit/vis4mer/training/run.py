@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from vis4mer.devices.device import on_device
+from vis4mer.devices.device import RequestedDevice, on_device
 from vis4mer.models.placement import to_device
 from vis4mer.training.build import build_model
 from vis4mer.training.curves import Curves
@@ -14,7 +14,7 @@ from vis4mer.training.distributed import Processes
 from vis4mer.training.encoding import encode_movies
 from vis4mer.training.features import FeatureCache
 from vis4mer.training.listing import Split
-from vis4mer.training.loop import Record, Trainer
+from vis4mer.training.loop import Trainer
 from vis4mer.training.plan import TrainingPlan
 from vis4mer.training.progress import EpochRecord, Progress
 from vis4mer.training.provenance import Origin
@@ -32,7 +32,7 @@ class RunOptions:
         output: Folder of the run.
         cache: Folder of the encoded movies.
         resume: Whether to continue the run in `output`.
-        device: Name of the device that the user chose for all processes.
+        device: Device that the user chose for all processes.
         loader_workers: Processes that read tokens.
         tensorboard: Whether to write curves for TensorBoard.
         command: Command line that started the run; empty if it was started from Python.
@@ -41,7 +41,7 @@ class RunOptions:
     output: Path
     cache: Path
     resume: bool
-    device: str
+    device: RequestedDevice
     loader_workers: int
     tensorboard: bool
     command: str
@@ -75,11 +75,13 @@ def run_training(
     with processes.together():
         folder = RunFolder(options.output, resume=options.resume)
         model = build_model(settings, listing)
-        name = processes.device(options.device)
-        _, device, reason = on_device(name, lambda candidate: to_device(model, str(candidate)))
+        _, device, reason = on_device(
+            processes.device(options.device), lambda candidate: to_device(model, str(candidate))
+        )
         assert model.encoder is not None, "build_model adds one"
-        features = FeatureCache(options.cache, model.encoder, settings.preprocessing, dtype=settings.cache_dtype)
-        features.check_same_encoder()
+        features = FeatureCache(
+            options.cache, model.encoder, settings.preprocessing, dtype=settings.cache_dtype, refuse_others=True
+        )
         curves = Curves(options.output / "tensorboard") if options.tensorboard and processes.is_main else None
     together = f" in {processes.count} processes" if processes.count > 1 else ""
     logger.info("training on %s (%s)%s", device, reason, together)
@@ -107,7 +109,7 @@ def run_training(
         if processes.is_main:
             folder.save_settings(dump_settings(settings))
 
-    def report_epoch(record: Record) -> None:
+    def report_epoch(record: EpochRecord) -> None:
         if curves:
             curves.add(record)
         if on_epoch:

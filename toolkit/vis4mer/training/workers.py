@@ -17,6 +17,7 @@ import torch
 from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import DeviceError, Vis4merError
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.models.placement import to_device
 from vis4mer.text import first_line
 from vis4mer.training.encoding import EncodingResult, encode_video
 from vis4mer.training.features import FeatureCache
@@ -51,7 +52,7 @@ class CacheRecipe:
         module = FrameEncoder.build(encoder.name, preprocessing, encoder.weights, self.settings.seed)
         return FeatureCache(
             self.root,
-            module.to(str(device)),
+            to_device(module, str(device)),
             preprocessing,
             dtype=self.settings.cache_dtype,
             batch_size=self.batch_size,

@@ -175,7 +175,7 @@ def parse_count(place: str, name: str, text: str) -> int:
         DataError: The text is not a whole number.
     """
     if not text.isdecimal():
-        raise DataError(f"{place}: {name}={text!r}: must be a whole number, 0 or more; download the file again")
+        raise DataError.of(f"{place}: {name}", text, "must be a whole number, 0 or more", "download the file again")
     return int(text)
 
 
