@@ -56,8 +56,8 @@ def train(
         output: Folder of the run; created if it does not exist.
         cache: Folder of the encoded movies, ``features`` in `output` by default.
         resume: Whether to continue the run in `output` after its last complete epoch, if it holds one.
-        device: Device to train on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a `Device`. Under torchrun, each process uses a GPU
-            of its own with ``auto`` and ``cuda``.
+        device: Device to train on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a `Device`. Under torchrun, each
+            process uses a GPU of its own with ``auto`` and ``cuda``.
         loader_workers: Processes that read tokens; 0 reads them in this process. A GPU needs several.
         tensorboard: Whether to write curves to ``tensorboard`` in `output`.
         command: Command line to store in the models' record of their training.
