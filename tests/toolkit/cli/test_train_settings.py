@@ -8,7 +8,7 @@ import pytest
 
 from vis4mer.cli.train import settings_of, train
 from vis4mer.errors import ConfigError, DataError
-from vis4mer.training.plan import TrainingPlan, plan_training
+from vis4mer.training.data.dataset import TrainingPlan, plan_training
 from vis4mer.training.settings import DataSettings, TrainSettings
 from vis4mer.training.settings_file import dump_settings
 

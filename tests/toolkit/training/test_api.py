@@ -19,7 +19,7 @@ from vis4mer.config import Preprocessing, WindowConfig
 from vis4mer.devices.device import CPU, Device, Driver
 from vis4mer.errors import ConfigError, DataError, Vis4merError
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.dataset import DataSet
+from vis4mer.training.data.dataset import DataSet
 from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.settings import DataSettings, EncoderSettings, HeadSettings
 
@@ -162,7 +162,7 @@ def test_workers_share_all_gpus_unless_one_is_requested(
     for module in ("vis4mer.devices.device", "vis4mer.training.extract"):
         monkeypatch.setattr(f"{module}.probe_driver", lambda: Driver("13.0", ("one", "other"), ""))
     monkeypatch.setattr("vis4mer.models.placement.to_device", lambda module, device: module)
-    monkeypatch.setattr("vis4mer.training.workers.encode_in_workers", note)
+    monkeypatch.setattr("vis4mer.training.tokens.workers.encode_in_workers", note)
     extract_settings = vis4mer.ExtractSettings(encoder=ENCODER, preprocessing=FRAMES)
     vis4mer.extract(movies.parent, tmp_path, extract_settings, workers=2, device=device)
     assert seen == [used]

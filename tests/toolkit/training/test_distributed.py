@@ -17,7 +17,7 @@ import torch
 from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError
 from vis4mer.training.distributed import BatchShares, Processes
-from vis4mer.training.state import RunFolder
+from vis4mer.training.fit.state import RunFolder
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vis4mer.config import Preprocessing, WindowConfig
 from vis4mer.errors import ConfigError
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.protocols import PROTOCOLS
+from vis4mer.training.data.protocols import PROTOCOLS
 from vis4mer.training.settings import DataSettings, EncoderSettings, ExtractSettings, HeadSettings, TrainSettings
 from vis4mer.training.settings_file import dump_settings, read_settings
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from vis4mer.devices.device import Device, RequestedDevice, on_device, parse_device, probe_driver
 from vis4mer.errors import ConfigError
 from vis4mer.packages import require
-from vis4mer.training.dataset import DataSet
+from vis4mer.training.data.dataset import DataSet
+from vis4mer.training.data.protocols import find_protocol
+from vis4mer.training.data.videos import EncodingJob, gather_videos
 from vis4mer.training.progress import Progress, ignore_progress
-from vis4mer.training.protocols import find_protocol
 from vis4mer.training.settings import ExtractSettings
-from vis4mer.training.videos import EncodingJob, gather_videos
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def extract(
     # PyTorch takes seconds to import, so mistakes in the arguments are found before.
     require("torch", "timm", purpose="for encoding", extra="train")
     from vis4mer.models.placement import to_device
-    from vis4mer.training.encoding import encode_videos
-    from vis4mer.training.workers import CacheRecipe, encode_in_workers
+    from vis4mer.training.tokens.encoding import encode_videos
+    from vis4mer.training.tokens.workers import CacheRecipe, encode_in_workers
 
     recipe = CacheRecipe(Path(cache), settings, batch_size)
     features = recipe.open()

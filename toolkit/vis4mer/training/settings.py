@@ -8,8 +8,8 @@ from typing import Any, Self
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
 from vis4mer.errors import ConfigError
 from vis4mer.training.config import TokenDtype, TrainConfig
+from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.mapping import from_plain, merged, to_plain
-from vis4mer.training.protocols import find_protocol
 
 _WEIGHT_NAMES = ("hub", "random")
 
@@ -19,7 +19,7 @@ class DataSettings:
     """The data set: a CSV of movies, or a published benchmark with its folders.
 
     Attributes:
-        movies: CSV of a user's own movies; see `vis4mer.training.listing.Listing.read`.
+        movies: CSV of a user's own movies; see `vis4mer.training.data.listing.Listing.read`.
         protocol: Name of a published benchmark, which needs `videos` and `splits`.
         videos: Folder of the benchmark's videos.
         splits: Folder of the benchmark's own split files.

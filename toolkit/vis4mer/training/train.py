@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vis4mer.devices.device import Device, parse_device
 from vis4mer.packages import require
+from vis4mer.training.data.dataset import plan_training
 from vis4mer.training.launch import one_error_per_machine
-from vis4mer.training.plan import plan_training
 from vis4mer.training.progress import EpochRecord, Progress, ignore_progress
 from vis4mer.training.settings import TrainSettings
 
@@ -83,7 +83,7 @@ def train(
         require("torch", "timm", purpose="for training", extra="train")
     # PyTorch takes seconds to import, so mistakes in the settings are found before.
     from vis4mer.training.distributed import join_processes
-    from vis4mer.training.run import RunOptions, run_training
+    from vis4mer.training.fit.run import RunOptions, run_training
 
     options = RunOptions(
         output=output,
