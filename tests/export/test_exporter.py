@@ -325,7 +325,7 @@ def test_encoder_weights_require_an_encoder(checkpoint: Path, tmp_path: Path) ->
     arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x")]
     result = CliRunner().invoke(main, ["export", *arguments, "--encoder-weights", "weights.pt"])
     assert result.exit_code == 2
-    assert "goes with --encoder" in result.output
+    assert "requires --encoder" in result.output
 
 
 @pytest.mark.parametrize("value", ["scene", "=x", "a="])

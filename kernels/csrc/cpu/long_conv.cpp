@@ -64,7 +64,7 @@ class Spectra {
   std::unique_ptr<Complex<T>, FreeAligned> values_;
 };
 
-// One sequence [L, H], of which a tile sees neighbouring channels. They are contiguous in memory, so that a load fills
+// One sequence [L, H], of which a tile sees neighbouring channels. They are contiguous in memory, so a load fills
 // the lanes without a gather, in the order in which the decoder's linear layers leave their output.
 template <class T, class Storage>
 struct Rows {
@@ -130,7 +130,7 @@ void zero(Complex<T>* values, int64_t size) {
   std::fill(values, values + size, Complex<T>{});
 }
 
-// Sizes and transform of one call, shared by its tiles and read-only, so that threads need no lock.
+// Sizes and transform of one call, shared by its tiles and read-only, so threads need no lock.
 template <class T, class Storage>
 class LongConv {
  public:

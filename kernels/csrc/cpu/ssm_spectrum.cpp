@@ -31,7 +31,7 @@ constexpr int kSums = 4;  // products of {B, P} with {C, Q}
 // stay in the first-level cache while every pole reads them.
 constexpr int64_t kSpan = 16;
 
-// The frequency grid as vectors, padded to whole spans, so that no loop has a remainder.
+// The frequency grid as vectors, padded to whole spans, so no loop has a remainder.
 template <class T>
 struct Grid {
   std::vector<Complex<T>> numerator, factor;

@@ -15,7 +15,7 @@
 // where U_m is the transform of u_m alone. The skip D joins the first tap, in both passes.
 //
 // Spectra are [B, P, tiles, 16, N / 16, kChannels]: each of a thread's sixteen values at the same place in sixteen
-// rows, so that a thread block writes whole rows. Nothing but products combines spectra, so the order within a block is
+// rows, so a thread block writes whole rows. Nothing but products combines spectra, so the order within a block is
 // free.
 #pragma once
 

@@ -78,7 +78,7 @@ __device__ __forceinline__ void through_pair(const Upstream<T>& point, const Fol
 
 // Grid: H channels by `spans` spans of `span_size` frequencies. Writes to partial [spans, H, 1 + N/2 kPoleValues] the
 // gradient by dt and the values of the poles, from the span's frequencies alone. The launch bound limits float32 to 80
-// registers per thread, so that three thread blocks share a multiprocessor and hide each other's barriers; double
+// registers per thread, so three thread blocks share a multiprocessor and hide each other's barriers; double
 // precision serves checks only.
 template <class T>
 __global__ void __launch_bounds__(kFrequencyThreads, sizeof(T) == sizeof(float) ? 3 : 1)

@@ -180,7 +180,7 @@ def test_file_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
         ({"precision": "int1"}, "precision='int1'"),
         ({"precision": ["fp32"]}, "precision="),
         ({"interface": []}, "must be a JSON object"),
-        ({"interface": {}}, "interface: states nothing about the graph 'encoder'"),
+        ({"interface": {}}, "interface: has no entry for the graph 'encoder'"),
         ({"interface": {"encoder": 1}}, "graph='encoder': interface=1: must be a JSON object with the keys"),
         ({"model": {}}, "model is invalid"),
         ({"model": []}, "model is invalid"),

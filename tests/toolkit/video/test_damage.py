@@ -366,7 +366,7 @@ def test_things_that_are_not_regular_files(tmp_path, video_tools):
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "socket"))
     for path in (fifo, tmp_path, "/dev/zero", "/dev/null", tmp_path / "socket"):
-        assert "give a regular movie file" in outcome(path, video_tools)
+        assert "pass a regular movie file" in outcome(path, video_tools)
     server.close()
 
 

@@ -93,7 +93,7 @@ class VideoReader(Protocol):
 
     Attributes:
         name: Video decoder in use.
-        reason: Why that one was chosen, in words.
+        reason: Why it was chosen.
         info: Properties of the video.
         n_frames: Number of frames that an iteration yields in total.
         damage: Damage found; final after an iteration.

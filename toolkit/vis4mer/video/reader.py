@@ -1,4 +1,4 @@
-"""Entry point: `open_video` picks the video decoder that this machine and this video allow, and records why."""
+"""Entry point: `open_video` chooses the video decoder by machine and video, and records why."""
 
 import logging
 import math
