@@ -491,3 +491,14 @@ def test_an_interrupted_read_ends_at_once(whole):
     run = subprocess.run([sys.executable, "-c", program, str(whole["movie.ts"])], timeout=60, capture_output=True)
     assert run.returncode == 130, run.stderr
     assert run.stderr == b""
+
+
+def test_a_clock_that_ticks_once_a_day_is_refused(movies, tmp_path, video_tools):
+    """Its few frames would stand for years, and for millions of samples."""
+    data = bytearray(video_tools.encode(movies / "clock.avi", codec="mpeg4").read_bytes())
+    scale = data.index(b"strh") + 28  # seconds per tick are scale / rate
+    rate = int.from_bytes(data[scale + 4 : scale + 8], "little")
+    data[scale : scale + 4] = (86_400 * rate).to_bytes(4, "little")
+    path = tmp_path / "clock.avi"
+    path.write_bytes(data)
+    assert "one tick of its clock is 86400 s" in outcome(path, video_tools)

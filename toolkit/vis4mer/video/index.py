@@ -113,6 +113,10 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
     if not found.pts:
         raise _no_frames(path, "its video stream holds no frames")
     time_base = stream.time_base or _DEFAULT_TIME_BASE
+    if time_base > MAX_STILL:
+        # Every frame would stand for a day or so, and a small forged file for millions of samples.
+        rule = f"one tick of its clock is {float(time_base):.0f} s, and a frame may be shown for {MAX_STILL} s at most"
+        raise VideoError.of("video", os.fspath(path), rule, "convert it to MP4 with a frame rate")
     counted = all(stamp == NO_TIME for stamps in (found.pts, found.dts) for stamp in stamps)
     frame_ticks = _frame_ticks(stream, time_base, counted)
     times = presentation_times(found.pts, found.dts, frame_ticks, time_base)

@@ -1,0 +1,56 @@
+"""Short forms of the campaigns, and proof that a campaign notices what it looks for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns import videos
+from tests.campaigns.isolation import isolated
+from tests.campaigns.mutation import mutate
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
+    # A process of its own: the campaign forks, which this one, with the threads of other tests, should not.
+    command = [sys.executable, "-m", "tests.campaigns.videos", "--count", "6", "--through", "reader"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "rows.json")], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["container"]: row["tried"] for row in rows} == dict.fromkeys(videos.CONTAINERS, 6)
+
+
+@pytest.mark.parametrize(
+    ("call", "time_limit", "expected"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), 30, "ended by SIGSEGV"),
+        (lambda: time.sleep(60), 0.5, "runs for more than"),
+        (lambda: [][0], 30, "IndexError"),
+        (lambda: len(bytearray(1_100_000_000)) - 1_100_000_000, 30, "MB"),
+    ],
+    ids=["crash", "hang", "exception", "memory"],
+)
+def test_a_failure_is_noticed(call: Callable[[], int], time_limit: float, expected: str, tmp_path: Path) -> None:
+    assert expected in videos.failure(isolated(call, time_limit, tmp_path), "reader")
+
+
+def test_an_error_line_of_run_is_expected(tmp_path: Path) -> None:
+    ending = isolated(lambda: videos.run(tmp_path / "absent.mp4"), 30.0, tmp_path)
+    assert (ending.status, videos.failure(ending, "run")) == (1, "")
+    silent = isolated(lambda: 1, 30.0, tmp_path)
+    assert videos.failure(silent, "run") == "prints 0 error lines"
+
+
+def test_mutations_are_reproducible_and_differ() -> None:
+    data = bytes(range(256)) * 8
+    assert mutate(data, 3) == mutate(data, 3)
+    assert len({mutate(data, seed) for seed in range(50)} | {data}) > 45
