@@ -83,7 +83,7 @@ def test_a_package_names_no_folder_of_the_machine_that_built_it(exported: Callab
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_half_precision_is_smaller_and_proved(
+def test_half_precision_is_smaller_and_verified(
     exported: Callable[..., Bundle], format: str, precision: Precision
 ) -> None:
     half, full = exported(format, precision), exported(format)
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
+def test_verify_repeats_the_comparison(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
     results = check_bundle(bundle, CPU)
     assert {name: result.relative_l2 for name, result in results.items()} == pytest.approx(

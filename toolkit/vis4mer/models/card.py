@@ -62,7 +62,8 @@ def facts(config: ModelConfig) -> Iterator[str]:
     frames, windows, encoder = config.preprocessing, config.windows, config.encoder
     size = f"{frames.height} x {frames.width} pixels (height x width)"
     fitted = {"stretch": "stretched", "crop": "scaled and cropped"}[frames.resize]
-    taken = f"{frames.fps:g} per second" if frames.segments is None else f"{frames.segments} runs of consecutive ones"
+    regular = frames.segments is None
+    taken = f"{frames.fps:g} per second" if regular else f"{frames.segments} segments of consecutive ones"
     taken += ", and the last one" if frames.last_frame else ""
     yield f"Frames: {taken}, {fitted} to {size} with {frames.interpolation} interpolation"
     yield f"Pixels: RGB in [0, 1], less the mean {frames.mean}, divided by {frames.std}"

@@ -186,7 +186,7 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     from vis4mer.models.placement import to_device
 
     to_device(model, str(device))
-    assert model.encoder is not None, "load() refuses models without encoder"
+    assert model.encoder is not None, "load() rejects models without encoder"
     in_fp32, in_bf16 = (EagerRunner(model.encoder, ENCODER, device, precision) for precision in ("fp32", "bf16"))
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
     encoder = in_bf16 if precision.precision == "bf16" else in_fp32

@@ -72,7 +72,7 @@ def _rule_and_remedy(error: Exception) -> tuple[str, str]:
             return str(irregular), "pass a regular movie file"
         case OSError() as failure if not isinstance(failure, av.FFmpegError):
             return failure.strerror or str(failure), ""
-    return "not a movie that FFmpeg can read, or a playlist or script", "pass a self-contained movie file"
+    return "is not a movie that FFmpeg can read, or is a playlist or script", "pass a self-contained movie file"
 
 
 def movie_streams(container: InputContainer) -> list[VideoStream]:

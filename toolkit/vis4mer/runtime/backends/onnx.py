@@ -37,7 +37,7 @@ class OnnxRunner:
     """One ONNX graph with one input and one output; safe to call from several threads.
 
     Args:
-        graph: Graph to run. Its weights may lie in its companions; any other file that it refers to is refused.
+        graph: Graph to run. Its weights may lie in its companions; any other file that it refers to is rejected.
         device: Device to run on.
 
     Raises:
