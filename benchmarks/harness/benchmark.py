@@ -69,7 +69,7 @@ class Benchmark:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument(
-            "--tiny", action="store_true", help="small models and inputs, to see that it works; no file by default"
+            "--tiny", action="store_true", help="small models and inputs, as a quick check; writes no file by default"
         )
         parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="result file (default: under results/)")
         if self.on_gpu:

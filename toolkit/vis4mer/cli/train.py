@@ -33,13 +33,13 @@ from vis4mer.training.mapping import merged
 from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 
 
-@click.command()
+@click.command(short_help="Train a head on your movies or on a published benchmark.")
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="[MOVIES.csv]", required=False)
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.yaml",
-    help="Settings of the run, such as another run's settings.yaml. Options given besides override them.",
+    help="Settings of the run, such as another run's settings.yaml. Other options override them.",
 )
 @setting(
     "--protocol",
@@ -66,21 +66,21 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     "windows.seconds",
     default=WindowConfig.seconds,
     type=POSITIVE,
-    help="Length of the window that is classified at once, in seconds of video.",
+    help="Length of the windows, in seconds of video.",
 )
 @setting(
     "--stride",
     "windows.stride",
     default=WindowConfig.stride,
     type=POSITIVE,
-    help="Step between the windows of validation and serving, in seconds of video.",
+    help="Time between the starts of windows in validation and serving, in seconds of video.",
 )
 @setting(
     "--samples",
     "windows.samples",
     metavar="N",
     type=COUNT,
-    help="Frames or segments, spread over the whole movie, that make up its only window.",
+    help="Frames or segments per movie, evenly spread, that form its only window.",
 )
 @setting("--head", "head.name", default=HeadSettings.name, metavar="NAME", help="Name of the trained head.")
 @setting(
@@ -128,14 +128,14 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     "training.warmup",
     default=TrainConfig.warmup,
     type=BELOW_ONE,
-    help="Fraction of all steps in which the cosine schedule warms up.",
+    help="Fraction of all steps that the cosine schedule spends warming up.",
 )
 @setting(
     "--clip-norm",
     "training.clip_norm",
     default=TrainConfig.clip_norm,
     type=POSITIVE,
-    help="Largest norm of the gradient.",
+    help="Norm to which larger gradients are clipped.",
 )
 @setting(
     "--precision",
@@ -176,9 +176,9 @@ def train(
     """Train a head on the movies that MOVIES.csv lists, or on a published benchmark.
 
     MOVIES.csv has a header row with 'path', 'label' (or 'value' for a regression) and optionally 'split' (train, val,
-    test); relative paths start at its folder. The encoder turns every movie into tokens once, which the cache keeps.
-    OUTPUT/best holds the model of the epoch that validated best, OUTPUT/last the latest model, and
-    OUTPUT/settings.yaml the settings, which --config takes to repeat the run.
+    test); relative paths start at its folder. Every movie is encoded once; the cache keeps its tokens. OUTPUT/best
+    holds the model of the epoch with the best validation result, OUTPUT/last the latest model, and OUTPUT/settings.yaml
+    the settings, which --config takes to repeat the run.
 
     Under torchrun, several processes share each step's windows: torchrun --nproc-per-node 8 --no-python vis4mer train
     """
@@ -232,7 +232,7 @@ def settings_of(ctx: click.Context) -> TrainSettings:
 def _report_interrupt(command: str, is_main: bool) -> None:
     if is_main:
         again = command if "--resume" in command.split() else f"{command} --resume"
-        say("info", f"interrupted; to continue after the last complete epoch: {again}")
+        say("info", f"interrupted; continue after the last complete epoch with: {again}")
 
 
 def _report_epoch(record: Mapping[str, float]) -> None:

@@ -45,17 +45,17 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and talks to the user."""
+        """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
         """Returns the name of this process' own device; several processes on one machine use one GPU each.
 
         Args:
-            name: Device that the user named for all processes.
+            name: Device that the user chose for all processes.
 
         Raises:
-            ConfigError: The user named a single GPU for several processes.
+            ConfigError: The user chose a single GPU for several processes.
         """
         if self.count == 1 or name == "cpu" or not torch.cuda.is_available():
             return name
@@ -99,7 +99,7 @@ class Processes:
         with self.together():
             if value != values[0]:
                 rule = f"has other {name} than the main process"
-                raise DataError.of("rank", self.rank, rule, "give all processes the same")
+                raise DataError.of("rank", self.rank, rule, "pass the same to all processes")
 
     def gather(self, value: T) -> list[T]:
         """Returns the values of all processes, by rank; tensors must be on the CPU."""

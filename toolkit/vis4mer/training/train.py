@@ -43,7 +43,7 @@ def train(
 ) -> TrainingResult:
     """Trains a head on a data set.
 
-    The encoder turns every movie into tokens once, which the cache keeps. `output` receives ``best/`` and ``last/``
+    Every movie is encoded once; the cache keeps its tokens. `output` receives ``best/`` and ``last/``
     (model folders that `vis4mer.load` opens), ``history.jsonl`` and ``settings.yaml``; all are replaced after each
     epoch, except for the settings. On a CPU, the same settings train bit-identical models.
 
@@ -56,7 +56,7 @@ def train(
         cache: Folder of the encoded movies, ``features`` in `output` by default.
         resume: Whether to continue the run in `output` after its last complete epoch, if it holds one.
         device: Device to train on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        loader_workers: Processes that read tokens; 0 reads them in this process. A GPU needs several.
+        loader_workers: Processes that read tokens; 0 reads them in this process. Use several with a GPU.
         tensorboard: Whether to write curves to ``tensorboard`` in `output`.
         command: Command line to store in the models' record of their training.
         progress: Callback for the movies that are encoded and the steps that are done.
@@ -78,7 +78,7 @@ def train(
     with one_error_per_machine():
         plan = plan_training(settings)
         require("torch", "timm", purpose="for training", extra="train")
-    # PyTorch takes seconds to import, so mistakes in the settings are found before.
+    # PyTorch takes seconds to import, so mistakes in the settings are found first.
     from vis4mer.training.distributed import join_processes
     from vis4mer.training.run import RunOptions, run_training
 
