@@ -11,9 +11,9 @@ from benchmarks.recall.entrants import Entrant
 from benchmarks.recall.tokens import FEATURES, TOKENS, Movies
 from vis4mer.config import Task
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import window_starts
-from vis4mer.training.metrics import Evaluation, window_loss
-from vis4mer.training.optim import build_optimizer, build_scheduler
+from vis4mer.training.evaluation.metrics import Predictions, window_loss
+from vis4mer.training.fit.optim import build_optimizer, build_scheduler
+from vis4mer.training.tokens.windows import window_starts
 
 _TASK: Task = "classification"
 BATCH = 16
@@ -34,7 +34,7 @@ def train(entrant: Entrant, d_output: int, movies: Movies, tokens: Tensor, confi
         config: Training configuration. It determines the result on one thread of one kind of CPU.
 
     Returns:
-        The model in evaluation mode.
+        The model in predictions mode.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -70,8 +70,8 @@ def correct(model: nn.Module, entrant: Entrant, movies: Movies, tokens: Tensor) 
         model(_windows(movies.rows[m], s, entrant.frames, tokens))
         for m, s in zip(torch.split(movie, _WINDOWS), torch.split(start, _WINDOWS), strict=True)
     ]
-    evaluation = Evaluation.from_windows(torch.cat(outputs), movies.targets[movie].float(), movie, _TASK)
-    return evaluation.scores.argmax(dim=1) == movies.targets
+    predictions = Predictions.from_windows(torch.cat(outputs), movies.targets[movie].float(), movie, _TASK)
+    return predictions.scores.argmax(dim=1) == movies.targets
 
 
 def training_step(entrant: Entrant, d_output: int) -> Callable[[], None]:

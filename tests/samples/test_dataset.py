@@ -5,7 +5,7 @@ from pathlib import Path
 from samples.generator.dataset import movie_path, write_dataset
 from samples.generator.film import Format
 from samples.generator.story import Story
-from vis4mer.training.listing import Listing
+from vis4mer.training.data.listing import Listing
 
 TINY = Format(fps=1, width=64, height=36)
 SPLITS = {"train": range(20, 25), "val": range(25, 27)}

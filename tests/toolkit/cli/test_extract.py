@@ -20,11 +20,11 @@ from vis4mer.config import Preprocessing
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
 from vis4mer.models.encoder import FrameEncoder
-from vis4mer.training.features import FeatureCache
+from vis4mer.training.data.videos import EncodingJob
 from vis4mer.training.progress import ignore_progress
 from vis4mer.training.settings import EncoderSettings, ExtractSettings
-from vis4mer.training.videos import EncodingJob
-from vis4mer.training.workers import CacheRecipe, encode_in_workers
+from vis4mer.training.tokens.cache import FeatureCache
+from vis4mer.training.tokens.workers import CacheRecipe, encode_in_workers
 
 SMALL = ("--encoder", "vit_tiny_patch16_224", "--encoder-weights", "random", "--image-size", "32", "--device", "cpu")
 

@@ -1,14 +1,15 @@
 """Settings and movies that the command line of `vis4mer train` amounts to."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from vis4mer.cli.train import settings_of, train
 from vis4mer.errors import ConfigError, DataError
-from vis4mer.training.plan import TrainingPlan, plan_training
-from vis4mer.training.settings import TrainSettings
+from vis4mer.training.data.dataset import TrainingPlan, plan_training
+from vis4mer.training.settings import DataSettings, TrainSettings
 from vis4mer.training.settings_file import dump_settings
 
 
@@ -112,6 +113,59 @@ def test_options_override_a_settings_file(tmp_path: Path) -> None:
     assert found.data.movies == tmp_path / "movies.csv"
     assert (found.training.epochs, found.training.lr) == (4, 3e-3)
     assert (found.preprocessing.fps, found.preprocessing.height, found.preprocessing.width) == (2, 32, 32)
+
+
+def test_a_csv_replaces_the_data_set_of_a_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "experiment.yaml").write_text("data: {movies: movies.csv, val_ratio: 0.4}\nhead: {d_model: 64}\n")
+    found = settings("--config", tmp_path / "experiment.yaml", tmp_path / "other.csv")
+    assert (found.data, found.head.d_model) == (DataSettings(tmp_path / "other.csv"), 64)
+    found = settings("--config", tmp_path / "experiment.yaml", "--val-ratio", "0.1")
+    assert found.data == DataSettings(tmp_path / "movies.csv", val_ratio=0.1)
+
+
+def test_a_benchmark_replaces_its_own_folders_in_a_settings_file(lvu: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(dump_settings(settings(*lvu, "--d-model", "64")))
+    config = ("--config", tmp_path / "settings.yaml")
+    moved = DataSettings(protocol="lvu/scene", videos=tmp_path / "v", splits=tmp_path / "s")
+    found = settings(*config, "--protocol", "lvu/scene", "--videos", tmp_path / "v", "--splits", tmp_path / "s")
+    assert (found.data, found.head.d_model) == (moved, 64)
+    found = settings(*config, "--videos", tmp_path / "v")
+    assert found.data == dataclasses.replace(moved, splits=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "message"),
+    [
+        ("lvu", "breakfast", "data.protocol='breakfast': .* own data set, whose protocol is 'lvu/scene'"),
+        ("lvu", "csv", "data.protocol=None: .* own data set, whose protocol is 'lvu/scene'"),
+        ("csv", "breakfast", "data.protocol='breakfast': .* own data set, whose protocol is None"),
+    ],
+)
+def test_a_settings_file_is_not_mixed_with_another_benchmark(
+    lvu: list[str | Path], breakfast: list[str | Path], tmp_path: Path, stored: str, given: str, message: str
+) -> None:
+    data_sets = {"lvu": lvu, "breakfast": breakfast, "csv": ["movies.csv"]}
+    path = tmp_path / "settings.yaml"
+    path.write_text(dump_settings(settings(*data_sets[stored])))
+    with pytest.raises(ConfigError, match=rf"config='.*settings.yaml': {message}; leave out --config, or remove"):
+        settings("--config", path, *data_sets[given])
+
+
+def test_settings_without_a_data_set_go_with_any(breakfast: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("head: {d_model: 64}\n")
+    config = ("--config", tmp_path / "small.yaml")
+    assert settings(*config, *breakfast) == settings(*breakfast, "--d-model", "64")
+    assert settings(*config, "movies.csv").head.d_model == 64
+
+
+def test_options_reset_what_a_file_or_a_benchmark_sets(breakfast: list[str | Path], tmp_path: Path) -> None:
+    reset = ("--no-as-published", "--samples", "none", "--segments", "none")
+    found = settings(*breakfast, *reset)
+    (tmp_path / "settings.yaml").write_text(dump_settings(settings(*breakfast, "--as-published")))
+    from_file = settings("--config", tmp_path / "settings.yaml", *reset)
+    assert from_file == found
+    assert not found.training.as_published
+    assert (found.windows.samples, found.preprocessing.segments) == (None, None)
 
 
 def test_a_benchmark_in_a_settings_file_brings_its_settings(lvu: list[str | Path], tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("auto", "auto"),
         ("cpu", CPU),
-        ("cuda", Device("cuda", 0)),
+        ("cuda", "cuda"),
         ("cuda:0", Device("cuda")),
         ("cuda:12", Device("cuda", 12)),
+        (Device("cuda", 3), Device("cuda", 3)),
     ],
 )
-def test_a_name_is_a_device_or_auto(name: str, parsed: Any) -> None:
+def test_a_request_is_a_device_any_gpu_or_auto(name: Any, parsed: Any) -> None:
     assert parse_device(name) == parsed
 
 
@@ -31,6 +32,11 @@ def test_a_name_is_a_device_or_auto(name: str, parsed: Any) -> None:
 def test_a_device_is_taken_by_name_or_as_itself(requested: Any) -> None:
     value, used, reason = on_device(requested, str)
     assert (value, used, reason) == ("cuda:1", Device("cuda", 1), "requested")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_any_gpu_is_the_first() -> None:
+    assert on_device("cuda", str) == ("cuda:0", Device("cuda"), "requested")
 
 
 @pytest.mark.usefixtures("two_gpus")

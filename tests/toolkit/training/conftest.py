@@ -6,8 +6,8 @@ import torch
 
 from vis4mer.config import DecoderConfig, HeadConfig, ModelConfig, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.training.data import TrainingMovie
-from vis4mer.training.tokens import write_tokens
+from vis4mer.training.tokens.files import write_tokens
+from vis4mer.training.tokens.windows import TrainingMovie
 
 TOKENS, FEATURES, WINDOW = 2, 4, 12
 

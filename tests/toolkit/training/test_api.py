@@ -1,10 +1,13 @@
 """`vis4mer.extract`, `vis4mer.train` and `vis4mer.evaluate` as a program calls them."""
 
+import dataclasses
 import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,9 +16,10 @@ import torch
 
 import vis4mer
 from vis4mer.config import Preprocessing, WindowConfig
+from vis4mer.devices.device import CPU, Device, Driver
 from vis4mer.errors import ConfigError, DataError, Vis4merError
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.dataset import DataSet
+from vis4mer.training.data.dataset import DataSet
 from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.settings import DataSettings, EncoderSettings, HeadSettings
 
@@ -134,6 +138,48 @@ def test_several_workers_encode_the_same_tokens(movies: Path, tmp_path: Path) ->
         contents.append({path.name: path.read_bytes() for path in extraction.folder.iterdir()})
     torch.set_num_threads(threads)
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("device", "used"),
+    [
+        ("cuda", [Device("cuda", 0), Device("cuda", 1)]),
+        ("cuda:0", [Device("cuda", 0)]),
+        (Device("cuda", 1), [Device("cuda", 1)]),
+        ("auto", [Device("cuda", 0), Device("cuda", 1)]),
+        (CPU, [CPU]),
+    ],
+)
+def test_workers_share_all_gpus_unless_one_is_requested(
+    movies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str | Device, used: list[Device]
+) -> None:
+    seen: list[list[Device]] = []
+
+    def note(recipe: object, jobs: object, n_workers: int, devices: list[Device], *rest: object) -> Iterator[Any]:
+        seen.append(devices)
+        return iter(())
+
+    for module in ("vis4mer.devices.device", "vis4mer.training.extract"):
+        monkeypatch.setattr(f"{module}.probe_driver", lambda: Driver("13.0", ("one", "other"), ""))
+    monkeypatch.setattr("vis4mer.models.placement.to_device", lambda module, device: module)
+    monkeypatch.setattr("vis4mer.training.tokens.workers.encode_in_workers", note)
+    extract_settings = vis4mer.ExtractSettings(encoder=ENCODER, preprocessing=FRAMES)
+    vis4mer.extract(movies.parent, tmp_path, extract_settings, workers=2, device=device)
+    assert seen == [used]
+
+
+def test_a_device_is_checked_first_and_may_be_an_object(movies: Path, tmp_path: Path) -> None:
+    for call in (
+        lambda device: vis4mer.train(settings(movies), tmp_path / "run", device=device),
+        lambda device: vis4mer.extract(movies.parent, tmp_path / "cache", device=device),
+    ):
+        with pytest.raises(ConfigError, match="device='tpu': must be auto"):
+            call("tpu")
+    assert not list(tmp_path.iterdir())
+    extract_settings = vis4mer.ExtractSettings(encoder=ENCODER, preprocessing=FRAMES)
+    assert vis4mer.extract(movies.parent / "0.mp4", tmp_path, extract_settings, device=CPU).n_encoded == 1
+    one_epoch = dataclasses.replace(settings(movies), training=TrainConfig(epochs=1, batch_size=2))
+    assert vis4mer.train(one_epoch, tmp_path / "run", device=CPU).best.is_dir()
 
 
 def test_arguments_that_do_not_fit_are_named(movies: Path, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from vis4mer.devices.device import CPU, Device
+from vis4mer.errors import ConfigError
 from vis4mer.training.distributed import BatchShares, Processes
-from vis4mer.training.state import RunFolder
+from vis4mer.training.fit.state import RunFolder
 
 Make = Callable[..., Any]
 
@@ -71,6 +73,16 @@ def folder(tmp_path: Path, make_model: Make, make_movies: Make) -> Path:
 def result(folder: Path, name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = torch.load(folder / f"{name}.pt")
     return loaded
+
+
+def test_each_process_uses_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Processes(rank=3, local_rank=1, count=4)
+    assert second.device("auto") == "auto"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [second.device(name) for name in ("auto", "cuda", CPU)] == [Device("cuda", 1), Device("cuda", 1), CPU]
+    assert [Processes().device(requested) for requested in ("cuda", Device("cuda", 1))] == ["cuda", Device("cuda", 1)]
+    with pytest.raises(ConfigError, match="device='cuda:0': must be auto, cuda or cpu"):
+        second.device(Device("cuda", 0))
 
 
 def test_two_processes_compute_the_gradients_and_figures_of_one(folder: Path, run_one: Make) -> None:

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vis4mer.config import Preprocessing
+from vis4mer.config import Preprocessing, WindowConfig
 from vis4mer.errors import ConfigError
-from vis4mer.training.protocols import PROTOCOLS
+from vis4mer.training.config import TrainConfig
+from vis4mer.training.data.protocols import PROTOCOLS
 from vis4mer.training.settings import DataSettings, EncoderSettings, ExtractSettings, HeadSettings, TrainSettings
 from vis4mer.training.settings_file import dump_settings, read_settings
 
@@ -41,6 +45,57 @@ def test_values_that_yaml_could_change_survive_the_file(tmp_path: Path) -> None:
     settings = TrainSettings.from_dict(values)
     assert (settings.encoder.name, settings.head.name, settings.training.lr) == ("no", "null", 1e-05)
     assert read_settings(write(tmp_path, dump_settings(settings))) == settings
+
+
+TEXTS = st.text(min_size=1) | st.sampled_from(["1e5", "-1E+3", "0x1f", "1_0", "1:30", "~", "yes", ".inf", "2024-01-02"])
+PATHS = TEXTS.map(lambda text: Path("/") / text)
+POSITIVE = st.floats(min_value=1e-300, max_value=1e300)
+FRACTIONS = st.floats(min_value=0, max_value=1, exclude_max=True)
+COUNTS = st.integers(min_value=1)
+SETTINGS = st.builds(
+    TrainSettings,
+    data=st.builds(
+        DataSettings,
+        movies=PATHS,
+        protocol=st.none(),
+        videos=st.none(),
+        splits=st.none(),
+        val_ratio=FRACTIONS.filter(bool),
+    )
+    | st.builds(DataSettings, movies=st.none(), protocol=st.sampled_from(list(PROTOCOLS)), videos=PATHS, splits=PATHS),
+    encoder=st.builds(EncoderSettings, name=TEXTS, weights=st.sampled_from(["hub", "random"]) | PATHS.map(str)),
+    preprocessing=st.builds(
+        Preprocessing,
+        fps=st.floats(min_value=1e-300, max_value=1000),
+        last_frame=st.booleans(),
+        mean=st.tuples(*3 * [FRACTIONS]),
+    )
+    | st.builds(Preprocessing, segments=COUNTS),
+    windows=st.builds(WindowConfig, seconds=POSITIVE, stride=POSITIVE) | st.builds(WindowConfig, samples=COUNTS),
+    head=st.builds(HeadSettings, name=TEXTS, d_state=st.sampled_from([2, 64]), dropout=FRACTIONS),
+    training=st.builds(
+        TrainConfig,
+        epochs=COUNTS,
+        batch_size=COUNTS,
+        lr=POSITIVE,
+        ssm_lr=POSITIVE,
+        weight_decay=POSITIVE,
+        schedule=st.just("plateau"),
+        warmup=FRACTIONS,
+        clip_norm=POSITIVE,
+        seed=st.integers(0, 2**32 - 1),
+        precision=st.sampled_from(["fp32", "bf16"]),
+        as_published=st.booleans(),
+    ),
+    cache_dtype=st.sampled_from(["fp32", "bf16"]),
+)
+
+
+@given(settings=SETTINGS)
+@hypothesis.settings(deadline=None)
+def test_any_settings_survive_the_file(tmp_path_factory: pytest.TempPathFactory, settings: TrainSettings) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    assert read_settings(write(folder, dump_settings(settings))) == settings
 
 
 def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
@@ -96,7 +151,11 @@ def test_numbers_may_have_any_usual_form(tmp_path: Path, text: str) -> None:
         ("preprocessing: {mean: [0, 0, x]}", "preprocessing.mean='x': must be a number"),
         ("windows: {samples: many}", "windows.samples='many': must be an integer"),
         ("cache_dtype: fp16", "cache_dtype='fp16': must be one of"),
+        ("training: {lr: 1" + 400 * "0" + "}", "training.lr=10+: must be a number below"),
         ("training: [", "not YAML"),
+        ("data: {movies: 2024-13-45}", "not YAML .month must be in 1..12"),
+        ("training: {epochs: 0x_}", "not YAML .invalid literal"),
+        ("training: " + 2000 * "[", "is nested too deeply; correct the file"),
         ("training: {epochs: 1, epochs: 2}", "key 'epochs' occurs twice"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
     ],

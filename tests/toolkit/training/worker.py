@@ -7,11 +7,11 @@ import torch
 
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import TrainingMovie
 from vis4mer.training.distributed import join_processes
-from vis4mer.training.loop import Trainer
-from vis4mer.training.state import RunFolder
-from vis4mer.training.tokens import TokenFile
+from vis4mer.training.fit.loop import Trainer
+from vis4mer.training.fit.state import RunFolder
+from vis4mer.training.tokens.files import TokenFile
+from vis4mer.training.tokens.windows import TrainingMovie
 
 torch.set_num_threads(1)
 folder, output, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -17,7 +17,7 @@ from vis4mer.packages import require
 from vis4mer.training.config import TrainPrecision
 
 if TYPE_CHECKING:
-    from vis4mer.training.report import Report
+    from vis4mer.training.evaluation.report import Report
 
 
 @click.command(short_help="Evaluate checkpoints on a test split.")
@@ -99,7 +99,7 @@ def eval(
 
 
 def _plot(reports: "Sequence[Report]", folder: Path) -> None:
-    from vis4mer.training.plots import plot_report
+    from vis4mer.training.evaluation.plots import plot_report
 
     for report in reports:
         if report.task == "classification":

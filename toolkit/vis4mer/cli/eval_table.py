@@ -11,7 +11,7 @@ from rich.text import Text
 from vis4mer.text import printable
 
 if TYPE_CHECKING:
-    from vis4mer.training.report import Figure, Report
+    from vis4mer.training.evaluation.report import Figure, Report
 
 _WIDTH = 160  # characters, so that the published methods and the figures fit on one line
 

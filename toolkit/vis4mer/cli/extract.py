@@ -3,17 +3,20 @@
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import vis4mer
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import device_name_option, quiet_option, renamed_option
+from vis4mer.cli.options import device_option, quiet_option, renamed_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import COUNT, SEED, encoder_options, given_settings, setting
 from vis4mer.training.settings import ExtractSettings
+
+if TYPE_CHECKING:
+    from vis4mer.devices.device import RequestedDevice
 
 _PATH = click.Path(path_type=Path)
 
@@ -33,7 +36,7 @@ _PATH = click.Path(path_type=Path)
 @renamed_option("--dtype", "--cache-dtype")
 @click.option("--batch-size", default=32, show_default=True, metavar="N", type=COUNT, help="Frames to encode at once.")
 @click.option("--workers", default=1, show_default=True, metavar="N", type=COUNT, help="Videos to encode at once.")
-@device_name_option("Device of the encoder; several workers share all GPUs.")
+@device_option("Device of the encoder; several workers share all GPUs.")
 @setting("--seed", "seed", default=ExtractSettings.seed, type=SEED, help="Seed of random encoder weights.")
 @quiet_option
 @click.pass_context
@@ -45,7 +48,7 @@ def extract(
     splits: Path | None,
     batch_size: int,
     workers: int,
-    device: str,
+    device: "RequestedDevice",
     quiet: bool,
     **settings: Any,
 ) -> None:

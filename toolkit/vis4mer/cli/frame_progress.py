@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from vis4mer.runtime.classifier import Progress as ReportProgress
+    from vis4mer.video.reader import FrameProgress
 
 
 class _RateColumn(TextColumn):
@@ -20,7 +20,7 @@ class _RateColumn(TextColumn):
 
 
 @contextmanager
-def frame_progress(title: str, shown: bool) -> Iterator["ReportProgress | None"]:
+def frame_progress(title: str, shown: bool) -> Iterator["FrameProgress | None"]:
     """Shows a bar on stderr with frames, frames per second and the time left.
 
     Args:

@@ -35,35 +35,12 @@ def device_option(description: str) -> Callable[[Callable[..., Any]], Callable[.
     Args:
         description: Help text of the option, a sentence.
     """
-    return _device_option(description, _parse_device)
-
-
-def device_name_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Returns the decorator that adds ``--device`` to a command, whose parameter stays the name, which is checked.
-
-    It is for commands that use several GPUs: for them, ``cuda`` means all GPUs and ``cuda:0`` the first one, while
-    both are the same `vis4mer.devices.device.Device`.
-
-    Args:
-        description: Help text of the option, a sentence.
-    """
-
-    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
-        _parse_device(ctx, param, value)
-        return value
-
-    return _device_option(description, check)
-
-
-def _device_option(
-    description: str, callback: Callable[[click.Context, click.Parameter, str], Any]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--device",
         default="auto",
         show_default=True,
         metavar="auto|cpu|cuda[:N]",
-        callback=callback,
+        callback=_parse_device,
         help=description,
     )
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -11,11 +11,12 @@ import vis4mer
 from vis4mer.cli.command_line import command_line
 from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
-from vis4mer.cli.options import device_name_option
+from vis4mer.cli.options import device_option
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import (
     BELOW_ONE,
     COUNT,
+    COUNT_OR_NONE,
     FOLDER,
     POSITIVE,
     SEED,
@@ -32,6 +33,9 @@ from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.mapping import merged
 from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 
+if TYPE_CHECKING:
+    from vis4mer.devices.device import RequestedDevice
+
 
 @click.command(short_help="Train a head on your movies or on a published benchmark.")
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="[MOVIES.csv]", required=False)
@@ -39,7 +43,8 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.yaml",
-    help="Settings of the run, such as another run's settings.yaml. Other options override them.",
+    help="Settings of the run, such as another run's settings.yaml. Other options override them. "
+    "MOVIES.csv replaces the file's CSV; a file with a benchmark keeps it.",
 )
 @setting(
     "--protocol",
@@ -52,7 +57,7 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
 @click.option("--resume", is_flag=True, help="Continue the run in OUTPUT after its last complete epoch, if any.")
-@device_name_option("Device to encode and train on.")
+@device_option("Device to encode and train on.")
 @setting(
     "--val-ratio",
     "data.val_ratio",
@@ -78,9 +83,9 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
 @setting(
     "--samples",
     "windows.samples",
-    metavar="N",
-    type=COUNT,
-    help="Frames or segments per movie, evenly spread, that form its only window.",
+    metavar="N|none",
+    type=COUNT_OR_NONE,
+    help="Frames or segments, spread over the whole movie, that make up its only window; 'none' cuts windows.",
 )
 @setting("--head", "head.name", default=HeadSettings.name, metavar="NAME", help="Name of the trained head.")
 @setting(
@@ -145,9 +150,8 @@ from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
     help="Precision of training; bf16 runs matrix products in bfloat16 (autocast).",
 )
 @setting(
-    "--as-published",
+    "--as-published/--no-as-published",
     "training.as_published",
-    is_flag=True,
     help="Reproduce the defects of the published code: its schedule, and the choice of the epoch on the test split.",
 )
 @setting(
@@ -168,7 +172,7 @@ def train(
     output: Path,
     cache: Path | None,
     resume: bool,
-    device: str,
+    device: "RequestedDevice",
     loader_workers: int,
     tensorboard: bool,
     **settings: Any,

@@ -23,6 +23,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class _CountOrNone(click.IntRange):
+    """An integer in a range, or ``none`` for the absence of one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "none" else super().convert(value, param, ctx)
+
+
+COUNT_OR_NONE = _CountOrNone(min=1)
+
+
 class SettingOption(click.Option):
     """An option that sets values of a settings dataclass.
 
@@ -112,9 +122,9 @@ encoder_options = chained(
     setting(
         "--segments",
         "preprocessing.segments",
-        metavar="N",
-        type=COUNT,
-        help="Segments to encode per video, for encoders that take segments.",
+        metavar="N|none",
+        type=COUNT_OR_NONE,
+        help="Segments to encode per video, for an encoder of segments; 'none' encodes frames.",
     ),
     setting(
         "--cache-dtype",

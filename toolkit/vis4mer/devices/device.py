@@ -38,22 +38,27 @@ class Device:
 
 CPU = Device("cpu")
 
-# A user's choice: one device, or the first that works.
-RequestedDevice = Device | Literal["auto"]
+# A user's choice: one device, any GPU, or the first device that works. "cuda" differs from the first GPU where several
+# processes share the work, and each uses a GPU of its own.
+RequestedDevice = Device | Literal["auto", "cuda"]
 
 
-def parse_device(name: str) -> RequestedDevice:
-    """Reads ``auto``, ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``.
+def parse_device(requested: str | Device) -> RequestedDevice:
+    """Reads ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; returns a `Device` as it is.
 
     Raises:
         ConfigError: The name is none of these.
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:([0-9]{1,3})", name)
-    if match is None:
-        raise ConfigError.of("device", name, "must be auto, cpu, cuda or cuda:N")
-    if match[2]:
-        return Device("cuda", int(match[2]))
-    return "auto" if name == "auto" else Device(name)
+    if isinstance(requested, Device):
+        return requested
+    match requested:
+        case "auto" | "cuda":
+            return requested
+        case "cpu":
+            return CPU
+    if found := re.fullmatch(r"cuda:([0-9]{1,3})", requested):
+        return Device("cuda", int(found[1]))
+    raise ConfigError.of("device", requested, "must be auto, cpu, cuda or cuda:N")
 
 
 class Placed(NamedTuple, Generic[T]):
@@ -74,20 +79,21 @@ def on_device(requested: str | Device, build: Callable[[Device], T]) -> Placed[T
     """Builds something on the requested device.
 
     Args:
-        requested: Device, or its name for `parse_device`. ``auto`` tries the first GPU and falls back to the CPU.
+        requested: Device, or its name for `parse_device`. ``cuda`` is the first GPU; ``auto`` tries it and falls back
+            to the CPU.
         build: Builds the value on the device that it is called with; raises DeviceError if that device cannot run it.
 
     Raises:
         ConfigError: The name is not a device's.
         DeviceError: The requested device is absent or unusable.
     """
-    device = parse_device(requested) if isinstance(requested, str) else requested
+    device, gpu = parse_device(requested), Device("cuda")
     if device != "auto":
+        device = gpu if device == "cuda" else device
         _require(device)
         return Placed(build(device), device, "requested")
     if problem := probe_driver().problem:
         return Placed(build(CPU), CPU, problem)
-    gpu = Device("cuda")
     try:
         return Placed(build(gpu), gpu, "the first GPU")
     except DeviceError as error:

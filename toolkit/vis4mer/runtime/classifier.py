@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from vis4mer.config import ModelConfig
@@ -18,9 +18,7 @@ from vis4mer.runtime.precision import ChosenPrecision
 from vis4mer.runtime.prediction import Prediction
 from vis4mer.runtime.stages import Stages, batched
 from vis4mer.video.movie import Movie
-from vis4mer.video.reader import VideoDecoder, VideoInfo, open_video
-
-Progress = Callable[[int, int], None]
+from vis4mer.video.reader import FrameProgress, VideoDecoder, VideoInfo, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +60,7 @@ class Classifier:
         stride: float | None = None,
         batch_size: int = 32,
         video_decoder: VideoDecoder = "auto",
-        progress: Progress | None = None,
+        progress: FrameProgress | None = None,
     ) -> Prediction:
         """Classifies a movie.
 
@@ -137,7 +135,7 @@ class Classifier:
         logger.warning("video=%r: %s; %s", info.path, rule, consequence)
 
 
-def _counted(tokens: Iterable[Array], progress: Progress | None, expected: int) -> Iterator[Array]:
+def _counted(tokens: Iterable[Array], progress: FrameProgress | None, expected: int) -> Iterator[Array]:
     """Yields the tokens, and reports the number of their frames after each batch."""
     done = 0
     if progress is not None:

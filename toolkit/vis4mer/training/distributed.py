@@ -17,6 +17,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
+from vis4mer.devices.device import CPU, Device, RequestedDevice
 from vis4mer.errors import ConfigError, DataError, DeviceError, Vis4merError
 from vis4mer.text import first_line
 from vis4mer.training.launch import GRACE_SECONDS
@@ -48,21 +49,21 @@ class Processes:
         """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
-    def device(self, name: str) -> str:
-        """Returns the name of this process' own device; several processes on one machine use one GPU each.
+    def device(self, requested: RequestedDevice) -> RequestedDevice:
+        """Returns this process' own device; several processes on one machine use one GPU each.
 
         Args:
-            name: Device that the user chose for all processes.
+            requested: Device that the user chose for all processes.
 
         Raises:
             ConfigError: The user chose a single GPU for several processes.
         """
-        if self.count == 1 or name == "cpu" or not torch.cuda.is_available():
-            return name
-        if name not in ("auto", "cuda"):
+        if self.count == 1 or requested == CPU or not torch.cuda.is_available():
+            return requested
+        if isinstance(requested, Device):
             rule = "must be auto, cuda or cpu for several processes, which use one GPU each"
-            raise ConfigError.of("device", name, rule)
-        return f"cuda:{self.local_rank}"
+            raise ConfigError.of("device", str(requested), rule)
+        return Device("cuda", self.local_rank)
 
     @contextmanager
     def together(self) -> Iterator[None]:

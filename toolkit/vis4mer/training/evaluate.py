@@ -8,13 +8,13 @@ from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
 from vis4mer.packages import require
 from vis4mer.training.config import TokenDtype, TrainPrecision
-from vis4mer.training.dataset import DataSet
+from vis4mer.training.data.dataset import DataSet
+from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.progress import Progress, ignore_progress
-from vis4mer.training.protocols import find_protocol
 from vis4mer.training.settings import DataSettings
 
 if TYPE_CHECKING:
-    from vis4mer.training.report import Report
+    from vis4mer.training.evaluation.report import Report
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
 
     Args:
         checkpoints: Model folders, at least one.
-        movies: CSV of movies; see `vis4mer.training.listing.Listing.read`.
+        movies: CSV of movies; see `vis4mer.training.data.listing.Listing.read`.
         protocol: Name of a published benchmark.
         videos: Folder of the benchmark's videos.
         splits: Folder of the benchmark's own split files.
@@ -72,7 +72,7 @@ def evaluate(
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for evaluation", extra="train")
-    from vis4mer.training.evaluation import Evaluator, recorded_protocol
+    from vis4mer.training.evaluation.checkpoints import Evaluator, recorded_protocol
 
     evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)
     if named is not None:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vis4mer.devices.device import Device, on_device, probe_driver
+from vis4mer.devices.device import Device, RequestedDevice, on_device, parse_device, probe_driver
 from vis4mer.errors import ConfigError
 from vis4mer.packages import require
-from vis4mer.training.dataset import DataSet
+from vis4mer.training.data.dataset import DataSet
+from vis4mer.training.data.protocols import find_protocol
+from vis4mer.training.data.videos import EncodingJob, gather_videos
 from vis4mer.training.progress import Progress, ignore_progress
-from vis4mer.training.protocols import find_protocol
 from vis4mer.training.settings import ExtractSettings
-from vis4mer.training.videos import EncodingJob, gather_videos
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def extract(
     splits: Path | str | None = None,
     batch_size: int = 32,
     workers: int = 1,
-    device: str = "auto",
+    device: str | Device = "auto",
     progress: Progress = ignore_progress,
     on_worker_start: Callable[[], None] | None = None,
 ) -> Extraction:
@@ -61,8 +61,8 @@ def extract(
             that they list are encoded; `videos` must then be the folder that holds them.
         batch_size: Frames per pass through the encoder.
         workers: Videos to encode at the same time, each by its own process.
-        device: Device of the encoder: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Several workers share all GPUs, unless
-            N selects one.
+        device: Device of the encoder: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a `Device`. Several workers share all
+            GPUs with ``auto`` and ``cuda``.
         progress: Callback for the videos, and the fractions of videos, that are done.
         on_worker_start: Picklable function that each worker process calls first, for example to set up logging.
 
@@ -73,19 +73,19 @@ def extract(
         DeviceError: The device is absent or unusable, or a worker died.
         MissingDependencyError: PyTorch or timm is not installed.
     """
-    settings = settings or ExtractSettings()
+    settings, requested = settings or ExtractSettings(), parse_device(device)
     sources = [Path(videos)] if isinstance(videos, Path | str) else [Path(video) for video in videos]
     jobs = _jobs(sources, settings.protocol, None if splits is None else Path(splits))
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for encoding", extra="train")
     from vis4mer.models.placement import to_device
-    from vis4mer.training.encoding import encode_videos
-    from vis4mer.training.workers import CacheRecipe, encode_in_workers
+    from vis4mer.training.tokens.encoding import encode_videos
+    from vis4mer.training.tokens.workers import CacheRecipe, encode_in_workers
 
     recipe = CacheRecipe(Path(cache), settings, batch_size)
     features = recipe.open()
-    _, chosen, reason = on_device(device, lambda candidate: to_device(features.encoder, str(candidate)))
+    _, chosen, reason = on_device(requested, lambda candidate: to_device(features.encoder, str(candidate)))
     todo = [job for job in jobs if not features.holds(job.video, job.clip)]
     if todo:
         logger.info("encoding %d of %d videos on %s (%s)", len(todo), len(jobs), chosen, reason)
@@ -94,7 +94,7 @@ def extract(
         encode_videos(features, todo, _TASK, progress)
         if n_workers <= 1
         else encode_in_workers(
-            recipe, todo, n_workers, _worker_devices(device, chosen), _TASK, progress, on_worker_start
+            recipe, todo, n_workers, _worker_devices(requested, chosen), _TASK, progress, on_worker_start
         )
     )
     errors = []
@@ -116,8 +116,8 @@ def _jobs(sources: Sequence[Path], protocol: str | None, splits: Path | None) ->
     return [EncodingJob(example.video, example.clip) for example in data.listing.examples]
 
 
-def _worker_devices(name: str, chosen: Device) -> list[Device]:
-    """Returns the devices that workers use in turn: all GPUs, unless the device is the CPU or one GPU by its number."""
-    if chosen.kind == "cpu" or ":" in name:
+def _worker_devices(requested: RequestedDevice, chosen: Device) -> list[Device]:
+    """Returns the devices that workers use in turn: all GPUs, unless the CPU is chosen or one device is requested."""
+    if chosen.kind == "cpu" or isinstance(requested, Device):
         return [chosen]
     return [Device("cuda", index) for index in range(len(probe_driver().gpus))]

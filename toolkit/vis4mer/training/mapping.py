@@ -96,7 +96,10 @@ def _converted(hint: Any, value: object, key: str) -> Any:
     if hint is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError.of(key, value, "must be a number")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError.of(key, value, "must be a number below 1e308") from None
     return _plain(hint, value, key)
 
 

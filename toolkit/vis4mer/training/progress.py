@@ -9,7 +9,7 @@ It is called often, from the thread of the call that it reports on. Tasks follow
 """
 
 EpochRecord = Mapping[str, float]
-"""Figures of one training epoch by name; see `vis4mer.training.loop.Trainer.run`."""
+"""Figures of one training epoch by name; see `vis4mer.training.fit.loop.Trainer.run`."""
 
 
 def ignore_progress(task: str, done: float, total: float) -> None:

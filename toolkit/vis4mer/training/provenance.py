@@ -1,7 +1,6 @@
 """The record of a model's training: its data, code, settings and command."""
 
 import dataclasses
-import hashlib
 import json
 import platform
 import subprocess
@@ -14,8 +13,7 @@ from typing import Any
 import torch
 
 from vis4mer.training.config import TrainConfig
-from vis4mer.training.data import TrainingMovie
-from vis4mer.training.listing import Split
+from vis4mer.training.data.listing import Split
 
 RECORD_FILE = "training.json"
 """Name of the file in a model's folder that holds the record of its training."""
@@ -83,14 +81,6 @@ def training_facts(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"Figures: {numbers}; of {record['settings']['epochs']} epochs"
     commit = f", commit `{code['commit']}`" if code["commit"] else ""
     yield f"Code: vis4mer {code['vis4mer']}{commit}, PyTorch {code['torch']}"
-
-
-def movies_digest(*splits: Sequence[TrainingMovie]) -> str:
-    """Returns the SHA-256 of the movies and targets of splits; the name of a token file identifies its movie."""
-    facts = [
-        [(movie.token_file.path.name, movie.token_file.n_frames, movie.target) for movie in movies] for movies in splits
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _code() -> dict[str, Any]:

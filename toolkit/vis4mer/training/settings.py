@@ -8,8 +8,8 @@ from typing import Any, Self
 from vis4mer.config import DecoderConfig, EncoderConfig, Preprocessing, WindowConfig
 from vis4mer.errors import ConfigError
 from vis4mer.training.config import TokenDtype, TrainConfig
+from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.mapping import from_plain, merged, to_plain
-from vis4mer.training.protocols import find_protocol
 
 _WEIGHT_NAMES = ("hub", "random")
 
@@ -19,7 +19,7 @@ class DataSettings:
     """The data set: a CSV of movies, or a published benchmark with its folders.
 
     Attributes:
-        movies: CSV of a user's own movies; see `vis4mer.training.listing.Listing.read`.
+        movies: CSV of a user's own movies; see `vis4mer.training.data.listing.Listing.read`.
         protocol: Name of a published benchmark, which needs `videos` and `splits`.
         videos: Folder of the benchmark's videos.
         splits: Folder of the benchmark's own split files.
@@ -174,8 +174,8 @@ class TrainSettings:
         Raises:
             ConfigError: A key is unknown or missing, or a value has the wrong type or breaks its rule.
         """
-        base = _prescribed(_section(values, "data"), "protocol")
-        if _section(values, "training").get("as_published") is True:
+        base = _prescribed(section(values, "data"), "protocol")
+        if section(values, "training").get("as_published") is True:
             base = merged({"training": {"schedule": "plateau"}}, base)
         return from_plain(cls, merged(base, values))
 
@@ -206,17 +206,18 @@ def absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder: Folder that relative paths start at.
     """
     result = dict(values)
-    for section, names in (("data", ("movies", "videos", "splits")), ("encoder", ("weights",))):
-        paths = {name: path for name, path in _section(values, section).items() if name in names}
+    for key, names in (("data", ("movies", "videos", "splits")), ("encoder", ("weights",))):
+        paths = {name: path for name, path in section(values, key).items() if name in names}
         for name, path in paths.items():
             if isinstance(path, str) and path not in _WEIGHT_NAMES:
-                result = merged(result, {section: {name: str(folder / path)}})
+                result = merged(result, {key: {name: str(folder / path)}})
     return result
 
 
-def _section(values: object, name: str) -> Mapping[str, Any]:
-    section = values.get(name) if isinstance(values, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
+def section(values: object, name: str) -> Mapping[str, Any]:
+    """Returns the mapping under a key of plain values; empty if there is none."""
+    found = values.get(name) if isinstance(values, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _prescribed(values: object, key: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vis4mer.devices.device import Device, parse_device
 from vis4mer.packages import require
+from vis4mer.training.data.dataset import plan_training
 from vis4mer.training.launch import one_error_per_machine
-from vis4mer.training.plan import plan_training
 from vis4mer.training.progress import EpochRecord, Progress, ignore_progress
 from vis4mer.training.settings import TrainSettings
 
@@ -34,7 +35,7 @@ def train(
     *,
     cache: Path | str | None = None,
     resume: bool = False,
-    device: str = "auto",
+    device: str | Device = "auto",
     loader_workers: int = 0,
     tensorboard: bool = False,
     command: str = "",
@@ -55,8 +56,9 @@ def train(
         output: Folder of the run; created if it does not exist.
         cache: Folder of the encoded movies, ``features`` in `output` by default.
         resume: Whether to continue the run in `output` after its last complete epoch, if it holds one.
-        device: Device to train on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        loader_workers: Processes that read tokens; 0 reads them in this process. Use several with a GPU.
+        device: Device to train on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a `Device`. Under torchrun, each
+            process uses a GPU of its own with ``auto`` and ``cuda``.
+        loader_workers: Processes that read tokens; 0 reads them in this process. A GPU needs several.
         tensorboard: Whether to write curves to ``tensorboard`` in `output`.
         command: Command line to store in the models' record of their training.
         progress: Callback for the movies that are encoded and the steps that are done.
@@ -76,17 +78,18 @@ def train(
     """
     output = Path(output)
     with one_error_per_machine():
+        requested = parse_device(device)
         plan = plan_training(settings)
         require("torch", "timm", purpose="for training", extra="train")
     # PyTorch takes seconds to import, so mistakes in the settings are found first.
     from vis4mer.training.distributed import join_processes
-    from vis4mer.training.run import RunOptions, run_training
+    from vis4mer.training.fit.run import RunOptions, run_training
 
     options = RunOptions(
         output=output,
         cache=output / "features" if cache is None else Path(cache),
         resume=resume,
-        device=device,
+        device=requested,
         loader_workers=loader_workers,
         tensorboard=tensorboard,
         command=command,

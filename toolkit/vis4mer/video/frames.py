@@ -1,6 +1,6 @@
 """Types of a video reader's output: batches of resized frames, properties of the video, and its damage."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 DecoderName = Literal["pyav", "dali"]
+
+FrameProgress = Callable[[int, int], None]
+"""A callback that receives the number of frames done so far, and the expected number."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from vis4mer.config import Preprocessing
 from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError, DeviceError, VideoError
 from vis4mer.video import dali
-from vis4mer.video.frames import Damage, FrameBatch, VideoInfo, VideoReader
+from vis4mer.video.frames import Damage, FrameBatch, FrameProgress, VideoInfo, VideoReader
 from vis4mer.video.movie import Movie, scan
 from vis4mer.video.pyav import PyAVReader
 
-__all__ = ["Damage", "FrameBatch", "VideoDecoder", "VideoInfo", "VideoReader", "open_video"]
+__all__ = ["Damage", "FrameBatch", "FrameProgress", "VideoDecoder", "VideoInfo", "VideoReader", "open_video"]
 
 VideoDecoder = Literal["auto", "dali", "pyav"]
 

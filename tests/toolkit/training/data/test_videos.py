@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from vis4mer.errors import DataError
+from vis4mer.training.data.videos import find_videos, gather_videos, videos_in
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.MP4", "a.webm", "sub/c.mkv", "sub/c.srt", "notes.txt", "a.json", "d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    return tmp_path
+
+
+def test_videos_in_a_folder_are_found_by_suffix(folder: Path) -> None:
+    assert videos_in(folder) == [folder / "a.webm", folder / "b.MP4", folder / "sub/c.mkv"]
+
+
+def test_an_identifier_is_a_name_or_a_joined_path(folder: Path) -> None:
+    names = {"a", "c", "sub-c", "d", "b.MP4"}
+    assert find_videos(folder, names) == {
+        name: folder / file for name, file in (("a", "a.webm"), ("c", "sub/c.mkv"), ("sub-c", "sub/c.mkv"))
+    }
+
+
+def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "list.txt").write_text("d\n\n  sub/c.mkv \n/gone.mp4\n")
+    (folder / "sub" / "list.csv").write_text("label,path\nx,../b.MP4\ny,c.mkv\nz,\n")
+    monkeypatch.chdir(folder)
+    sources = [Path("list.txt"), Path("sub"), Path("sub/list.csv"), folder / "d"]
+    assert gather_videos(sources) == [Path("d"), Path("sub/c.mkv"), Path("/gone.mp4"), Path("sub/../b.MP4")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.csv", b"file,label\na,x\n", "must name a column 'path'"),
+        ("list.csv", b"", "must name a column 'path'"),
+        ("list.txt", b"\xff\xfe", "cannot be read"),
+        ("list.txt", b"\n \n", "hold no video"),
+        ("gone.txt", None, "cannot be read"),
+    ],
+)
+def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        gather_videos([tmp_path / name])
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="hold no video"):
+        gather_videos([tmp_path])
