@@ -56,7 +56,7 @@ def test_a_model_of_segments_lists_no_command_for_serving() -> None:
     frames, _, encoder, windows, _ = facts(config)
     assert frames.startswith("Frames: 512 segments of consecutive ones, stretched to 224 x 224 pixels")
     assert encoder == "Frame encoder: torchvision's `swin3d_b`, 49 tokens of 1024 features per 32 frames"
-    assert windows == "Windows: one of 64 samples, spread over the whole movie"
+    assert windows == "Windows: one, of 64 samples spread over the whole movie"
     assert list(commands(config)) == ["vis4mer eval --help"]
 
 
