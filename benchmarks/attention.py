@@ -11,7 +11,7 @@ medians of 5. Peak memory is what a call holds at once beyond parameters and fea
 A row that would need more memory than is free is left out with a message. Takes ten minutes and 8 GB of memory on two
 cores.
 
-Writes results/attention.json and attention.png; on a GPU, the file names include the GPU's name.
+Writes results/attention.json; on a GPU, the file name includes the GPU's name.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 try:
@@ -33,7 +32,6 @@ from benchmarks.harness.progress import progress, show
 from benchmarks.measure.calls import DTYPES, by_pytorch, forward, impls, step
 from benchmarks.measure.memory import free_bytes, peak_bytes
 from benchmarks.measure.timing import medians
-from benchmarks.plots.attention import draw
 from vis4mer.config import DecoderConfig
 from vis4mer.models.decoder import S4Decoder
 
@@ -137,13 +135,7 @@ def run(options: argparse.Namespace) -> Result:
     return {"ops": ops, "published": PUBLISHED, "rows": measure(lengths, width, dtypes, options.device)}
 
 
-def plot(result: Result, path: Path) -> None:
-    """Draws the rows of the last dtype that was measured."""
-    dtype = result["rows"][-1]["dtype"]
-    draw([row for row in result["rows"] if row["dtype"] == dtype], result["published"], path)
-
-
-BENCHMARK = Benchmark("attention", __doc__, run, on_gpu=True, plot=plot)
+BENCHMARK = Benchmark("attention", __doc__, run, on_gpu=True)
 
 if __name__ == "__main__":
     BENCHMARK.main()

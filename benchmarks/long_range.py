@@ -11,9 +11,9 @@ time; and ViS4mer that sees only 10 s at once. Three seeds, a learning rate of 3
 movies choose between that and 1e-3. Then variants of ViS4mer with one change each learn two of the questions.
 
 Accuracies are percentages: the mean of the three seeds (least-greatest). Training is in CPU seconds of one thread;
-memory is the peak of one step of 16 movies. Writes results/long_range.json and results/long_range.png. Takes about half
-an hour on one core with the native ops (`python -m vis4mer_kernels.build`), an hour without. Finished runs are kept in
---work, so an interrupted benchmark continues where it stopped.
+memory is the peak of one step of 16 movies. Writes results/long_range.json. Takes about half an hour on one core with
+the native ops (`python -m vis4mer_kernels.build`), an hour without. Finished runs are kept in --work, so an interrupted
+benchmark continues where it stopped.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 try:
-    import matplotlib  # noqa: F401
     import torch
 except ImportError as error:
     sys.exit(f"error: package={error.name!r}: must be installed; run pip install '.[train]'")
@@ -31,7 +30,6 @@ except ImportError as error:
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.measure.memory import peak_bytes
-from benchmarks.plots.long_range import draw
 from benchmarks.recall.entrants import ABLATIONS, ENTRANTS, MODELS
 from benchmarks.recall.runs import ABLATED_ON, Size, complete
 from benchmarks.recall.table import show_rows, tabulate
@@ -73,12 +71,7 @@ def _step(name: str) -> Callable[[], None]:
     return training_step(ENTRANTS[name], 2)
 
 
-def plot(result: Result, path: Path) -> None:
-    """Draws the comparison of the models."""
-    draw(result["rows"], path)
-
-
-BENCHMARK = Benchmark("long_range", __doc__, run, add_options=add_options, plot=plot)
+BENCHMARK = Benchmark("long_range", __doc__, run, add_options=add_options)
 
 if __name__ == "__main__":
     BENCHMARK.main()

@@ -96,7 +96,7 @@ def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the choice of one format."""
     parser.add_argument(
-        "--format", choices=names(), help="measures this format only and keeps the other rows of the result"
+        "--format", choices=names(), help="measure only this format and keep the other rows of the result"
     )
 
 

@@ -1,1 +1,1 @@
-"""What the benchmarks compare with: the same models without the project's optimisations, or with self-attention."""
+"""Baselines of the benchmarks: the same models without the project's optimisations, or with self-attention."""

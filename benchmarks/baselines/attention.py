@@ -1,4 +1,4 @@
-"""The multi-scale decoder with multi-head self-attention in the place of S4, everything else alike.
+"""The multi-scale decoder with multi-head self-attention in place of S4, everything else unchanged.
 
 Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 4.3, which names self-attention as the alternative to S4.
 """

@@ -5,7 +5,7 @@ node and pair of states. The convolution is an FFT of length 2L, whatever the fa
 before the pooling that drops half of its rows. Only the Cauchy products are summed a few channels at a time and
 recomputed in the backward pass: held at once, they would need about 30 GB at the paper's size.
 
-Parameters have the names of those of `vis4mer.models.decoder.S4Decoder`, so that a state dict of one fits the other.
+Parameters have the names of those of `vis4mer.models.decoder.S4Decoder`, so a state dict of one fits the other.
 
 Reference: Gu, Goel & Ré (ICLR 2022), algorithm 1; Islam & Bertasius, ViS4mer (ECCV 2022), section 3.
 """

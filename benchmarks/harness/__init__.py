@@ -1,1 +1,1 @@
-"""What every benchmark does alike: options, progress, the machine's description, and the result file."""
+"""Code that all benchmarks share: options, progress, the description of the machine, and the result file."""

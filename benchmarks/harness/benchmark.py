@@ -34,7 +34,6 @@ class Benchmark:
             ``machine``. With ``options.tiny`` it does so in less than a minute or two, with small models and inputs.
         add_options: Adds the benchmark's own options to the parser.
         on_gpu: Whether the benchmark has the option ``--device cuda``.
-        plot: Draws a result to a PNG file beside the JSON file.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Benchmark:
     measure: Callable[[argparse.Namespace], Result]
     add_options: Callable[[argparse.ArgumentParser], None] = _no_options
     on_gpu: bool = False
-    plot: Callable[[Result, Path], None] | None = None
 
     def main(self) -> None:
         """Runs the command line: measures, and writes the result file."""
@@ -71,7 +69,7 @@ class Benchmark:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.add_argument(
-            "--tiny", action="store_true", help="small models and inputs, to see that it works; no file by default"
+            "--tiny", action="store_true", help="small models and inputs, as a quick check; writes no file by default"
         )
         parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="result file (default: under results/)")
         if self.on_gpu:
@@ -81,8 +79,6 @@ class Benchmark:
 
     def _write(self, path: Path, result: Result) -> None:
         write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
-        if self.plot is not None:
-            self.plot(result, path.with_suffix(".png"))
         print(f"wrote {path}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""The list of all benchmarks, read from their sources, so that it needs none of their dependencies."""
+"""The list of all benchmarks, read from their sources, so it needs none of their dependencies."""
 
 import ast
 from pathlib import Path

@@ -45,7 +45,7 @@ def progress(
     weight: Callable[[T], float] = lambda item: 1.0,
     total: float | None = None,
 ) -> Iterator[T]:
-    """Yields the items and shows how far the loop over them is.
+    """Yields the items and shows the progress of the loop over them.
 
     Args:
         items: Steps of the work. A collection, unless `total` is given.

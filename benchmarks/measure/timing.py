@@ -13,7 +13,7 @@ Key = TypeVar("Key", bound=Hashable)
 def medians(
     alternatives: Mapping[Key, Callable[[], object]], repeats: int = 5, *, settled: bool = False
 ) -> dict[Key, float]:
-    """Times alternatives in turn, so that a change in the machine's speed affects all of them alike.
+    """Times alternatives in turn, so a change in the machine's speed affects all of them alike.
 
     A first round, not counted, loads libraries and fills caches.
 

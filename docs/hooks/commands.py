@@ -6,7 +6,7 @@ import click
 
 from vis4mer.cli.main import main
 
-# Where the page wants the commands.
+# Place of the commands in the page.
 MARK = "<!-- commands -->"
 
 
@@ -47,5 +47,5 @@ def _paragraphs(help_text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keeps what Markdown or HTML would take for markup."""
+    """Escapes characters that Markdown or HTML would take for markup."""
     return text.replace("<", "&lt;").replace("_", "\\_").replace("*", "\\*")

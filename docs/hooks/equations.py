@@ -5,7 +5,7 @@ from html import unescape
 
 from latex2mathml.converter import convert
 
-# What the extension pymdownx.arithmatex leaves for a renderer, in its generic form.
+# Output of the extension pymdownx.arithmatex in its generic mode.
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _DISPLAY = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 

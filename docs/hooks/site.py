@@ -50,7 +50,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 def _relinked(text: str) -> str:
     """Turns links that are relative to the root folder into links between pages of the site.
 
-    Of a link to a file that is no page, the text stays.
+    A link to a file that is not a page becomes its text.
     """
 
     def target(match: re.Match[str]) -> str:

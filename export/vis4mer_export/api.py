@@ -32,7 +32,7 @@ def export(
     movie: _PathLike | None = None,
     **target_options: object,
 ) -> "Bundle":
-    """Exports a checkpoint to a bundle, proved equal to it before it is written.
+    """Exports a checkpoint to a bundle, which is verified before it is written.
 
     For example::
 
@@ -41,17 +41,17 @@ def export(
 
     Args:
         checkpoint: Checkpoint folder, or .pt state dict of the published ViS4mer.
-        output: Directory of the bundle; an older bundle there is replaced.
+        output: Folder for the bundle; an older bundle there is replaced.
         format: Name of a target: ``onnx``, ``torchscript``, ``pt2``, ``trt``, ``trt-rtx`` or a registered one.
         precision: Precision of the matrix products and of the weights' storage.
         length: L, number of tokens in a head's input; the model's window by default.
         lowering: How the long convolutions are computed: ``fft``, ``blocked_toeplitz``, ``matmul_dft``, or ``auto`` for
-            the target's fastest that is exact enough.
-        heads: Further checkpoints trained over the same encoder, by the name that their head is to have.
+            the target's fastest accurate one.
+        heads: Further checkpoints trained over the same encoder, by the new name of their head.
         encoder: Name of a timm encoder, for a checkpoint that has none.
         encoder_weights: Weights of `encoder`: a file, ``random`` or, by default, ``hub``.
-        labels: Names of the checkpoint's classes, in their order; its own by default.
-        movie: Movie whose frames are compared besides random ones; the sample movie, where it is installed, by default.
+        labels: Class names, in the order of the checkpoint's outputs; its own by default.
+        movie: Movie whose frames are compared besides random ones; by default the sample movie, if present.
         **target_options: Options that only some targets take, such as ``batch_size="1:8:32"`` (trt, trt-rtx),
             ``gpu="sm86,sm89"`` (trt-rtx) or ``device="cuda"`` (pt2).
 
@@ -65,7 +65,7 @@ def export(
         DeviceError: A device that the build needs is absent.
         ExportError: The model, or one of its graphs, cannot be exported.
         MissingDependencyError: A package that the export needs is not installed.
-        ParityError: A graph's outputs differ from the checkpoint's; the message names the stage at which they part.
+        ParityError: A graph's outputs differ from the checkpoint's; the message names the first stage that differs.
     """
     options = ExportOptions(format, precision, lowering, length, target_options)
     if encoder_weights is not None and encoder is None:

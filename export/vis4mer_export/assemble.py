@@ -37,16 +37,16 @@ def assemble(
     Args:
         checkpoint: Checkpoint that provides the preprocessing, the windows, its own heads and, if it has one, the
             encoder.
-        heads: Further checkpoints with one head each, by the name that the head is to have.
+        heads: Further checkpoints with one head each, by the new name of the head.
         encoder: Encoder for a checkpoint that has none, such as the published code's. The windows then follow from the
             head's length.
-        labels: Names of the classes of the checkpoint's only head, in their order; its own if empty.
+        labels: Class names, in the order of the outputs of the checkpoint's only head; its own if empty.
 
     Raises:
         CheckpointError: A checkpoint, or the encoder's weights, cannot be read.
         ConfigError: A head does not take the encoder's tokens, or has another number of labels.
         ExportError: A name is taken; a further checkpoint has several heads, or was trained over another encoder or on
-            other frames; or an encoder is given for a checkpoint that has one.
+            other frames; or `encoder` is set for a checkpoint that has one.
     """
     model = load_checkpoint(checkpoint)
     if labels:
@@ -88,7 +88,7 @@ def _with_encoder(model: Vis4mer, source: EncoderSource) -> Vis4mer:
     tokens, length = encoder.config.tokens, window_length(config)
     frames, rest = divmod(length, tokens)
     if rest or not frames:
-        rule = f"its {tokens} tokens a frame do not fill the head's l_max={length} evenly"
+        rule = f"its {tokens} tokens per frame do not fill the head's l_max={length} evenly"
         raise ExportError.of("encoder", source.name, rule, "name the encoder that the head was trained over")
     windows = dataclasses.replace(config.windows, seconds=frames / config.preprocessing.fps)
     whole = Vis4mer(dataclasses.replace(config, encoder=encoder.config, windows=windows), encoder)

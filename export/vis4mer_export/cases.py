@@ -48,7 +48,7 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
     Args:
         model: The trained model.
         interfaces: Interface of each graph.
-        movie: Movie whose frames and tokens are used too. A model without encoder has no use for it.
+        movie: Movie whose frames and tokens are used too. Ignored for a model without an encoder.
 
     Raises:
         VideoError: The movie cannot be read.
@@ -133,11 +133,11 @@ def exported_length(config: ModelConfig, length: int | None) -> int:
         length: Requested length; `window_length` if None.
 
     Raises:
-        ExportError: A head does not take the length, it is no whole number of frames, or the heads' inputs differ.
+        ExportError: A head does not take the length, it is not a whole number of frames, or the heads' inputs differ.
     """
     decoders = [head.decoder for head in config.heads.values()]
     if len({decoder.d_input for decoder in decoders}) > 1:
-        raise ExportError.of("heads", list(config.heads), "take different d_input", "export them separately")
+        raise ExportError.of("heads", list(config.heads), "have different d_input", "export them separately")
     tokens = 1 if config.encoder is None else config.encoder.tokens
     longest = min(decoder.l_max for decoder in decoders)
     shortest = 2 ** max(decoder.n_layers for decoder in decoders)
@@ -145,7 +145,7 @@ def exported_length(config: ModelConfig, length: int | None) -> int:
     if not shortest <= length <= longest:
         raise ExportError(f"length={length} tokens: must be from 2**n_layers={shortest} to l_max={longest}")
     if length % tokens:
-        raise ExportError(f"length={length} tokens: must be a multiple of the encoder's {tokens} tokens a frame")
+        raise ExportError(f"length={length} tokens: must be a multiple of the encoder's {tokens} tokens per frame")
     return length
 
 

@@ -1,4 +1,4 @@
-"""Where a frozen or half-precision model departs from its eager one: a diagnosis for when their outputs differ."""
+"""Finds where a frozen or half-precision model departs from its eager one, once their outputs differ."""
 
 import re
 from collections.abc import Callable

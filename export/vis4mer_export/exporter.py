@@ -1,4 +1,4 @@
-"""From a model to a bundle that is proved equal to it, or to nothing at all."""
+"""Exports a model to a bundle, which is written only if its graphs compute what the model computes."""
 
 import contextlib
 import dataclasses
@@ -33,7 +33,7 @@ from vis4mer_export.options import ExportOptions
 from vis4mer_export.precision import in_precision
 from vis4mer_export.targets.base import GraphSource
 
-# A graph is traced with a batch of this many cases; tracing would take an axis of size 1 for a constant.
+# Batch size for tracing, which would treat an axis of size 1 as a constant.
 _EXAMPLE_BATCH = 2
 
 
@@ -55,11 +55,11 @@ class _FrozenGraph:
 
 
 def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None) -> Bundle:
-    """Exports a model's encoder and heads, each proved equal to it before the bundle appears.
+    """Exports a model's encoder and heads, each compared with the model before the bundle appears.
 
     Args:
         model: Model in evaluation mode, on the CPU; it is not modified.
-        output: Directory of the bundle; an older bundle there is replaced.
+        output: Folder for the bundle; an older bundle there is replaced.
         options: Options of the export.
         movie: Movie whose frames and tokens are compared besides random ones.
 
@@ -69,7 +69,7 @@ def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie:
         DeviceError: A device that the build needs is absent.
         ExportError: The model, or one of its graphs, cannot be exported.
         MissingDependencyError: A tool of the target is not installed.
-        ParityError: A graph's outputs differ from the model's; the message names the stage at which they part.
+        ParityError: A graph's outputs differ from the model's; the message names the first stage that differs.
     """
     target, settings = options.target, options.settings
     target.check(settings)
@@ -104,7 +104,7 @@ def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie:
 
 def _require_windows(model: Vis4mer) -> None:
     if (samples := model.config.windows.samples) is not None:
-        rule = "a model of samples of the whole movie cannot be served, so it is not exported"
+        rule = "a model of samples of the whole movie cannot be served, so it cannot be exported"
         raise ExportError.of("samples", samples, rule, "'vis4mer eval' evaluates it")
 
 
@@ -140,7 +140,7 @@ def _require_typed(typed: nn.Module, model: Vis4mer, options: ExportOptions) -> 
             typed(torch.zeros(1, size.height, size.width, 3, dtype=torch.uint8))
     except (AttributeError, RuntimeError, TypeError, AssertionError) as error:
         name = model.config.encoder and model.config.encoder.name
-        rule = f"the encoder {name} cannot be typed in it ({first_line(error)})"
+        rule = f"the encoder {name} cannot run in it ({first_line(error)})"
         raise ExportError.of("precision", options.precision, rule, "use fp32") from None
 
 
@@ -150,7 +150,7 @@ def _source(graph: _FrozenGraph, interface: GraphInterface, cases: GraphCases, o
 
 
 def _prove(graph: _FrozenGraph, run: Runner, cases: GraphCases, options: ExportOptions, classes: bool) -> GraphParity:
-    """Compares a written graph with the model; if they differ, finds the stage at which they part."""
+    """Compares a written graph with the model; if they differ, finds the first stage that differs."""
     try:
         return check_graph(graph.name, run, cases, options.precision, classes)
     except ParityError as error:

@@ -19,7 +19,7 @@ class ExportOptions:
     Attributes:
         format: Name of the target.
         precision: Precision of the matrix products and of the weights' storage.
-        lowering: Lowering of the long convolutions; ``auto`` takes the target's fastest that is exact enough.
+        lowering: Lowering of the long convolutions; ``auto`` takes the target's fastest accurate one.
         length: L, number of tokens in a head's input; the model's window if None.
         target_options: Values of the target's own options by name, as text or as what converts to it.
 

@@ -1,7 +1,7 @@
 """Half precision written into the graph: matrix products in fp16 or bf16, everything around them in fp32.
 
-Runtimes are strongly typed (TensorRT 11) or choose types themselves (autocast), so the graph is the only place for the
-choice. Weights are stored in half precision. Layer norms, softmax, scans, pooling, means and residuals stay in fp32:
+Runtimes are strongly typed (TensorRT 11) or choose types themselves (autocast), so the choice must be made in
+the graph. Weights are stored in half precision. Layer norms, softmax, scans, pooling, means and residuals stay in fp32:
 they sum many terms or take small differences, and cost little.
 """
 
@@ -39,7 +39,7 @@ def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
 def _convert(parent: nn.Module, layers: tuple[type[nn.Module], ...], dtype: torch.dtype) -> None:
     """Replaces, in place, all modules below `parent` that consist of matrix products."""
     for name, child in parent.named_children():
-        # An MLP in half precision as a whole spares the conversions around its activation, but would include its norm.
+        # A whole MLP in half precision avoids the conversions around its activation, but would include its norm.
         if isinstance(child, layers) or (type(child) is Mlp and isinstance(child.norm, nn.Identity)):
             setattr(parent, name, _InHalf(child, dtype))
         # Exact types only: a subclass may compute something else, and its linear layers are still replaced one by one.

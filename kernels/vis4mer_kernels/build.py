@@ -2,7 +2,7 @@
 
 The library is cached under a name derived from the sources, PyTorch's version, the flags and the processor. A record
 beside it holds its digest and the versions of the compilers. Loading needs no compiler; building again compiles only
-where the compilers have changed. Nothing is compiled implicitly: without a library, PyTorch's own operators compute the
+if the compilers have changed. Nothing is compiled implicitly: without a library, PyTorch's own operators compute the
 same results, more slowly.
 """
 

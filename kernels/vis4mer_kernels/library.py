@@ -13,7 +13,7 @@ from vis4mer_kernels import build
 
 Impl = Literal["auto", "reference", "native"]
 
-# Environment variable that overrides the meaning of "auto", as in VIS4MER_OPS=reference.
+# Environment variable that replaces "auto", as in VIS4MER_OPS=reference.
 IMPL_VARIABLE = "VIS4MER_OPS"
 _OLDEST_GPU = (8, 0)  # compute capability
 
@@ -86,7 +86,7 @@ def native(impl: Impl, device: str) -> bool:
         return True
     reason = library().reason
     if library().devices:
-        reason = f"{reason} holds none for the GPUs here, which must be of compute capability 8.0 or newer"
+        reason = f"{reason} has no code for the GPUs of this machine; they need compute capability 8.0 or newer"
     if impl == "native":
         raise OpsError.of("impl", impl, f"there are no native ops for {device}: {reason}")
     _warn_once(device, reason)

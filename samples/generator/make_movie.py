@@ -5,7 +5,7 @@
     python -m samples.generator.make_movie --question order --gap 80 -o movie.mp4
 
 The label is `returns` or `stranger`, and only a viewer who remembers the first door scene at the second one can tell
-which. With --question, a movie of another kind asks something else: see samples/generator/questions.py.
+which. With --question, a movie of another kind asks a different question; see samples/generator/questions.py.
 """
 
 import argparse

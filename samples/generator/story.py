@@ -1,8 +1,8 @@
 """The sample's stories, each determined by its seed.
 
 Somebody leaves the cottage. For more than 40 s the same characters pass by elsewhere. Then somebody arrives at the
-cottage. The label is whether it is the one who left. Neither door scene reveals the label by itself, nor does anything
-else: who leaves, who arrives, who passes by and how the movie is cut are each drawn independently of the label.
+cottage. The label is whether it is the one who left. Neither door scene reveals the label by itself, and nothing else
+does: who leaves, who arrives, who passes by and how the movie is cut are each drawn independently of the label.
 """
 
 from dataclasses import dataclass

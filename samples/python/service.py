@@ -17,7 +17,8 @@ One worker classifies one movie at a time, so memory and speed do not depend on 
 the queue before its body is read, which bounds the disk space of uploads. On SIGTERM or SIGINT, the service answers the
 requests that it has accepted, and exits.
 
-By default it accepts connections from this machine only. It has neither users nor TLS: put it behind a server that has.
+By default it accepts connections from this machine only. It has no authentication and no TLS: put it behind a
+server that provides them.
 """
 
 import argparse
@@ -81,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # the client has closed the connection
             header = self.headers.get("Content-Length", "")
             if not header.isdecimal():
-                return self._refuse(HTTPStatus.LENGTH_REQUIRED, "Content-Length: must be given")
+                return self._refuse(HTTPStatus.LENGTH_REQUIRED, "Content-Length: is required")
             length = int(header)
             if length > self.server.max_bytes:
                 rule = f"must be at most {self.server.max_bytes} bytes"
@@ -110,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
                 return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": str(error)}
             except Vis4merError as error:
                 return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)}
-            except Exception:  # a defect in one request must not stop the service
+            except Exception:  # a bug in handling one request must not stop the service
                 logging.exception("classifying %s failed", movie.name)
                 return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error"}
             return HTTPStatus.OK, prediction.to_dict()

@@ -26,12 +26,11 @@ def two_rows(options: argparse.Namespace) -> Result:
 
 
 def test_a_result_has_description_machine_and_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark = Benchmark("two_rows", "Two rows.", two_rows, plot=lambda result, path: path.write_text("plot"))
+    benchmark = Benchmark("two_rows", "Two rows.", two_rows)
     run(benchmark, monkeypatch, "--output", tmp_path / "result.json")
     result = json.loads((tmp_path / "result.json").read_text())
     assert list(result) == ["description", "machine", "rows"]
     assert (result["description"], result["rows"]) == ("Two rows.", [{"tiny": False}] * 2)
-    assert (tmp_path / "result.png").read_text() == "plot"
 
 
 def test_a_tiny_run_writes_no_file(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 MOVIE = ROOT / "samples" / "movie.mp4"
 
 
-def test_stages_in_turn_give_the_classifiers_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_in_turn_return_the_classifiers_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     model = vis4mer.load(ROOT / "samples" / "bundle", device="cpu")
     monkeypatch.setattr("benchmarks.pipeline.HEAD", next(iter(model.model.heads)))
     in_turn, ahead = run_in_turn(model, MOVIE, 16, open_planned), run_ahead(model, MOVIE, 16)

@@ -91,7 +91,7 @@ def _video(results: Mapping[str, Any]) -> list[str]:
 def _sample(results: Mapping[str, Any]) -> list[str]:
     rows = results["sample"]["rows"]
     whole, short = rows["whole movies"], rows["the same, repeated to fill a window"]
-    shown = f"{100 * whole['accuracy']:.1f} %; shown ten seconds only, {100 * short['accuracy']:.1f} %"
+    shown = f"{100 * whole['accuracy']:.1f} %; shown only ten seconds, {100 * short['accuracy']:.1f} %"
     return [f"{whole['movies']} unseen movies", shown]
 
 

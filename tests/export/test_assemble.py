@@ -71,7 +71,7 @@ def test_encoders_and_labels_that_do_not_fit(tmp_path: Path, checkpoint: Path, d
     vit = EncoderSource("test_vit", "random")
     with pytest.raises(ExportError, match=r"encoder='test_vit': the checkpoint has its own, test_vit; leave it out"):
         assemble(checkpoint, {}, vit)
-    with pytest.raises(ExportError, match=r"its 196 tokens a frame do not fill the head's l_max=788 evenly"):
+    with pytest.raises(ExportError, match=r"its 196 tokens per frame do not fill the head's l_max=788 evenly"):
         assemble(decoders_only, {}, EncoderSource("vit_base_patch16_gap_224", "random"))
     with pytest.raises(ConfigError, match=r"decoder.d_input=64: must equal the encoder's features=192"):
         assemble(decoders_only, {}, EncoderSource("vit_tiny_patch16_224", "random"))

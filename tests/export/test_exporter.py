@@ -83,7 +83,7 @@ def test_a_package_names_no_folder_of_the_machine_that_built_it(exported: Callab
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_half_precision_is_smaller_and_proved(
+def test_half_precision_is_smaller_and_verified(
     exported: Callable[..., Bundle], format: str, precision: Precision
 ) -> None:
     half, full = exported(format, precision), exported(format)
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_verify_repeats_the_proof(exported: Callable[..., Bundle]) -> None:
+def test_verify_repeats_the_comparison(exported: Callable[..., Bundle]) -> None:
     bundle = exported("onnx")
     results = check_bundle(bundle, CPU)
     assert {name: result.relative_l2 for name, result in results.items()} == pytest.approx(
@@ -325,7 +325,7 @@ def test_encoder_weights_require_an_encoder(checkpoint: Path, tmp_path: Path) ->
     arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "x")]
     result = CliRunner().invoke(main, ["export", *arguments, "--encoder-weights", "weights.pt"])
     assert result.exit_code == 2
-    assert "goes with --encoder" in result.output
+    assert "requires --encoder" in result.output
 
 
 @pytest.mark.parametrize("value", ["scene", "=x", "a="])

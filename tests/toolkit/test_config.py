@@ -69,14 +69,17 @@ def test_a_model_of_segments() -> None:
         (lambda: Preprocessing(segments=0), "segments=0: must be a positive integer"),
         (lambda: Preprocessing(segments=4, last_frame=True), "last_frame=True: must be false with segments"),
         (lambda: WindowConfig(samples=1.5), "samples=1.5: must be a positive integer"),  # type: ignore[arg-type]
-        (lambda: ModelConfig({"a": HeadConfig(decoder())}, SWIN), "segments=None: must be given for an encoder of"),
+        (
+            lambda: ModelConfig({"a": HeadConfig(decoder())}, SWIN),
+            "segments=None: must be set for encoders that take segments",
+        ),
         (
             lambda: ModelConfig({"a": HeadConfig(decoder())}, EncoderConfig("x", 17, 64), Preprocessing(segments=4)),
             "segments=4: .* x takes 1 frame at once",
         ),
         (
             lambda: ModelConfig({"a": HeadConfig(decoder())}, SWIN, Preprocessing(segments=512)),
-            "samples=None: must be given",
+            "samples=None: must be set",
         ),
         (lambda: Preprocessing.from_dict({"size": 3}), "unknown key 'size'"),
         (lambda: DecoderConfig.from_dict({"l_max": 3}), "missing 4 required positional arguments"),

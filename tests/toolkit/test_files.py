@@ -70,7 +70,7 @@ def test_a_living_process_keeps_its_temporary_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
-def test_a_dead_process_that_nobody_waited_for_keeps_nothing(tmp_path: Path) -> None:
+def test_a_zombie_process_keeps_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with subprocess.Popen([sys.executable, "-c", _WRITE_HALF_AND_WAIT, str(path)], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None

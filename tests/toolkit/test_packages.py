@@ -16,7 +16,7 @@ def test_the_error_names_package_purpose_and_remedies() -> None:
     )
 
 
-def test_packages_that_are_there_are_no_error() -> None:
+def test_installed_packages_are_not_an_error() -> None:
     require("numpy", "click", purpose="to test", extra="torch")
 
 

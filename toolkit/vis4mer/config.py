@@ -1,6 +1,6 @@
-"""The description of a model: frozen dataclasses that validate themselves and are stored with the model as JSON.
+"""The configuration of a model: frozen dataclasses that validate themselves and are stored with the model as JSON.
 
-A checkpoint's ``config.json`` and a bundle's ``manifest.json`` both hold a `ModelConfig`, so that serving repeats what
+A checkpoint's ``config.json`` and a bundle's ``manifest.json`` both hold a `ModelConfig`, so serving repeats what
 training did: the same frames, the same resizing, the same windows, the same labels.
 """
 
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 class Preprocessing(_Config):
     """The frames taken from a video, and their transformation before the encoder.
 
-    The defaults are those of the published LVU protocol except for its `last_frame`: one frame a second, stretched to
+    The defaults are those of the published LVU protocol except for its `last_frame`: one frame per second, stretched to
     224 x 224 with area interpolation, scaled to [0, 1] and not normalised further.
 
     Attributes:
@@ -86,14 +86,14 @@ class Preprocessing(_Config):
         height: Height of the resized frame, in pixels.
         width: Width of the resized frame, in pixels.
         resize: Treatment of the aspect ratio: ``stretch`` ignores it; ``crop`` scales until the frame covers
-            height x width and cuts the overhang equally from both sides.
+            height x width and crops the excess equally on both sides.
         interpolation: Resizing filter: ``area`` averages the covered source pixels; ``bilinear`` and ``bicubic`` widen
             with the downscaling factor (antialiasing).
         mean: Mean of each RGB channel, subtracted after scaling to [0, 1].
-        std: Standard deviation of each RGB channel, the divisor after that; positive.
-        last_frame: Whether a movie's very last frame follows those of the regular grid.
-        segments: Number of segments, for an encoder of segments. Each segment is consecutive frames at the video's own
-            rate; their starts are spread evenly over the movie and overlap where it is short. None for an encoder of
+        std: Standard deviation of each RGB channel, by which the result is divided; positive.
+        last_frame: Whether the movie's last frame is added to those of the regular grid.
+        segments: Number of segments, for encoders that take segments. Each is a run of frames at the video's own
+            rate; they start at even intervals over the movie and overlap if it is short. None for encoders that take
             frames.
     """
 
@@ -108,7 +108,9 @@ class Preprocessing(_Config):
     segments: int | None = None
 
     def __post_init__(self) -> None:
-        _require(_is_number(self.fps) and 0 < self.fps <= 1000, "fps", self.fps, "must be in (0, 1000] frames a second")
+        _require(
+            _is_number(self.fps) and 0 < self.fps <= 1000, "fps", self.fps, "must be in (0, 1000] frames per second"
+        )
         for name, value in (("height", self.height), ("width", self.width)):
             _require(_is_count(value) and value <= 8192, name, value, "must be an integer from 1 to 8192 pixels")
         _require(self.resize in get_args(Resize), "resize", self.resize, f"must be one of {get_args(Resize)}")
@@ -129,14 +131,14 @@ class Preprocessing(_Config):
 
 @dataclass(frozen=True)
 class WindowConfig(_Config):
-    """The span of video classified at once, and the step from one span to the next.
+    """The span of video classified at once, and the step between spans.
 
     Attributes:
         seconds: Length of a window, in seconds of video.
-        stride: Step from one window's start to the next, in seconds of video.
-        samples: Number of encoded frames or segments that represent a whole movie, which is then one window whatever
-            its length. They are spread evenly over the movie; training draws them at random and sorts them. `seconds`
-            and `stride` are ignored. None for windows of fixed length.
+        stride: Time between the starts of consecutive windows, in seconds of video.
+        samples: Number of encoded frames or segments that represent a whole movie, which is then a single window,
+            however long it is. They are spread evenly over the movie; training draws them at random and sorts them.
+            `seconds` and `stride` are ignored. None for windows of fixed length.
     """
 
     seconds: float = 60.0
@@ -150,11 +152,11 @@ class WindowConfig(_Config):
             _require(_is_count(self.samples), "samples", self.samples, "must be a positive integer or null")
 
     def frames(self, fps: float) -> int:
-        """Returns the number of encoded frames or segments in a window, at `fps` a second: rounded, at least one."""
+        """Returns the number of encoded frames or segments in a window at `fps` per second, rounded, at least one."""
         return self.samples or max(1, round(self.seconds * fps))
 
     def stride_frames(self, fps: float) -> int:
-        """Returns the stride in frames, at `fps` a second: rounded, at least one."""
+        """Returns the stride in frames at `fps` per second, rounded, at least one."""
         return max(1, round(self.stride * fps))
 
 
@@ -166,7 +168,7 @@ class EncoderConfig(_Config):
         name: Model name in timm or torchvision.
         tokens: P, tokens per frame or segment at the preprocessing's height and width, class token included.
         features: D, features per token.
-        frames: Frames per segment; 1 for an encoder of frames.
+        frames: Frames per segment; 1 for encoders that take single frames.
     """
 
     name: str = "vit_large_patch16_224.augreg_in21k"
@@ -182,10 +184,10 @@ class EncoderConfig(_Config):
         _require(_is_count(self.frames), "frames", self.frames, "must be a positive integer")
 
     def check(self, preprocessing: Preprocessing) -> None:
-        """Checks that the preprocessing takes segments exactly if this encoder encodes segments.
+        """Checks that the preprocessing yields segments if this encoder takes segments, and frames otherwise.
 
         Raises:
-            ConfigError: The preprocessing takes frames for an encoder of segments, or segments for one of frames.
+            ConfigError: They do not match.
         """
         encodes_segments, takes_segments = self.frames > 1, preprocessing.segments is not None
         if encodes_segments != takes_segments:
@@ -193,8 +195,8 @@ class EncoderConfig(_Config):
             raise ConfigError.of(
                 "segments",
                 preprocessing.segments,
-                f"must be given for an encoder of segments and for no other; {self.name} takes {self.frames} {unit} "
-                "at once",
+                f"must be set for encoders that take segments, and only for them; {self.name} takes {self.frames} "
+                f"{unit} at once",
             )
 
 
@@ -295,10 +297,10 @@ class ModelConfig(_Config):
             samples is not None or not needs_samples,
             "samples",
             samples,
-            "must be given where the encoder takes segments, which have no frame rate",
+            "must be set if the encoder takes segments, which have no frame rate",
         )
         for name, head in self.heads.items():
-            # A head's name is a file's name in a bundle, beside that of the encoder.
+            # A head's name is also the name of its file in a bundle, beside the encoder's.
             _require(
                 bool(_HEAD_NAME.fullmatch(name)) and name != "encoder",
                 "head",

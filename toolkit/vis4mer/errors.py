@@ -1,6 +1,6 @@
 """Errors that a user can cause. Each has a one-line message: the value, the rule that it breaks, the remedy.
 
-Commands print the message of any of these and exit with status 1; a traceback means a defect of this project.
+Commands print the message of any of these and exit with status 1; a traceback means a bug in this project.
 """
 
 import os
@@ -15,7 +15,7 @@ class Vis4merError(Exception):
         raise DeviceError.of("device", "cuda:3", "this machine has 2 GPUs", "use cuda:0 or cuda:1")
         # DeviceError: device='cuda:3': this machine has 2 GPUs; use cuda:0 or cuda:1
 
-    The constructor itself takes a finished message, for an error about no particular value.
+    The constructor itself takes a finished message, for errors that concern no particular value.
     """
 
     @classmethod
@@ -40,7 +40,7 @@ class ConfigError(Vis4merError, ValueError):
 
 
 class CheckpointError(Vis4merError, ValueError):
-    """A checkpoint cannot be read, or does not fit the model that it should fill."""
+    """A checkpoint cannot be read, or does not fit the model."""
 
 
 class BundleError(Vis4merError, ValueError):

@@ -48,8 +48,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def staging_path(path: Path) -> Path:
     """Returns a hidden name beside `path`, unique to this process, for a file or folder that will replace it.
 
-    The name holds host and process, so two processes that write the same path do not disturb each other, and this
-    function removes files and folders that killed processes of this host have left under such names.
+    The name contains the host and the process ID, so two processes that write the same path do not disturb each
+    other, and this function removes files and folders that killed processes of this host have left under such names.
     """
     prefix = f".{path.name}.{socket.gethostname()}."
     for leftover in path.parent.iterdir():
@@ -77,7 +77,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Checks before long work that `write_atomically` can write its result.
 
     Raises:
-        Vis4merError: The folder is missing or not writable, the path is a directory, or the disk is full.
+        Vis4merError: The folder is missing or not writable, the path is a folder, or the disk is full.
     """
     target = Path(path)
     try:
@@ -94,7 +94,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file so that it always holds either its old content or all of `data`.
 
-    A device or pipe such as ``/dev/stdout`` is written to directly; of a symbolic link, the target is replaced.
+    A device or pipe such as ``/dev/stdout`` is written to directly; for a symbolic link, its target is replaced.
 
     Raises:
         Vis4merError: The file cannot be written; its old content is unchanged.
@@ -124,9 +124,9 @@ def _is_regular_or_new(target: Path) -> bool:
     except FileNotFoundError:
         return True
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(0, "it is a directory")
+        raise IsADirectoryError(0, "it is a folder")
     return stat.S_ISREG(mode)
 
 
 def _cannot_write(target: Path, error: OSError) -> Vis4merError:
-    return Vis4merError.of("output", target, f"cannot be written: {error.strerror}", "name another file")
+    return Vis4merError.of("output", target, f"cannot be written: {error.strerror}", "choose another file")

@@ -1,4 +1,4 @@
-"""Packages that this distribution needs: what each extra installs, and errors that name the extra of an absent one."""
+"""Packages that this distribution needs: what each extra installs, and errors that name the extra to install."""
 
 import importlib
 from importlib import metadata

@@ -2,7 +2,7 @@
 
 Every result file belongs to the benchmark whose name it bears; a run on a GPU adds the GPU's name, as in
 ``attention-nvidia-h100.json``. A page shows all results of its benchmark, each with its machine. A file that belongs
-to no benchmark fails the build, so that no figure is measured and then forgotten.
+to no benchmark fails the build, so no figure is measured and then forgotten.
 """
 
 import json
@@ -68,6 +68,6 @@ Every figure in this documentation and in the README is printed by one of these 
 | --- | --- | --- |
 {rows}
 
-Alternatives are timed in turn within one process, so that a change in the machine's speed affects all of them; the
+Alternatives are timed in turn within one process, so a change in the machine's speed affects all of them; the
 figures are medians. Compare ratios rather than seconds: absolute times depend on the machine.
 """

@@ -4,8 +4,8 @@ from benchmark_pages.charts import Axis, Bar, Line, bars, legend, lines, panels
 from benchmark_pages.page import Benchmark, Result, table
 
 _QUESTIONS = {
-    "returns": "Does the one who left return?",
-    "order": "Who of two came first?",
+    "returns": "Does the guest who left return?",
+    "order": "Which of two came first?",
     "count": "How many of three guests were Poppy?",
     "story": "Did two come home in the order they left?",
 }
@@ -28,8 +28,8 @@ def _sample(result: Result) -> str:
     ]
     return f"""{bars("Accuracy; chance is 50 %", drawn)}
 {table(("shown", "movies", "accuracy", "95 % interval"), cells)}
-The model has not met movies shorter than its window, which are padded with zeros: it calls all of them the same. So the
-fair comparison is the row whose ten seconds are repeated until they fill a window.
+The model was not trained on movies shorter than its window, which are padded with zeros, and returns the same label for
+all of them. The fair comparison is therefore the row whose ten seconds are repeated until they fill a window.
 """
 
 
@@ -39,7 +39,7 @@ SAMPLE = Benchmark(
     question="How accurate is the bundled sample model, on whole movies and on excerpts?",
     command="python -m benchmarks.sample",
     method="""The sample movies last 60 to 90 s. Somebody leaves a cottage, and 40 to 45 s later somebody comes to the
-door: `returns` if it is the one who left, `stranger` if not. No excerpt of ten seconds can answer that. The bundle in
+door: `returns` if it is the same character, `stranger` if not. No excerpt of ten seconds can answer that. The bundle in
 `samples/bundle` classifies movies that it has not seen, from file to label, whole and in part.""",
     show=_sample,
 )
@@ -88,8 +88,9 @@ def _long_range(result: Result) -> str:
 Lines are means over {result["size"]["seeds"]} seeds, bands run from the least to the greatest, dashes mark chance.
 
 {table(("question", "model", *gaps, *costs), rows)}
-ViS4mer does not win everywhere: the Transformer is better at the first question, and a mean over time suffices to
-count. Only ViS4mer learns the last question within the steps that all models get. Ten seconds at once suffice for none.
+ViS4mer does not win everywhere: the Transformer is better at the first question, and a mean over time is enough
+for counting. Only ViS4mer learns the last question within the steps that all models get. Ten seconds at a time
+are not enough for any question.
 
 ## ViS4mer with one thing changed
 
@@ -99,14 +100,14 @@ channels save time and memory and cost some points on the first question.
 
 ## How the settings were chosen
 
-The number of steps, the same for all models, and ViS4mer's learning rate were settled in trials whose accuracies were
-seen: the steps were raised because ViS4mer had not converged on the first question. Only the Transformer chooses
-between two learning rates, by validation movies. Seconds are CPU time on a machine that had other work.
+The number of steps, the same for all models, and ViS4mer's learning rate were chosen in trials that looked at the
+accuracies: the number of steps was raised because ViS4mer had not converged on the first question. Only the
+Transformer chooses between two learning rates, on validation movies. Seconds are CPU time on a machine with other load.
 """
 
 
 def _change(entrant: str) -> str:
-    return "all of it" if entrant == "ViS4mer" else entrant
+    return "nothing changed" if entrant == "ViS4mer" else entrant
 
 
 LONG_RANGE = Benchmark(

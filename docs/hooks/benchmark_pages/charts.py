@@ -66,7 +66,7 @@ class Axis(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar]) -> str:
-    """Draws horizontal bars from zero; widths are percentages, so that text keeps its size on every screen."""
+    """Draws horizontal bars from zero; widths are percentages, so text keeps its size on every screen."""
     longest = max(row.value for row in rows)
     parts = []
     for i, row in enumerate(rows):

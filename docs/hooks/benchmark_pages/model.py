@@ -1,11 +1,11 @@
-"""Pages about the model's parts: encoder, S4 decoder, attention, exported heads, lowerings, and the whole exported."""
+"""Pages about the model's parts: encoder, S4 decoder, attention, exported heads, lowerings, and the exported model."""
 
 from benchmark_pages.charts import Axis, Bar, Line, bars, legend, lines, panels
 from benchmark_pages.page import Benchmark, Result, table
 
 _WAYS = {
     "limit": "limit: its bare matrix products",
-    "torch.mm": "the same products by `torch.mm`",
+    "torch.mm": "the same products with `torch.mm`",
     "native": "this project, native ops",
     "reference": "this project, PyTorch's operators",
     "onnx": "exported, ONNX",
@@ -24,14 +24,14 @@ def _bar_label(row: Result) -> str:
 
 def _decoder(result: Result) -> str:
     parts = []
-    for call, title in (("forward", "Forward"), ("step", "Training step")):
+    for call, title in (("forward", "Forward pass"), ("step", "Training step")):
         rows = [row for row in result["rows"] if row["call"] == call]
         drawn = [
             Bar(_bar_label(row), row["seconds"], f"{row['seconds']:.3f} s", row["way"] in _OURS)
             for row in rows
             if row["way"] not in ("torch.mm", "straightforward")
         ]
-        parts.append(f"## {title}\n\n{bars(f'Seconds of a {title.lower()}, lower is better', drawn)}\n")
+        parts.append(f"## {title}\n\n{bars(f'Seconds per {title.lower()}, lower is better', drawn)}\n")
         parts.append(
             table(
                 ("", "dtype", "seconds", "× the limit", "× faster than straightforward", "peak memory, MB"),
@@ -66,7 +66,7 @@ def _growth(rows: list[Result]) -> str:
     ]
     return f"""## Growth with the sequence
 
-The cost grows with the number of tokens and no faster: time per token stays level from {rows[0]["L"]:,} to
+The cost grows linearly with the number of tokens: time per token stays level from {rows[0]["L"]:,} to
 {rows[-1]["L"]:,} tokens (D = {rows[0]["D"]}, two blocks).
 
 {legend(["training step", "forward"])}
@@ -178,8 +178,8 @@ def _encoder(result: Result) -> str:
     return f"""{bars("Frames per second, eight frames at once, higher is better", drawn)}
 {table(("", "dtype", "frames at once", "frames/s", "share of the limit", "drift"), cells)}
 The limit is {result["gigaflop_per_frame"]:.1f} GFLOP per frame at the rate of the encoder's own linear layers. An
-export may store weights in the layout that the products read, which the limit's products do not get; so it can exceed
-the limit. Drift is the relative L2 error of the tokens against PyTorch in fp32.
+export may store weights in the layout that its products read, unlike the products of the limit, so it can exceed the
+limit. Drift is the relative L2 error of the tokens against PyTorch in fp32.
 """
 
 
@@ -189,7 +189,7 @@ ENCODER = Benchmark(
     question="How many frames per second does ViT-L/16 encode, in PyTorch and exported?",
     command="python -m benchmarks.encoder",
     method="""ViT-L/16 with random weights on frames of 224 × 224 pixels, one and eight at once. ONNX Runtime has no
-bf16 products on a CPU, so it has no bf16 row.""",
+bf16 products on a CPU, so there is no bf16 row for it.""",
     show=_encoder,
 )
 
@@ -288,7 +288,7 @@ its engine is built from.
 PAPER_MODEL = Benchmark(
     name="paper_model",
     title="The paper's model, exported",
-    question="How large is the paper's model in each format, and how exact?",
+    question="How large is the paper's model in each format, and how accurate?",
     command="python -m benchmarks.paper_model",
     method="""The paper's sizes with random weights: ViT-L/16 with 197 tokens of 1024 features per frame, and the S4
 decoder at L = 11,820. Each bundle is written, compared with the model, opened again and verified.""",

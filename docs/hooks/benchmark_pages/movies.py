@@ -31,7 +31,7 @@ def _pipeline(result: Result) -> str:
     memory = [(f"{row['minutes']} minutes", f"{row['peak_megabytes']:.0f}") for row in result["memory"]]
     return f"""{bars("Seconds of movie classified per second, higher is better", drawn)}
 {table(header, cells)}
-Nearly all of the time is the encoder's. Stages have separate times only where they run in turn.
+The encoder takes nearly all of the time. Stages have separate times only where they run in turn.
 
 ## Memory
 
@@ -89,7 +89,7 @@ Without B-frames, the ratio is bounded by the GOP: in a GOP of 48 frames, the se
 VIDEO = Benchmark(
     name="video",
     title="Planned decoding",
-    question="What does decoding only the needed packets save?",
+    question="What does decoding only the necessary packets save?",
     command="python -m benchmarks.video",
     method="""One frame per second is sampled from 90 s of H.264 at 640 × 360 and 24 frames/s. The GOP length and the
 number of B-frames vary. [Planned decoding](../how-it-works/decoding.md) and decoding everything yield the same pixels;

@@ -1,4 +1,4 @@
-"""What the benchmark pages have in common: a table, and the machine, command and data behind the figures."""
+"""Parts common to the benchmark pages: a table, and the machine, command and data behind the figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

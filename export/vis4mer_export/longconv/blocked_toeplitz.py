@@ -88,7 +88,7 @@ def _real_recurrence(conv: SSMConv) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the layer's A [H, N, N], B [H, N] and C [H, N] over real states, in float64.
 
     The layer's states come in conjugate pairs (z, z*). Over their real and imaginary parts, which a fixed change of
-    basis yields, the same recurrence is real, so that no product of the graph is complex.
+    basis yields, the same recurrence is real, so no product of the graph is complex.
     """
     with torch.no_grad():
         A, B, C = conv.recurrence()

@@ -1,4 +1,4 @@
-"""Replaces a trained convolution by a fixed one: the first candidate that is exact enough."""
+"""Replaces a trained convolution by a fixed one: the first candidate that is accurate enough."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Lowered:
 def lower(conv: SSMConv, length: int, candidates: Sequence[Lowering], precision: Precision = "fp32") -> Lowered:
     """Builds the fixed convolution of one block.
 
-    Whether a lowering is exact enough depends on the trained kernel and on the precision, so each candidate is built
+    Whether a lowering is accurate enough depends on the trained kernel and on the precision, so each candidate is built
     and measured.
 
     Args:
@@ -61,7 +61,7 @@ def lower(conv: SSMConv, length: int, candidates: Sequence[Lowering], precision:
     skipped = []
     for name in candidates:
         if name == "blocked_toeplitz" and conv.omega is not None:
-            # Rounded roots of unity and a lost last tap give a kernel that no recurrence generates.
+            # With rounded roots of unity and a lost last tap, no recurrence generates the kernel.
             skipped.append(f"{name}: the stored kernel is not exactly a state space's")
             continue
         module = in_precision(_build(name, conv, kernel, length), precision)

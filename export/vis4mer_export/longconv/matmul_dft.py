@@ -1,8 +1,8 @@
 """A long convolution with any fixed kernel, as matrix products: no DFT operator, no complex numbers.
 
-Runtimes disagree about DFT: ONNX Runtime's is slow, and TensorRT parses none. A transform of length ``n = n1 n2``
-consists of two rounds of small dense transforms with a twiddle factor between them, and dense products are what every
-runtime does best. With ``w_n = exp(-2 pi i / n)``, ``j = n2 j1 + j2`` and ``k = k1 + n1 k2``::
+DFT operators differ between runtimes: ONNX Runtime's is slow, and TensorRT has none. A transform of length
+``n = n1 n2`` consists of two rounds of small dense transforms with a twiddle factor between them, and dense products
+are what every runtime does best. With ``w_n = exp(-2 pi i / n)``, ``j = n2 j1 + j2`` and ``k = k1 + n1 k2``::
 
     X[k] = sum_j x[j] w_n^(j k)
          = sum_j2 w_n2^(j2 k2)  w_n^(j2 k1)  sum_j1 w_n1^(j1 k1) x[n2 j1 + j2]
@@ -122,7 +122,7 @@ def split_length(length: int, taps: int) -> tuple[int, int]:
 def _dft(outputs: int, inputs: int, n: int) -> Tensor:
     """Returns ``exp(-2 pi i j k / n)`` for k < outputs, j < inputs: [outputs, inputs], complex128.
 
-    The exponent is reduced modulo n in integers, so that large arguments lose no digits.
+    The exponent is reduced modulo n in integers, so large arguments lose no digits.
     """
     exponent = torch.outer(torch.arange(outputs), torch.arange(inputs)) % n
     angle = exponent.double() * (-2 * torch.pi / n)

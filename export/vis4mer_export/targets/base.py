@@ -1,7 +1,7 @@
-"""The contract of an export target: what a format is, how a graph is written in it and what proves the result.
+"""The interface of an export target: its format, how it writes a graph and how the result is verified.
 
-Commands read targets to describe themselves, so neither this module nor a target's may import PyTorch, ONNX or TensorRT
-outside of its methods.
+Command-line options are derived from targets, so neither this module nor a target's may import PyTorch, ONNX or
+TensorRT outside of its methods.
 """
 
 import abc
@@ -33,7 +33,7 @@ class TargetOption:
     Attributes:
         name: Keyword of `vis4mer.export`, such as ``batch_size``, which is ``--batch-size`` on the command line.
         metavar: Form of the value, for the help text.
-        default: Value, as text, that applies if none is given.
+        default: Default value, as text.
         help: Sentence for the help text.
         parse: Converts the text to the value that `Target.build` receives, or raises ConfigError.
     """
@@ -52,7 +52,7 @@ class GraphSource:
     Attributes:
         name: ``encoder`` or a head's name.
         module: Module in evaluation mode, on the CPU, without parameters of a state space.
-        example: Batch of inputs. At least two, since tracing would take an axis of size 1 for a constant.
+        example: Batch of inputs. At least two, since tracing would treat an axis of size 1 as a constant.
         interface: Inputs and outputs that the graph must have.
         precision: Precision in which the module computes its matrix products.
     """
@@ -66,7 +66,7 @@ class GraphSource:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph that has been written, and what proves it.
+    """A graph that has been written, and the runner that verifies it.
 
     Attributes:
         run: Runs the file that was written or, if it cannot run on this machine, the graph that it was made from.
@@ -126,7 +126,7 @@ class Target(abc.ABC):
             settings: Values of the target's options.
 
         Returns:
-            The runner that proves the graph.
+            The graph as written, and the runner that verifies it.
 
         Raises:
             ExportError: The graph cannot be written in this format.
@@ -167,10 +167,10 @@ class Target(abc.ABC):
         """Parses the values given for the target's options.
 
         Args:
-            given: Values by option name; text, or whatever converts to the option's text.
+            given: Values by option name; text, or values that `str` turns into it.
 
         Returns:
-            The parsed value of every option of this target; the default's if none is given.
+            The parsed value of every option of this target; the default's if it is not set.
 
         Raises:
             ConfigError: An option does not apply to this target, or a value breaks its rule.

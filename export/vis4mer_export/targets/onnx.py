@@ -1,4 +1,4 @@
-"""The onnx target: one file for each graph, checked before it is proved."""
+"""The onnx target: one file for each graph, checked before it is compared with the model."""
 
 import logging
 import warnings
@@ -51,7 +51,7 @@ class OnnxTarget(Target):
 
 
 def write_onnx(source: GraphSource, path: Path) -> None:
-    """Writes a graph as an ONNX file, and as a second file the weights of a graph beyond 2 GiB.
+    """Writes a graph as an ONNX file, and the weights of a graph beyond 2 GiB as a second file.
 
     Raises:
         ExportError: PyTorch cannot export the graph, or ONNX's checker rejects it.

@@ -19,7 +19,7 @@ _targets = {target.name: target for target in _BUILT_IN}
 
 
 def register(target: Target) -> None:
-    """Makes a target and its backend known, to `vis4mer.export` and to the commands.
+    """Registers a target and its backend for `vis4mer.export` and the commands.
 
     Raises:
         ConfigError: The name, or the backend's format, is taken.

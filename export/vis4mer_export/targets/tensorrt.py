@@ -1,4 +1,4 @@
-"""Engines from ONNX graphs: what the targets trt and trt-rtx share, since the two products have one Python API.
+"""Engines from ONNX graphs: code shared by the targets trt and trt-rtx, whose products have the same Python API.
 
 Networks are strongly typed: an engine computes in the types of its graph. That is the only way in TensorRT 11, and in
 TensorRT 10 it makes the builder's precision flags unnecessary.
@@ -61,7 +61,7 @@ class BatchProfile:
 
 
 BATCH_SIZE = TargetOption(
-    "batch_size", "N|MIN:OPT:MAX", "1:1:32", "Batch sizes that an engine is built for.", BatchProfile.parse
+    "batch_size", "N|MIN:OPT:MAX", "1:1:32", "Batch sizes to build the engine for.", BatchProfile.parse
 )
 
 
@@ -73,7 +73,7 @@ class EngineReport:
         product: Product that built the engine and must run it.
         version: Version of the product; the runtime's version must be equal.
         gpus: Name of the GPU that a ``trt`` engine was built on, or the requested compute capabilities of a ``trt-rtx``
-            engine; empty for the product's own choice, which is every GPU from sm80 on that it supports.
+            engine; empty for the product's default, all supported GPUs from sm80.
         precision: Precision of the graph's matrix products.
         profile: Batch sizes.
         layers: Number of layers of the network before the builder fused them.
@@ -97,7 +97,7 @@ def build_from_onnx(
     """Builds an engine by way of an ONNX graph, which ONNX Runtime runs for the comparison with the model.
 
     An engine for other GPUs than this machine's cannot run here, and one for this machine's is compared by `vis4mer
-    verify`. The ONNX graph is opened before the build, so that a graph with another interface fails early.
+    verify`. The ONNX graph is opened before the build, so a graph with another interface fails early.
 
     Args:
         source: What to build.

@@ -11,7 +11,7 @@ from vis4mer_export.targets.tensorrt import BATCH_SIZE, build_from_onnx
 
 
 def _parse_gpus(text: str) -> tuple[str, ...]:
-    """Splits ``sm86,sm89``; the installed product decides which of them exist."""
+    """Splits ``sm86,sm89``; the installed version defines which of them exist."""
     return tuple(gpu.strip() for gpu in text.split(",")) if text else ()
 
 
@@ -19,7 +19,7 @@ GPU = TargetOption(
     "gpu",
     "smXX,...",
     "",
-    "GPUs to build for, by compute capability; by default all that the product knows.",
+    "Compute capabilities of the GPUs to build for; by default all that TensorRT for RTX supports.",
     _parse_gpus,
 )
 

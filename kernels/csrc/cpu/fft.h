@@ -3,7 +3,7 @@
 // A block is a real polynomial p(x) of degree below 2T, and the product of two polynomials modulo x^(2T) + 1 is their
 // negacyclic convolution. Since x^(2T) + 1 = (x^T - i)(x^T + i), a real p is determined by p mod (x^T - i), where x^T =
 // i: coefficients j and j + T become the real and imaginary part of one complex coefficient. Substituting x = w y with
-// w = exp(i pi / (2T)), so that w^T = i, turns the modulus into y^T - 1: once coefficient j is multiplied by the twist
+// w = exp(i pi / (2T)), so w^T = i, turns the modulus into y^T - 1: once coefficient j is multiplied by the twist
 // w^j, the product is a cyclic convolution of length T, which a complex transform of length T diagonalises.
 //
 // A real transform of the same block would compute as much and then have to separate conjugate pairs. Here spectra are

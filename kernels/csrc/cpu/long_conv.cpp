@@ -10,8 +10,8 @@
 // conjugate: dX_m = sum_j conj(K_j) dZ_(m+j) and dK_j = sum_m conj(X_m) dZ_(m+j). The adjoint of a transform is its
 // inverse up to the factor T; du_m and the kernel's gradient are the real parts, because the padding is constant.
 //
-// A tile of channels, one per vector lane, is one thread's work from beginning to end. No sum crosses threads, so
-// results do not depend on their number, to the last bit.
+// A tile of channels, one per vector lane, is processed by one thread from beginning to end. No sum crosses threads, so
+// results are bit-identical for any number of threads.
 
 #include <algorithm>
 #include <memory>
@@ -64,7 +64,7 @@ class Spectra {
   std::unique_ptr<Complex<T>, FreeAligned> values_;
 };
 
-// One sequence [L, H], of which a tile sees neighbouring channels. They are contiguous in memory, so that a load fills
+// One sequence [L, H], of which a tile sees neighbouring channels. They are contiguous in memory, so a load fills
 // the lanes without a gather, in the order in which the decoder's linear layers leave their output.
 template <class T, class Storage>
 struct Rows {
@@ -130,7 +130,7 @@ void zero(Complex<T>* values, int64_t size) {
   std::fill(values, values + size, Complex<T>{});
 }
 
-// Sizes and transform of one call, shared by its tiles and read-only, so that threads need no lock.
+// Sizes and transform of one call, shared by its tiles and read-only, so threads need no lock.
 template <class T, class Storage>
 class LongConv {
  public:
@@ -147,7 +147,7 @@ class LongConv {
   // Computes tiles first <= tile < last, with working memory of their own. Tiles are the outer loop because the
   // kernel's spectra serve the whole batch. The spectra of one tile take 3.5 MiB in float32 for L = 11,820.
   void forward(int64_t first, int64_t last, const Storage* u, Storage* y) const {
-    // Of the output, the present block and the one before, which holds the overlap.
+    // The current block of the output, and the previous one, which holds the overlap.
     const Spectra<T> kernel(blocks_, fft_.size()), input(blocks_, fft_.size()), output(2, fft_.size());
     for (int64_t tile = first; tile < last; ++tile) {
       transform_kernel(tile, kernel);
@@ -273,7 +273,7 @@ class LongConv {
     }
   }
 
-  // D weighs the present sample, as the first tap does: added to it, the skip costs nothing.
+  // D multiplies the current sample, as the first tap does. Added to that tap, the skip costs nothing.
   void transform_kernel(int64_t tile, const Spectra<T>& spectra) const {
     const int64_t first = tile * kLanes<T>, width = tile_width(tile);
     for (int64_t block = 0; block < blocks_; ++block) {
@@ -294,7 +294,7 @@ class LongConv {
   ConvSizes sizes_;
   NegacyclicFFT<T> fft_;
   int64_t blocks_;  // P
-  T scale_;         // 1 / T, what `inverse` lacks
+  T scale_;         // 1 / T, which `inverse` leaves out
   const T* kernel_;
   const T* D_;
 };

@@ -38,7 +38,7 @@ double sum(const Vector<T>& vector) {
   return total;
 }
 
-// Real and imaginary parts in separate registers, so that products need no shuffles within a register.
+// Real and imaginary parts in separate registers, so products need no shuffles within a register.
 template <class T>
 struct Complex {
   Vector<T> re, im;

@@ -4,7 +4,7 @@
 //   S_j = sum_n v_jn / (z - beta p_n) + conj(v_jn) / (z - beta conj(p_n)),  z the numerator.
 //
 // S_0 to S_3 are the sums over the residues B C^*, B Q^*, P C^* and P Q^* (vis4mer_kernels/reference.py). Both terms of
-// a conjugate pair have the denominator q_n = (z - beta p_n)(z - beta conj(p_n)) once they are added, and so have all
+// a conjugate pair have the denominator q_n = (z - beta p_n)(z - beta conj(p_n)) once they are added, and so do all
 // four sums:
 //
 //   S_j = z sum_n a_jn / q_n - beta sum_n b_jn / q_n,  a = 2 Re v,  b = 2 Re(v conj(p)).
@@ -31,7 +31,7 @@ constexpr int kSums = 4;  // products of {B, P} with {C, Q}
 // stay in the first-level cache while every pole reads them.
 constexpr int64_t kSpan = 16;
 
-// The frequency grid as vectors, padded to whole spans, so that no loop has a remainder.
+// The frequency grid as vectors, padded to whole spans, so no loop has a remainder.
 template <class T>
 struct Grid {
   std::vector<Complex<T>> numerator, factor;
@@ -140,19 +140,19 @@ class Spectrum {
   }
 
   // Writes the gradients of channel h, given grad [H, M, 2], to ddt [H], dpoles [H, N/2, 2] and dresidues [4, H, N/2,
-  // 2]. As in PyTorch's autograd, a complex gradient holds the derivatives by the real and by the imaginary part, so
-  // that the gradient by x is conj(df/dx) times the gradient by f(x).
+  // 2]. As in PyTorch's autograd, a complex gradient holds the derivatives w.r.t. the real and the imaginary part, so
+  // that the gradient w.r.t. x is conj(df/dx) times the gradient w.r.t. f(x).
   //
-  // Each span of frequencies is visited twice. The first visit evaluates the sums again and derives the gradients by
-  // them, with frequencies in the outer loop; the second collects what each pole receives, with poles in the outer
-  // loop, so that a pole's ten sums stay in registers. Reciprocals are computed on both visits: cheaper than storing
-  // [M, N/2] of them.
+  // Each span of frequencies is visited twice. The first visit evaluates the sums again and derives the gradients
+  // w.r.t. them, with frequencies in the outer loop; the second collects what each pole receives, with poles in the
+  // outer loop, so that a pole's ten sums stay in registers. Reciprocals are computed on both visits: cheaper than
+  // storing [M, N/2] of them.
   void backward(int64_t h, const T* grad, T* ddt, T* dpoles, T* dresidues) const {
     const Channel<T> channel = at(h);
     const int64_t pairs = sizes_.pairs;
     std::vector<T> a(pairs * kSums), b(pairs * kSums);
     fold(channel, a.data(), b.data());
-    // Sums over many spans, with much cancellation in that of dt: double precision.
+    // Sums over many spans, with much cancellation in that of dt, so in double precision.
     std::vector<PairGrad> totals(pairs);
     double step_grad = 0;
     for (int64_t start = 0; start < grid_.vectors; start += kSpan) {
@@ -181,13 +181,13 @@ class Spectrum {
   }
 
  private:
-  // Gradients by sum_n a_jn / q_n and by sum_n b_jn / q_n at a span of frequencies.
+  // Gradients w.r.t. sum_n a_jn / q_n and sum_n b_jn / q_n at a span of frequencies.
   struct Upstream {
     Complex<T> by_z[kSums][kSpan];
     Complex<T> by_beta[kSums][kSpan];
   };
 
-  // Gradients by a_jn and b_jn, and by p_n through q_n alone, short of the constant factors that `unfold` applies.
+  // Gradients w.r.t. a_jn, b_jn and, through q_n alone, p_n, without the constant factors that `unfold` applies.
   struct PairGrad {
     double a[kSums] = {};
     double b[kSums] = {};
@@ -241,8 +241,8 @@ class Spectrum {
     return reciprocal(Complex<T>{T(1) + s * sum.re, s * sum.im});
   }
 
-  // Computes the gradients by the four sums from the gradient by G. Returns the gradient by dt where G names it; the
-  // poles dt w depend on dt as well, but that is the caller's product. With t = 1 / (1 + s S_3):
+  // Computes the gradients w.r.t. the four sums from the gradient w.r.t. G. Returns the gradient w.r.t. dt where
+  // it is explicit in G; the caller adds the part of the poles dt w, which depend on dt too. With t = 1 / (1 + s S_3):
   //
   //   dG/dS_0 = factor dt,  dG/dS_1 = -factor dt s S_2 t,  dG/dS_2 = -factor dt s S_1 t,
   //   dG/dS_3 = factor dt s^2 S_1 S_2 t^2.
@@ -253,7 +253,7 @@ class Spectrum {
     const Complex<T> left = multiply(sums[1], t), right = multiply(sums[2], t);
     const Complex<T> product = multiply(left, sums[2]);  // S_1 S_2 / (1 + s S_3)
     const Complex<T> inner = sums[0] - scaled(product, s);
-    // The gradients by dt (S_0 - ...) and by the parentheses alone.
+    // The gradients w.r.t. dt (S_0 - ...) and w.r.t. the expression in parentheses.
     const Complex<T> outer = conjugate_multiply(grid_.factor[vector], grad);
     const Complex<T> bracket = scaled(outer, Vector<T>{} + dt);
     by_sum[0] = bracket;
@@ -265,8 +265,8 @@ class Spectrum {
     return by_step.re * outer.re + by_step.im * outer.im;
   }
 
-  // Adds a span's contribution to the gradients of one conjugate pair. With r = 1 / q the gradient by r is sum_j a_j
-  // by_z_j + b_j by_beta_j, and dr/dq = -r^2.
+  // Adds a span's contribution to the gradients of one conjugate pair. With r = 1 / q the gradient w.r.t. r is
+  // sum_j a_j by_z_j + b_j by_beta_j, and dr/dq = -r^2.
   void through_pair(const Pair<T>& pole, const T* a, const T* b, int64_t start, const Upstream& upstream,
                     PairGrad& total) const {
     Vector<T> by_a[kSums] = {}, by_b[kSums] = {}, by_re = {}, by_im = {};
@@ -303,7 +303,7 @@ class Spectrum {
     total.pole[1] += sum<T>(by_im);
   }
 
-  // The adjoint of `fold`, plus the gradient by the pole through q: Re p and Im p enter b as well as q.
+  // The adjoint of `fold`, plus the gradient w.r.t. the pole through q: Re p and Im p enter b as well as q.
   void unfold(const Channel<T>& channel, int64_t n, const PairGrad& grad, T* dpole, T* dresidue) const {
     const Pair<T> pole = channel.poles[n];
     double by_re = grad.pole[0], by_im = -grad.pole[1] * pole.im;

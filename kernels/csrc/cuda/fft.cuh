@@ -1,7 +1,7 @@
 // Negacyclic transforms of blocks of 2N real samples, eight channels side by side in a thread block.
 //
 // Products of real polynomials modulo x^(2N) + 1 are products of complex ones modulo x^N - i: samples j and j + N
-// become the real and imaginary part of one. With the twist w^j, w = exp(i pi / (2N)), they are cyclic, so that a
+// become the real and imaginary part of one. With the twist w^j, w = exp(i pi / (2N)), they are cyclic, so a
 // complex transform of length N diagonalises them; ../cpu/fft.h derives it. Spectra are only multiplied with each
 // other, so the order in which the transform leaves its values does not matter and no pass restores the natural one.
 //

@@ -1,11 +1,11 @@
 // Causal convolution with a skip, y[t] = sum_s kernel[s] u[t - s] + D u[t], for [B, L, H] with H innermost.
 //
-// The sequence is cut into P blocks of N samples (partitioned convolution, overlap-save). With one block of N
-// taps, an output block needs the block of samples at the same place and its predecessor. In the algebra of fft.cuh,
-// x^N = i, so a predecessor at x^-N is a predecessor times -i: X_i is the transform of u_i - i u_(i-1), and block i of the
-// output is the real part of the inverse of Z_i = sum_j K_j X_(i-j). What wraps around lands in the imaginary part.
-// Thus every output block is one thread block's own, with nothing to add from a neighbour; the CPU, which computes
-// blocks in order, carries an overlap instead (../cpu/long_conv.cpp).
+// The sequence is cut into P blocks of N samples (partitioned convolution, overlap-save). With one block of N taps, an
+// output block needs the block of samples at the same place and its predecessor. In the algebra of fft.cuh, x^N = i, so
+// a predecessor at x^-N is a predecessor times -i: X_i is the transform of u_i - i u_(i-1), and block i of the output
+// is the real part of the inverse of Z_i = sum_j K_j X_(i-j). The wrapped part lands in the imaginary part. Thus every
+// output block is one thread block's own, with nothing to add from a neighbour; the CPU, which computes blocks in
+// order, carries an overlap instead (../cpu/long_conv.cpp).
 //
 // The adjoint. Each block i of the input enters X_i, and X_(i+1) times -i. With g_i the blocks of the upstream
 // gradient, let dZ_i be the transform of g_i + i g_(i+1). Then
@@ -15,8 +15,8 @@
 // where U_m is the transform of u_m alone. The skip D joins the first tap, in both passes.
 //
 // Spectra are [B, P, tiles, 16, N / 16, kChannels]: each of a thread's sixteen values at the same place in sixteen
-// rows, so that a thread block writes whole rows. Nothing but products combines spectra, so the order within a block is
-// free.
+// rows, so a thread block writes whole rows. Spectra are only multiplied with each other, so the order within a block
+// is free.
 #pragma once
 
 #include <cstdint>

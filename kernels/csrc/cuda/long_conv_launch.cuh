@@ -1,6 +1,6 @@
 // The launches of one call of long_conv: the spectra of the whole filter, then those of the signal, one span of
 // channels at a time. Spans bound the scratch memory, and keep most of what one launch writes in the second-level cache
-// for the next, so that it does not travel to memory and back.
+// for the next, so it does not travel to memory and back.
 #pragma once
 
 #include <algorithm>

@@ -8,7 +8,7 @@
 namespace vis4mer::cuda {
 
 // One channel of one sequence, of which a thread takes every Step-th sample. Beyond its ends it reads zero and writes
-// nothing. A channel that does not exist has length zero, so that its threads still reach every barrier.
+// nothing. A channel that does not exist has length zero, so its threads still reach every barrier.
 template <class T, class Storage>
 struct SignalColumn {
   Storage* data;

@@ -1,8 +1,8 @@
-// The gradients of ssm_spectrum. A pole's gradient is a sum over all frequencies, while the gradients by the four sums
-// S_j at a frequency need all poles, so a thread block changes sides in between. With a thread per frequency it
-// evaluates the sums again and writes the gradients by sum_n a_jn / q_n and by sum_n b_jn / q_n to shared memory; then,
-// with a lane per pole, it adds up what each pole receives from these frequencies. Reciprocals are computed on both
-// sides: storing them would take M N / 2 values per channel.
+// The gradients of ssm_spectrum. A pole's gradient is a sum over all frequencies, while the gradients w.r.t. the four
+// sums S_j at a frequency need all poles, so a thread block switches layouts. With a thread per frequency it evaluates
+// the sums again and writes the gradients w.r.t. sum_n a_jn / q_n and sum_n b_jn / q_n to shared memory; then, with a
+// lane per pole, it adds up what each pole receives from these frequencies. Reciprocals are computed in both layouts:
+// storing them would take M N / 2 values per channel.
 //
 // Sums over warps, threads and spans are added in a fixed order, over spans by a launch of their own. Atomic additions
 // would be simpler, but their order, and with it the rounding, would change from run to run.
@@ -13,9 +13,9 @@
 namespace vis4mer::cuda {
 
 constexpr int kPoleThreads = 32;            // poles whose gradients are summed at once, one per lane
-constexpr int kPoleValues = 2 + 2 * kSums;  // gradients by Re p and by Im p through q, by a_j and by b_j
+constexpr int kPoleValues = 2 + 2 * kSums;  // gradients w.r.t. Re p and Im p through q, a_j and b_j
 
-// A frequency, and the gradients by its sums over a_jn / q_n and over b_jn / q_n.
+// A frequency, and the gradients w.r.t. its sums over a_jn / q_n and over b_jn / q_n.
 template <class T>
 struct alignas(16) Upstream {
   Complex<T> by_z[kSums], by_beta[kSums];
@@ -23,13 +23,14 @@ struct alignas(16) Upstream {
   T beta;
 };
 
-// Computes the gradients by the sums at `upstream`'s z and beta from the gradient by G. Returns the gradient by dt
-// where G names it; the poles depend on dt as well, but that is the caller's product. With t = 1 / (1 + s S_3):
+// Computes the gradients w.r.t. the sums at `upstream`'s z and beta from the gradient w.r.t. G. Returns the gradient
+// w.r.t. dt where it is explicit in G; the caller adds the part of the poles, which depend on dt too. With
+// t = 1 / (1 + s S_3):
 //
 //   dG/dS_0 = factor dt,  dG/dS_1 = -factor dt s S_2 t,  dG/dS_2 = -factor dt s S_1 t,
 //   dG/dS_3 = factor dt s^2 S_1 S_2 t^2.
 //
-// As in PyTorch's autograd, the gradient by x is conj(df/dx) times the gradient by f(x).
+// As in PyTorch's autograd, the gradient w.r.t. x is conj(df/dx) times the gradient w.r.t. f(x).
 template <class T>
 __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& factor, const Complex<T>& grad,
                                               const Complex<T> (&sums)[kSums], Upstream<T>& upstream) {
@@ -50,7 +51,7 @@ __device__ __forceinline__ T through_woodbury(T dt, T beta, const Complex<T>& fa
 }
 
 // Adds one frequency's contribution to the gradients of one conjugate pair; `unfold` applies the constant factors of
-// the pole's. With r = 1 / q the gradient by r is sum_j a_j by_z_j + b_j by_beta_j, and dr/dq = -r^2.
+// the pole's. With r = 1 / q the gradient w.r.t. r is sum_j a_j by_z_j + b_j by_beta_j, and dr/dq = -r^2.
 template <class T>
 __device__ __forceinline__ void through_pair(const Upstream<T>& point, const FoldedPole<T>& pair,
                                              T (&grad)[kPoleValues]) {
@@ -77,8 +78,8 @@ __device__ __forceinline__ void through_pair(const Upstream<T>& point, const Fol
 }
 
 // Grid: H channels by `spans` spans of `span_size` frequencies. Writes to partial [spans, H, 1 + N/2 kPoleValues] the
-// gradient by dt and the values of the poles, from the span's frequencies alone. The launch bound limits float32 to 80
-// registers per thread, so that three thread blocks share a multiprocessor and hide each other's barriers; double
+// gradient w.r.t. dt and the values of the poles, from the span's frequencies alone. The launch bound limits float32 to
+// 80 registers per thread, so three thread blocks share a multiprocessor and hide each other's barriers; double
 // precision serves checks only.
 template <class T>
 __global__ void __launch_bounds__(kFrequencyThreads, sizeof(T) == sizeof(float) ? 3 : 1)

@@ -103,7 +103,7 @@ def test_the_python_api_takes_its_option(zipped: None, checkpoint: Path, movie: 
 def test_the_command_describes_a_registered_target(zipped: None) -> None:
     words = " ".join(run("export", "--help").stdout.split())
     assert "|zipped]" in words
-    assert "--level 0..9 Level of compression. With --format zipped only. [default: 6]" in words
+    assert "--level 0..9 Level of compression. Only with --format zipped. [default: 6]" in words
 
 
 def test_without_its_registration_its_bundle_is_refused(
@@ -126,7 +126,7 @@ def test_names_are_unique(zipped: None) -> None:
         name = "second"
         backend = type("Backend", (ZippedBackend,), {"format": "onnx"})()
 
-    with pytest.raises(ConfigError, match="format='onnx': another backend reads it"):
+    with pytest.raises(ConfigError, match="format='onnx': another backend already reads it"):
         registry.register(SecondOnnx())
     assert "second" not in registry.names()
 

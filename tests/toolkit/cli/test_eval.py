@@ -174,7 +174,7 @@ def test_a_checkpoint_without_a_recorded_benchmark_needs_a_data_set(movies: Path
     )
     result = evaluate(movies, tmp_path, "--videos", movies / "videos", "--splits", movies)
     assert result.exit_code == 1
-    assert "names no benchmark; give a protocol or a CSV of movies" in result.stderr
+    assert "names no benchmark; pass a protocol or a CSV of movies" in result.stderr
     result = evaluate(movies, tmp_path, "--movies", movies / "movies.csv")
     assert "holds no encoder" in result.stderr
     assert evaluate(movies, tmp_path).exit_code == 2

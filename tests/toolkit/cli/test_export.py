@@ -28,7 +28,7 @@ def export(*arguments: str) -> Result:
         (["--format", "pt2", "--device", "abacus"], "device='abacus': must be cpu or cuda"),
         (["--format", "onnx", "--lowering", "fft"], "lowering='fft': format onnx cannot run it"),
         (["--format", "pickle"], "'pickle' is not one of 'torchscript', 'pt2', 'onnx', 'trt', 'trt-rtx'"),
-        (["--format", "onnx", "--encoder-weights", "hub"], "--encoder-weights goes with --encoder"),
+        (["--format", "onnx", "--encoder-weights", "hub"], "--encoder-weights requires --encoder"),
         ([], "Missing option '--format'"),
     ],
 )
@@ -41,8 +41,8 @@ def test_options_that_a_format_does_not_take_are_usage_errors(arguments: list[st
 def test_the_help_lists_the_formats_and_the_options_of_each() -> None:
     words = " ".join(CliRunner().invoke(main, ["export", "--help"]).stdout.split())
     assert "--format [torchscript|pt2|onnx|trt|trt-rtx]" in words
-    assert "Batch sizes that an engine is built for. With --format trt, trt-rtx only. [default: 1:1:32]" in words
-    assert "With --format pt2 only. [default: cpu]" in words
+    assert "Batch sizes to build the engine for. Only with --format trt or trt-rtx. [default: 1:1:32]" in words
+    assert "Only with --format pt2. [default: cpu]" in words
 
 
 def test_the_python_api_refuses_the_same() -> None:

@@ -117,11 +117,11 @@ def test_the_clips_of_a_protocol_are_encoded_and_missing_videos_are_named(videos
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--splits", "."], 2, "--splits goes with --protocol"),
+        (["--splits", "."], 2, "--splits requires --protocol"),
         (["--workers", "0"], 2, "--workers"),
         (["--protocol", "lvu"], 1, "protocol='lvu': must be one of"),
-        (["--segments", "5"], 1, "segments=5: must be given for an encoder of segments"),
-        (["--encoder", "swin3d_t"], 1, "segments=None: must be given"),
+        (["--segments", "5"], 1, "segments=5: must be set for encoders that take segments"),
+        (["--encoder", "swin3d_t"], 1, "segments=None: must be set"),
         (["--encoder", "no_such_model"], 1, "encoder='no_such_model'"),
         (["--image-size", "9000"], 1, "height=9000"),
         (["--encoder-weights", "nowhere.pth"], 1, "nowhere.pth"),
@@ -152,7 +152,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
         patch.setattr(FrameEncoder, "forward", interrupted)
         stopped = extract(videos, "-o", tmp_path / "cut", *options)
     assert stopped.exit_code == 130
-    assert "the same command continues" in stopped.stderr
+    assert "run the same command again to continue" in stopped.stderr
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
     assert extract(videos, "-o", tmp_path / "cut", *options).stdout.endswith("4 of 4 videos, 3 encoded now\n")
     assert extract(videos, "-o", tmp_path / "whole", *options).exit_code == 0
@@ -203,8 +203,8 @@ def test_former_names_of_options_warn_and_work(videos: Path, tmp_path: Path) -> 
     result = extract(videos / "sub" / "0.mp4", "-o", tmp_path, *small, "--weights", "random", "--dtype", "fp32")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.splitlines() == [
-        "vis4mer: warning: --weights is now --encoder-weights; the next version drops the old name",
-        "vis4mer: warning: --dtype is now --cache-dtype; the next version drops the old name",
+        "vis4mer: warning: --weights is now --encoder-weights; the next version removes the old name",
+        "vis4mer: warning: --dtype is now --cache-dtype; the next version removes the old name",
     ]
     (description,) = tmp_path.rglob("encoder.json")
     assert json.loads(description.read_text())["dtype"] == "fp32"

@@ -30,7 +30,7 @@ def test_a_bundle_is_described_in_words_and_as_json(tiny_bundle: Path, tiny_conf
 def test_empty_facts_are_omitted_and_each_block_has_its_row(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     manifest = json.loads((bundle / "manifest.json").read_text())
-    block = {"lowering": "fft", "relative_l2": 1e-7, "reason": "asked for"}
+    block = {"lowering": "fft", "relative_l2": 1e-7, "reason": "requested"}
     manifest["tools"] = {"engine": {"gpus": [], "precision": "fp16"}, "note": None}
     manifest["parity"] = {"encoder": {"max_abs": 0.5, "same_label": None}}
     manifest["lowering"] = {"colour": {"length": 10, "blocks": [block, block]}}
@@ -42,7 +42,7 @@ def test_empty_facts_are_omitted_and_each_block_has_its_row(tiny_bundle: Path, t
     assert words["parity encoder"] == "max_abs 0.5"
     assert words["lowering colour"] == "length 10"
     for number in range(2):
-        assert words[f"lowering colour blocks {number}"] == "lowering fft, relative_l2 1e-07, reason asked for"
+        assert words[f"lowering colour blocks {number}"] == "lowering fft, relative_l2 1e-07, reason requested"
 
 
 def test_an_altered_bundle_is_an_error(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_the_published_code_is_described() -> None:
     for name in ("d_input", "l_max", "d_output", "d_model", "n_layers"):
         assert decoder[name] == expected[name]
     assert values["parameters"]["decoder"] > 0
-    assert "decoders only" in inspect(ORIGINAL).stdout
+    assert "none: the heads take features" in inspect(ORIGINAL).stdout
 
 
 def test_a_checkpoint_needs_pytorch_to_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_an_old_spelling_means_the_new_option(old: list[str], new: list[str]) ->
 
 
 def test_an_old_spelling_warns_once_on_stderr_and_a_new_one_never() -> None:
-    warning = "vis4mer: warning: --weights is now --encoder-weights; the next version drops the old name\n"
+    warning = "vis4mer: warning: --weights is now --encoder-weights; the next version removes the old name\n"
     assert invoke("--weights", "w.pt").stderr == warning
     assert invoke("--encoder-weights", "w.pt").stderr == invoke().stderr == ""
 
@@ -57,7 +57,7 @@ def test_the_new_option_checks_the_value() -> None:
 def test_both_spellings_at_once_are_wrong_usage() -> None:
     result = invoke("--weights", "a", "--encoder-weights", "b")
     assert result.exit_code == 2
-    assert "--weights is the former name of --encoder-weights; use --encoder-weights alone" in result.stderr
+    assert "--weights is the former name of --encoder-weights; use only --encoder-weights" in result.stderr
 
 
 def test_an_old_spelling_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,9 +223,9 @@ def test_a_movie_is_scanned_once_for_prediction_and_timeline(
         (("a.mp4", "b.mp4", "--timeline", "t.png"), "draws one video"),
         (("a.mp4", "--batch-size", "0"), "--batch-size"),
         (("a.mp4", "--stride", "fast"), "--stride"),
-        (("a.mp4", "--stride", "0"), "must be positive seconds"),
-        (("a.mp4", "--stride", "nan"), "must be positive seconds"),
-        (("a.mp4", "--stride", "inf"), "must be positive seconds"),
+        (("a.mp4", "--stride", "0"), "must be a positive number of seconds"),
+        (("a.mp4", "--stride", "nan"), "must be a positive number of seconds"),
+        (("a.mp4", "--stride", "inf"), "must be a positive number of seconds"),
         (("a.mp4", "--device", "abacus"), "must be auto, cpu, cuda or cuda:N"),
         (("a.mp4", "--output-format", "xml"), "--output-format"),
         (("a.mp4", "--video-decoder", "vlc"), "--video-decoder"),
@@ -277,7 +277,7 @@ def test_the_results_and_the_timeline_are_two_files(run: Run, movie: Path, tmp_p
     (tmp_path / "folder").symlink_to(tmp_path)
     result = run(movie, "-o", tmp_path / "a.html", "--timeline", tmp_path / "folder" / "a.html")
     assert result.exit_code == 2
-    assert "name two files" in result.stderr
+    assert "choose two files" in result.stderr
     assert not (tmp_path / "a.html").exists()
 
 

@@ -154,7 +154,7 @@ def test_a_download_is_announced_before_it_starts(
     announced, failed = result.stderr.splitlines()
     weights = "the weights of vit_tiny_patch16_224 from the Hugging Face hub"
     assert announced == f"vis4mer: info: downloading {weights}"
-    assert "here here ...); give a local file" in failed
+    assert "here here ...); pass a local file" in failed
 
 
 def test_a_missing_movie_is_a_one_line_error(listing: Path, tmp_path: Path) -> None:
@@ -302,5 +302,5 @@ def test_a_mistake_in_a_settings_file_is_one_line(listing: Path, tmp_path: Path)
 def test_the_former_name_of_loader_workers_warns(tmp_path: Path) -> None:
     result = train("--workers", "1", "-o", tmp_path / "out", "gone.csv")
     assert result.stderr.splitlines()[0] == (
-        "vis4mer: warning: --workers is now --loader-workers; the next version drops the old name"
+        "vis4mer: warning: --workers is now --loader-workers; the next version removes the old name"
     )

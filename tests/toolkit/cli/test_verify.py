@@ -18,7 +18,7 @@ def test_an_unknown_device_is_a_usage_error(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "does not exist"), ("config.json", "is a checkpoint")])
-def test_a_path_that_is_no_bundle_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_path_that_is_not_a_bundle_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "it"
     if content is not None:
         path.mkdir()

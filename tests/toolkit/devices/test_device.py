@@ -64,7 +64,7 @@ def test_a_name_that_is_not_a_device_is_an_error() -> None:
         on_device("tpu", pytest.fail)
 
 
-def test_a_machine_without_a_driver_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_driver_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise OSError(name)
 

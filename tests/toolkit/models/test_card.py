@@ -28,9 +28,9 @@ def test_it_describes_the_model_and_how_to_run_it(tmp_path: Path) -> None:
     assert lines[0] == "---"
     assert "library_name: vis4mer" in lines
     assert [line for line in lines if line.startswith("- ") and ": " in line] == [
-        "- Frames: 0.5 a second, scaled and cropped to 64 x 64 pixels (height x width) with area interpolation",
+        "- Frames: 0.5 per second, scaled and cropped to 64 x 64 pixels (height x width) with area interpolation",
         "- Pixels: RGB in [0, 1], less the mean (0.0, 0.0, 0.0), divided by (1.0, 1.0, 1.0)",
-        "- Frame encoder: timm's `test_vit`, 17 tokens of 64 features a frame",
+        "- Frame encoder: timm's `test_vit`, 17 tokens of 64 features per frame",
         "- Windows: 4 s of video, every 2 s",
         '- Head `scene`: classification among 2: `"in"`, `"out"`',
         "- Head `score`: regression of one value",
@@ -56,7 +56,7 @@ def test_a_model_of_segments_lists_no_command_for_serving() -> None:
     frames, _, encoder, windows, _ = facts(config)
     assert frames.startswith("Frames: 512 segments of consecutive ones, stretched to 224 x 224 pixels")
     assert encoder == "Frame encoder: torchvision's `swin3d_b`, 49 tokens of 1024 features per 32 frames"
-    assert windows == "Windows: one of 64 samples, spread over the whole movie"
+    assert windows == "Windows: one, of 64 samples spread over the whole movie"
     assert list(commands(config)) == ["vis4mer eval --help"]
 
 

@@ -112,7 +112,7 @@ def test_a_file_is_loaded_or_refused_with_its_own_names(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"layers\.0\.blocks\.0\.attn\.qkv\.weight' has shape \(3, 3\)"):
         FrameEncoder.build("swin3d_t", SMALL, tmp_path / "c.pth")
     torch.save(state | {"backbone.extra": torch.zeros(1)}, tmp_path / "d.pth")
-    with pytest.raises(CheckpointError, match="'extra' is not of this model"):
+    with pytest.raises(CheckpointError, match="'extra' does not belong to this model"):
         FrameEncoder.build("swin3d_t", SMALL, tmp_path / "d.pth")
 
 

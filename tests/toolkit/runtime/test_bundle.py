@@ -121,7 +121,7 @@ def test_a_bundle_without_a_graph_of_its_model_is_not_written(tmp_path: Path) ->
     assert names(tmp_path) == []
 
 
-def test_a_path_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bundle_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     (tmp_path / "file").write_bytes(b"x")
@@ -132,7 +132,7 @@ def test_a_path_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"cat"
 
 
-def test_a_file_that_is_no_part_of_the_bundle_is_not_lost(tmp_path: Path) -> None:
+def test_a_file_that_is_not_part_of_the_bundle_is_not_lost(tmp_path: Path) -> None:
     write(tmp_path / "bundle")
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     with pytest.raises(BundleError, match=r"notes\.txt"):
@@ -180,7 +180,7 @@ def test_file_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
         ({"precision": "int1"}, "precision='int1'"),
         ({"precision": ["fp32"]}, "precision="),
         ({"interface": []}, "must be a JSON object"),
-        ({"interface": {}}, "interface: states nothing about the graph 'encoder'"),
+        ({"interface": {}}, "interface: has no entry for the graph 'encoder'"),
         ({"interface": {"encoder": 1}}, "graph='encoder': interface=1: must be a JSON object with the keys"),
         ({"model": {}}, "model is invalid"),
         ({"model": []}, "model is invalid"),
@@ -207,7 +207,7 @@ def test_a_manifest_that_is_not_json_is_a_one_line_error(tmp_path: Path, text: b
         Bundle.open(tmp_path)
 
 
-def test_a_directory_without_manifest_is_a_one_line_error(tmp_path: Path) -> None:
+def test_a_folder_without_manifest_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"holds no manifest\.json"):
         Bundle.open(tmp_path)
     with pytest.raises(BundleError, match="lacks 'model'"):

@@ -334,13 +334,13 @@ def test_a_file_that_is_not_a_model_is_an_error_without_pytorch(
     monkeypatch.setitem(sys.modules, "torch", None)
     file = tmp_path / "README.md"
     file.write_bytes(content)
-    with pytest.raises(BundleError, match="is neither a bundle nor a checkpoint; name a bundle directory"):
+    with pytest.raises(BundleError, match="is neither a bundle nor a checkpoint; pass a bundle folder"):
         is_bundle(file)
 
 
 def test_a_file_of_a_bundle_names_the_bundle(tiny_bundle: Path) -> None:
     for name in ("encoder.onnx", "manifest.json"):
-        with pytest.raises(BundleError, match=re.escape(f"name its directory, {str(tiny_bundle)!r}")):
+        with pytest.raises(BundleError, match=re.escape(f"pass its folder, {str(tiny_bundle)!r}")):
             is_bundle(tiny_bundle / name)
 
 

@@ -51,13 +51,13 @@ def test_auto_decides_by_the_worst_frame(frame: int, relative: float, expected: 
     assert chosen == (expected, reason)
 
 
-def test_auto_is_fp32_where_bf16_is_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_fp32_where_bf16_is_not_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "bf16_units", lambda device: None)
     assert encoder_precision(pytest.fail, pytest.fail, "auto", CPU, SIZE) == ("fp32", "cpu is not faster in bf16")
 
 
 @pytest.mark.parametrize("requested", ["fp32", "bf16"])
-def test_a_requested_precision_is_not_questioned(requested: Any) -> None:
+def test_a_requested_precision_is_used(requested: Any) -> None:
     assert encoder_precision(pytest.fail, pytest.fail, requested, CPU, SIZE) == (requested, "requested")
 
 

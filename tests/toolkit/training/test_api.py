@@ -183,11 +183,11 @@ def test_a_device_is_checked_first_and_may_be_an_object(movies: Path, tmp_path: 
 
 
 def test_arguments_that_do_not_fit_are_named(movies: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"splits=.*must be given with a protocol"):
+    with pytest.raises(ConfigError, match=r"splits=.*needs a protocol"):
         vis4mer.extract(movies.parent, tmp_path, splits=tmp_path)
     with pytest.raises(ConfigError, match="movies=None: there is no data set"):
         vis4mer.evaluate(tmp_path)
-    with pytest.raises(ConfigError, match="excludes a protocol"):
+    with pytest.raises(ConfigError, match="cannot be combined with a protocol"):
         vis4mer.evaluate(tmp_path, movies=movies, protocol="coin", videos=tmp_path, splits=tmp_path)
     with pytest.raises(DataError, match="no such file"):
         vis4mer.train(settings(tmp_path / "gone.csv"), tmp_path / "run")

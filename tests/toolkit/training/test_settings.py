@@ -123,9 +123,12 @@ def test_numbers_may_have_any_usual_form(tmp_path: Path, text: str) -> None:
         ("- 1", "must be a mapping with keys such as 'data'"),
         ("data: 3", "data=3: must be a mapping with keys such as 'movies'"),
         ("data: {}", "data.movies=None: there is no data set"),
-        ("data: {movies: a.csv, protocol: coin, videos: v, splits: s}", "data.movies='.*a.csv': excludes a protocol"),
-        ("data: {protocol: coin, videos: v}", "data.splits=None: must be given with a protocol"),
-        ("data: {movies: a.csv, videos: v}", "data.videos='.*v': must be given with a protocol, and only then"),
+        (
+            "data: {movies: a.csv, protocol: coin, videos: v, splits: s}",
+            "data.movies='.*a.csv': cannot be combined with a protocol",
+        ),
+        ("data: {protocol: coin, videos: v}", "data.splits=None: must be set with a protocol"),
+        ("data: {movies: a.csv, videos: v}", "data.videos='.*v': must be set with a protocol, and only then"),
         ("data: {protocol: lvu, videos: v, splits: s}", "protocol='lvu': must be one of lvu/relationship"),
         ("data: {movies: 3}", "data.movies=3: must be text"),
         ("data: {movies: a.csv, val_ratio: 1}", r"data.val_ratio=1.0: must be in \(0, 1\)"),
@@ -176,7 +179,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> No
 
 
 def test_dataclasses_check_themselves() -> None:
-    with pytest.raises(ConfigError, match="excludes a protocol"):
+    with pytest.raises(ConfigError, match="cannot be combined with a protocol"):
         DataSettings(movies=Path("a"), protocol="coin", videos=Path("b"), splits=Path("c"))
     with pytest.raises(ConfigError, match="dropout=1"):
         HeadSettings(dropout=1)

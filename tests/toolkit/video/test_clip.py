@@ -47,7 +47,7 @@ def test_every_frame_of_a_clip(taken, clip, expected):
 
 
 @pytest.mark.parametrize("clip", [(1.0, 1.0), (-1.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)])
-def test_a_clip_that_is_none(taken, clip):
+def test_an_invalid_clip(taken, clip):
     with pytest.raises(ConfigError, match="clip="):
         taken(Preprocessing(), clip=clip)
 

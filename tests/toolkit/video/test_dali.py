@@ -28,7 +28,7 @@ def both(path, preprocessing, video_tools, **arguments):
 @pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
 @pytest.mark.parametrize("movie", ["vp9", "mjpeg"])
-def test_both_readers_give_the_same_times_and_pixels(movie, resize, interpolation, request, video_tools):
+def test_both_readers_return_the_same_times_and_pixels(movie, resize, interpolation, request, video_tools):
     preprocessing = Preprocessing(fps=3.0, height=40, width=56, resize=resize, interpolation=interpolation)
     (frames, seconds), (others, other_seconds) = both(request.getfixturevalue(movie), preprocessing, video_tools)
     assert np.array_equal(seconds, other_seconds)
@@ -116,7 +116,7 @@ def test_without_a_gpu_auto_falls_back_and_an_explicit_request_fails(vp9, caplog
 @needs_dali
 @pytest.mark.parametrize("container", ["mp4", "ts"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_the_gpu_gives_what_pyav_gives(codec, container, tmp_path, video_tools):
+def test_the_gpu_returns_the_frames_of_pyav(codec, container, tmp_path, video_tools):
     path = tmp_path / f"movie.{container}"
     options = video_tools.x264() if codec == "libx264" else {"x265-params": "log-level=none"}
     video_tools.encode(path, codec=codec, options=options, size=(256, 192))

@@ -256,7 +256,7 @@ def test_a_display_matrix_that_rotates_by_no_angle(matrix, tmp_path, video_tools
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"just some text\n" * 50, os.urandom(20_000), b"\x1aE\xdf\xa3"])
-def test_files_that_are_no_movies(content, tmp_path, video_tools):
+def test_files_that_are_not_movies(content, tmp_path, video_tools):
     path = tmp_path / "movie.mp4"
     path.write_bytes(content)
     assert "movie" in outcome(path, video_tools)
@@ -366,7 +366,7 @@ def test_things_that_are_not_regular_files(tmp_path, video_tools):
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "socket"))
     for path in (fifo, tmp_path, "/dev/zero", "/dev/null", tmp_path / "socket"):
-        assert "give a regular movie file" in outcome(path, video_tools)
+        assert "pass a regular movie file" in outcome(path, video_tools)
     server.close()
 
 

@@ -16,7 +16,7 @@ from vis4mer.video import dali, open_video, reader, scan
 from vis4mer.video.pyav import PyAVReader
 
 
-def test_batches_are_bounded_and_say_when_each_frame_is_shown(plain, video_tools):
+def test_batches_are_bounded_and_state_when_each_frame_is_shown(plain, video_tools):
     with open_video(plain, Preprocessing(fps=6.0, height=32, width=64), batch_size=5) as frames:
         batches = list(frames)
         assert frames.n_frames == 12

@@ -54,7 +54,7 @@ def test_filters_agree_with_pillow(kind, source, target):
 
 @pytest.mark.parametrize("kind", ["area", "bilinear", "bicubic"])
 @pytest.mark.parametrize(("source", "box"), [((60, 100), (20, 0, 80, 60)), ((100, 60), (0, 20, 60, 80))])
-def test_crop_cuts_the_overhang_equally(kind, source, box):
+def test_crop_removes_the_excess_equally(kind, source, box):
     image = picture(*source)
     result = resize(image, Preprocessing(height=30, width=30, resize="crop", interpolation=kind)).astype(int)
     left, top, right, bottom = box
@@ -64,7 +64,7 @@ def test_crop_cuts_the_overhang_equally(kind, source, box):
         assert np.array_equal(result, cut)
 
 
-def test_crop_of_an_odd_overhang_is_centred():
+def test_crop_of_an_odd_excess_is_centred():
     ramp = np.repeat(np.arange(0, 202, 2, dtype=np.uint8)[None, :, None], 50, 0).repeat(3, 2)  # 101 wide
     result = resize(ramp, Preprocessing(height=50, width=50, resize="crop"))
     assert abs(result.mean() - 100) <= 0.51  # the middle column's value

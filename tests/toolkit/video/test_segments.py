@@ -49,7 +49,7 @@ def test_a_short_movie_ends_on_its_last_frame() -> None:
     assert group[0, :, 0, 0, 0].tolist() == [0, 1, 2, 2, 2]
 
 
-def test_hardly_more_frames_are_held_than_a_segment() -> None:
+def test_little_more_than_a_segment_is_held() -> None:
     alive: set[int] = set()
 
     class Frame(np.ndarray):

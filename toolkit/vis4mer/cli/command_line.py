@@ -1,4 +1,4 @@
-"""The command line of a running command, to repeat or to record it."""
+"""The command line of a running command, to be shown or recorded."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""Messages for the terminal besides results: one line each on stderr, free of characters that could garble it."""
+"""Messages on stderr: one line each, without characters that could garble the terminal."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""`vis4mer doctor`: what this machine can do, and why not more."""
+"""`vis4mer doctor`: what this machine can do and what is missing."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Report what this machine can do, and why not more."""
+    """Report what this machine can do and what is missing."""
     findings = _examine()
     if as_json:
         click.echo(json.dumps(findings, indent=2))
@@ -60,7 +60,7 @@ def _examine() -> dict[str, Any]:
 
 
 def _default_device() -> tuple["Device | None", str]:
-    """Returns the device of ``--device auto``, by loading the sample bundle, and the reason for it or against any."""
+    """Returns the device of ``--device auto``, by loading the sample bundle, and the reason."""
     from vis4mer.runtime.loading import load
 
     try:
@@ -77,7 +77,7 @@ def _default_precision(device: "Device") -> tuple[str, str]:
     units = bf16_units(device)
     if units is None:
         return "fp32", f"{device} is not faster in bf16"
-    return "bf16", f"{units} is faster in it; fp32 for a checkpoint whose tokens it changes too much"
+    return "bf16", f"faster with {units}; a checkpoint whose tokens it changes too much runs in fp32"
 
 
 def _default_video_decoder(device: "Device") -> tuple[str, str]:
@@ -88,7 +88,7 @@ def _default_video_decoder(device: "Device") -> tuple[str, str]:
         return "pyav", "the device is cpu"
     if not dali.installed():
         return "pyav", "DALI is not installed (vis4mer[dali])"
-    return "dali", "PyAV for videos that DALI does not read exactly; their predictions state the reason"
+    return "dali", "videos that DALI cannot read exactly are read with PyAV; their predictions state the reason"
 
 
 def _native_ops() -> str:

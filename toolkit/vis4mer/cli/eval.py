@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--movies",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="MOVIES.csv",
-    help="CSV of movies, as for vis4mer train.",
+    help="CSV file of movies, as for vis4mer train.",
 )
 @click.option("--protocol", metavar="NAME", help="Published benchmark: lvu/TASK, breakfast or coin.")
 @click.option("--videos", type=FOLDER, metavar="DIR", help="Folder of the benchmark's videos.")
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option(
     "--head", metavar="NAME", help="Head to evaluate.  [default: the only one, or the one with the task's name]"
 )
-@click.option("--cache", type=click.Path(path_type=Path), help="Encoded movies.  [default: features beside CHECKPOINT]")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: features beside CHECKPOINT]"
+)
 @cache_dtype_option
 @device_option("Device to run the heads on.")
 @click.option(
@@ -44,13 +46,15 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(TrainPrecision)),
     help="Precision of the heads; bf16 runs matrix products in bfloat16.",
 )
-@click.option("--batch-size", default=32, show_default=True, metavar="N", type=COUNT, help="Windows at once.")
+@click.option(
+    "--batch-size", default=32, show_default=True, metavar="N", type=COUNT, help="Windows to classify at once."
+)
 @loader_workers_option
 @click.option(
     "--plots",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder for plots of classifications.",
+    help="Folder for confusion matrices and accuracies per class, as PNG.",
 )
 @json_option
 def eval(
@@ -66,13 +70,13 @@ def eval(
     """Evaluate CHECKPOINTs on the test split of MOVIES.csv or of a published benchmark.
 
     Several checkpoints of one task, trained with different seeds, are summarised by their mean and spread. Without
-    --movies and --protocol, each checkpoint is evaluated on the benchmark that it was trained on, so that nine
-    checkpoints yield the table of LVU.
+    --movies and --protocol, each checkpoint is evaluated on the benchmark that it was trained on, so nine
+    checkpoints reproduce the LVU table.
     """
     if movies is not None or protocol is not None:
         check_data_set(movies, protocol, videos, splits)
     elif videos is None or splits is None:
-        raise click.UsageError("give --movies, or --videos and --splits")
+        raise click.UsageError("pass --movies, or --videos and --splits")
     if plots is not None:
         require("matplotlib", purpose="for plots", extra="train")
     show_log_messages(quiet=False)

@@ -50,7 +50,7 @@ def _notes(reports: "Sequence[Report]") -> list[str]:
     if any(len(report.runs) > 1 for report in reports):
         notes.append("± is the standard deviation over runs.")
     if any(report.as_published for report in reports):
-        notes.append("* The epoch was chosen on the test split, as in the published code, so the figure is too good.")
+        notes.append("* The epoch was chosen on the test split, as in the published code, so the figure is optimistic.")
     for report in reports:
         if report.missing:
             notes.append(f"{report.name}: {len(report.missing)} missing: {' '.join(map(printable, report.missing))}")

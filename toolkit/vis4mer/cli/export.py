@@ -37,7 +37,7 @@ def _target_options() -> dict[str, TargetOption]:
 
 def _click_option(option: TargetOption) -> click.Option:
     formats = [name for name in registry.names() if option in registry.target(name).options]
-    text = f"{option.help} With --format {', '.join(formats)} only."
+    text = f"{option.help} Only with --format {' or '.join(formats)}."
     # Click must not apply the default itself: an option that was not given has to remain distinguishable.
     default = f"  [default: {option.default}]" if option.default else ""
     return click.Option(
@@ -52,31 +52,31 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
         if not (name and equals and path):
             raise click.BadParameter(f"{value!r} must be NAME=CHECKPOINT")
         if name in heads:
-            raise click.BadParameter(f"the name {name!r} is given twice")
+            raise click.BadParameter(f"the name {name!r} occurs twice")
         heads[name] = Path(path)
     return heads
 
 
-@click.command(cls=_ExportCommand, short_help="Export a checkpoint to a bundle, proved equal to it.")
+@click.command(cls=_ExportCommand, short_help="Export a checkpoint to a verified bundle.")
 @click.option(
     "--checkpoint", required=True, type=_PATH, help="Checkpoint folder, or .pt state dict of the published ViS4mer."
 )
-@click.option("--output", required=True, type=_PATH, help="Directory of the bundle to write.")
+@click.option("--output", required=True, type=_PATH, help="Folder for the bundle.")
 @click.option(
     "--head",
     "heads",
     multiple=True,
     metavar="NAME=CKPT",
     callback=_named_path,
-    help="Head of another checkpoint over the same encoder, to add under this name; may be repeated.",
+    help="Head to add under this name, from a checkpoint with the same encoder; may be repeated.",
 )
-@click.option("--encoder", metavar="NAME", help="timm's name of a frame encoder, for a checkpoint of decoders only.")
+@click.option("--encoder", metavar="NAME", help="Frame encoder's name in timm, for a checkpoint of decoders only.")
 @click.option(
     "--encoder-weights",
     metavar="FILE|hub|random",
-    help="Weights of --encoder; hub downloads timm's.  [default: hub]",
+    help="Weight file of --encoder; 'hub' downloads timm's weights.  [default: hub]",
 )
-@click.option("--labels", default="", metavar="A,B,...", help="Names of the checkpoint's classes, in their order.")
+@click.option("--labels", default="", metavar="A,B,...", help="Class names, in the order of the checkpoint's outputs.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
@@ -85,17 +85,19 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     help="Precision of weights and matrix products.",
 )
 @click.option(
-    "--length", type=click.IntRange(min=1), metavar="L", help="Tokens in a head's input; the model's window by default."
+    "--length", type=click.IntRange(min=1), metavar="L", help="Tokens in a head's input.  [default: the model's window]"
 )
 @click.option(
     "--lowering",
     type=click.Choice(["auto", *get_args(Lowering)]),
     default="auto",
     show_default=True,
-    help="Form of the long convolutions; auto takes the fastest that is exact enough, matmul_dft is the smallest.",
+    help="Form of the long convolutions; auto takes the fastest accurate one, matmul_dft makes the smallest files.",
 )
 @click.option(
-    "--movie", type=_PATH, help="Movie to compare on besides random input; the sample movie, if installed, by default."
+    "--movie",
+    type=_PATH,
+    help="Movie to compare on, besides random input.  [default: the sample movie, if present]",
 )
 def export(
     checkpoint: Path,
@@ -111,15 +113,15 @@ def export(
     format_: str,
     **target_options: str | None,
 ) -> None:
-    """Export a checkpoint to a bundle, proved equal to it before it is written.
+    """Export a checkpoint to a bundle that is verified before it is written.
 
-    The SSM convolution kernels are computed once and become constants. Every graph runs in its backend beside the
-    model, on random input and on a movie's; if they differ, nothing is written.
+    The SSM convolution kernels are computed once and become constants. Every graph runs in its backend and is compared
+    with the model, on random input and on frames of a movie; if they differ, nothing is written.
     """
     from vis4mer.cli.parity_table import print_parity
 
     if encoder_weights is not None and encoder is None:
-        raise click.UsageError("--encoder-weights goes with --encoder")
+        raise click.UsageError("--encoder-weights requires --encoder")
     given: dict[str, Any] = {name: value for name, value in target_options.items() if value is not None}
     try:
         ExportOptions(format_, precision, lowering, length, given)
@@ -141,7 +143,7 @@ def export(
     )
     print_parity(bundle, bundle.parity)
     if not any("movie" in graph["kinds"] for graph in bundle.parity.values()) and bundle.model.encoder is not None:
-        say("info", "no sample movie is installed, so the graphs were compared on random input only; --movie names one")
+        say("info", "the sample movie is not present, so the graphs were compared on random input only; pass --movie")
     for ran in {graph["ran"] for graph in bundle.parity.values() if "ran" in graph}:
-        say("info", f"the errors are those of {ran}; `vis4mer verify` measures the bundle's own graphs")
+        say("info", f"the errors are those of {ran}; `vis4mer verify` runs the bundle's own graphs")
     click.echo(f"wrote {bundle.path}")

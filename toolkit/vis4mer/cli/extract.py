@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Encode videos once, for training and evaluation.")
 @click.argument("videos", metavar="VIDEO|LIST|DIR...", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--output", "cache", metavar="CACHE", required=True, type=_PATH, help="Folder for the tokens.")
-@setting("--protocol", "protocol", metavar="NAME", help="Encoder and frames of lvu/TASK, breakfast or coin.")
+@setting(
+    "--protocol",
+    "protocol",
+    metavar="NAME",
+    help="Published benchmark that sets encoder and frames: lvu/TASK, breakfast or coin.",
+)
 @click.option("--splits", metavar="DIR", type=_PATH, help="Encode only the videos in --protocol's split files.")
 @encoder_options
 @renamed_option("--weights", "--encoder-weights")
 @renamed_option("--dtype", "--cache-dtype")
-@click.option("--batch-size", default=32, show_default=True, metavar="N", type=COUNT, help="Frames at once.")
-@click.option("--workers", default=1, show_default=True, metavar="N", type=COUNT, help="Videos at once.")
+@click.option("--batch-size", default=32, show_default=True, metavar="N", type=COUNT, help="Frames to encode at once.")
+@click.option("--workers", default=1, show_default=True, metavar="N", type=COUNT, help="Videos to encode at once.")
 @device_option("Device of the encoder; several workers share all GPUs.")
 @setting("--seed", "seed", default=ExtractSettings.seed, type=SEED, help="Seed of random encoder weights.")
 @quiet_option
@@ -50,14 +55,14 @@ def extract(
     """Encode videos once, for `vis4mer train` and `vis4mer eval` with the same --cache.
 
     A DIR stands for all videos in it, a LIST (.csv with a column 'path', or .txt) for the videos that it lists. Videos
-    that CACHE holds are not encoded again, so the same command continues an interrupted one. A video that fails is
-    reported on stderr, the others are still encoded, and the exit code is 1.
+    already in CACHE are skipped, so the same command continues an interrupted run. A video that fails is reported on
+    stderr; the others are still encoded, and the exit code is 1.
     """
     if splits is not None and (settings["protocol"] is None or len(videos) > 1):
-        raise click.UsageError("--splits goes with --protocol and one folder of videos")
+        raise click.UsageError("--splits requires --protocol and one folder of videos")
     _show_messages(quiet)
     with (
-        at_interrupt(lambda: say("interrupted", "the same command continues where this one stopped")),
+        at_interrupt(lambda: say("interrupted", "run the same command again to continue")),
         progress_bars(hidden=quiet) as progress,
     ):
         result = vis4mer.extract(

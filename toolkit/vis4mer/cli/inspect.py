@@ -1,4 +1,4 @@
-"""`vis4mer inspect`: the facts about a checkpoint or a bundle."""
+"""`vis4mer inspect`: describes a checkpoint or a bundle."""
 
 import json
 import re
@@ -117,7 +117,7 @@ def _in_words(value: Any) -> str:
 def _model_rows(model: ModelConfig) -> list[tuple[str, str]]:
     heads = [(f"head {name}", _describe_head(head)) for name, head in model.heads.items()]
     if model.encoder is None:
-        return [("encoder", "none: decoders only, which take features"), *heads]
+        return [("encoder", "none: the heads take features"), *heads]
     return [
         ("encoder", _describe_encoder(model.encoder)),
         ("frames", _describe_frames(model.preprocessing)),
@@ -128,12 +128,12 @@ def _model_rows(model: ModelConfig) -> list[tuple[str, str]]:
 
 
 def _describe_encoder(encoder: EncoderConfig) -> str:
-    span = "a frame" if encoder.frames == 1 else f"per {encoder.frames} frames"
+    span = "per frame" if encoder.frames == 1 else f"per {encoder.frames} frames"
     return f"{encoder.name}, {encoder.tokens} tokens of {encoder.features} features {span}"
 
 
 def _describe_frames(frames: Preprocessing) -> str:
-    sampling = f"{frames.fps:g}/s" if frames.segments is None else f"{frames.segments} segments"
+    sampling = f"{frames.fps:g} per second" if frames.segments is None else f"{frames.segments} segments"
     last = " and the last" if frames.last_frame else ""
     return f"{sampling}{last}, {frames.height} x {frames.width}, {frames.resize}, {frames.interpolation}"
 
@@ -141,14 +141,14 @@ def _describe_frames(frames: Preprocessing) -> str:
 def _describe_windows(model: ModelConfig) -> str:
     windows = model.windows
     if windows.samples is not None:
-        return f"one of {windows.samples} samples of the whole movie"
+        return f"one, of {windows.samples} samples of the whole movie"
     return f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"
 
 
 def _describe_head(head: HeadConfig) -> str:
     decoder = head.decoder
     shape = (
-        f"S4 decoder of {decoder.n_layers} blocks from d_model {decoder.d_model}, d_state {decoder.d_state}, "
+        f"S4 decoder with {decoder.n_layers} blocks, d_model {decoder.d_model}, d_state {decoder.d_state}, "
         f"up to {decoder.l_max} tokens of {decoder.d_input} features"
     )
     if head.task == "regression":

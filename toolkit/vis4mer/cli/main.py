@@ -35,7 +35,7 @@ class _Commands(click.Group):
         except OSError as error:
             if not _concerns_stdout(error):
                 raise
-            say("error", f"output=stdout: cannot be written: {error.strerror}; free disk space, or redirect it")
+            say("error", f"output=stdout: cannot be written: {error.strerror}; free some space, or redirect it")
             sys.stdout = None  # otherwise Python fails again when it flushes stdout at exit
             sys.exit(1)
 
@@ -50,7 +50,7 @@ class _Commands(click.Group):
 
 
 def _concerns_stdout(error: OSError) -> bool:
-    """Returns whether `click.echo` raised the error, through which every command prints, and not another file."""
+    """Returns whether the error was raised by `click.echo`, through which every command prints to stdout."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_code is click.echo.__code__
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and aliases for renamed options; a value that breaks its rule is wrong usage."""
+"""Options that several commands share, and aliases for renamed options."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def check_seconds(ctx: click.Context, param: click.Parameter, value: float | Non
         click.BadParameter: The value is not positive, or not finite.
     """
     if value is not None and not (math.isfinite(value) and value > 0):
-        raise click.BadParameter(f"{value}: must be positive seconds")
+        raise click.BadParameter(f"{value}: must be a positive number of seconds")
     return value
 
 
@@ -46,7 +46,7 @@ def device_option(description: str) -> Callable[[Callable[..., Any]], Callable[.
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no warnings on stderr.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar and no warnings on stderr.")
 
 
 def renamed_option(old: str, new: str, **shape: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,7 +84,7 @@ class _RenamedOption(click.Option):
         assert replacement.name is not None
         if (value := opts.pop(self.name, None)) is not None:
             if opts.get(replacement.name) is not None:
-                raise click.UsageError(f"{self.opts[0]} is the former name of {self._new}; use {self._new} alone", ctx)
-            say("warning", f"{self.opts[0]} is now {self._new}; the next version drops the old name")
+                raise click.UsageError(f"{self.opts[0]} is the former name of {self._new}; use only {self._new}", ctx)
+            say("warning", f"{self.opts[0]} is now {self._new}; the next version removes the old name")
             opts[replacement.name] = value
         return None, args

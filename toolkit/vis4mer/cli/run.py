@@ -28,29 +28,29 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 @click.command()
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
-@click.option("--bundle", metavar="DIR", help="Bundle or checkpoint.  [default: the installed sample bundle]")
+@click.option("--bundle", metavar="DIR", help="Bundle or checkpoint.  [default: the sample bundle]")
 @device_option("Device to run the model on.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
     show_default=True,
-    help="Precision of a checkpoint's encoder; auto takes bf16 if it is faster and accurate enough. A bundle keeps the "
-    "precision of its export.",
+    help="Precision of a checkpoint's encoder; auto takes bf16 if it is faster and accurate enough. A bundle runs in "
+    "the precision of its export.",
 )
 @click.option(
     "--video-decoder",
     type=click.Choice(["auto", "dali", "pyav"]),
     default="auto",
     show_default=True,
-    help="Video decoder; auto chooses by the machine and the codec.",
+    help="Video decoder; auto chooses by device and codec.",
 )
 @click.option(
     "--stride",
     type=float,
     metavar="S",
     callback=check_seconds,
-    help="Seconds from one window's start to the next one's.  [default: the model's own]",
+    help="Seconds between the starts of windows.  [default: the model's stride]",
 )
 @click.option(
     "--batch-size",
@@ -60,7 +60,7 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
     metavar="N",
     help="Frames to encode at once.",
 )
-@click.option("-o", "--output", metavar="FILE", help="File to write the results to, instead of stdout.")
+@click.option("-o", "--output", metavar="FILE", help="File for the results, instead of stdout.")
 @click.option(
     "--output-format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
@@ -70,7 +70,7 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
     "--timeline",
     metavar="FILE.png|FILE.html",
     callback=_timeline_file,
-    help="File to draw the probabilities over the movie to, with thumbnails.",
+    help="File for a timeline: probabilities over time, with thumbnails.",
 )
 @quiet_option
 @click.pass_context
@@ -93,7 +93,7 @@ def run(
     A video that fails is reported on stderr; the others are still classified, and the exit code is 1.
     """
     if timeline is not None and len(videos) > 1:
-        raise click.UsageError("--timeline draws one video; run vis4mer once for each")
+        raise click.UsageError("--timeline draws one video; run each video separately")
     _refuse_to_overwrite(videos, output, timeline)
     show_log_messages(quiet)
     _require_writable(output, timeline)
@@ -129,7 +129,9 @@ def run(
                     prediction = classify(movie, progress=progress)
                 results.add(prediction)
                 if bundle is None and len(results) == 1 and not quiet:
-                    say("info", "using the sample model, which knows only films like its own; --bundle names another")
+                    say(
+                        "info", "using the sample model, made for films like the sample movie; --bundle selects another"
+                    )
                 if timeline is not None:
                     save_timeline(prediction, timeline, movie)
                 if prediction.damage and not quiet:
@@ -145,15 +147,15 @@ def _refuse_to_overwrite(videos: Sequence[str], output: str | None, timeline: st
     """Raises UsageError if a result would replace a video or another result."""
     for option, path in (("--output", output), ("--timeline", timeline)):
         if path is not None and any(same_file(path, video) for video in videos):
-            raise click.UsageError(f"{option} {path!r} is one of the videos; name another file")
+            raise click.UsageError(f"{option} {path!r} is one of the videos; choose another file")
     if output is not None and timeline is not None and same_file(output, timeline):
-        raise click.UsageError(f"--output and --timeline are both {output!r}; name two files")
+        raise click.UsageError(f"--output and --timeline are both {output!r}; choose two files")
 
 
 def _require_writable(output: str | None, timeline: str | None) -> None:
     """Raises Vis4merError, before the work, if its results could not be written."""
     if output is None and sys.stdout is None:
-        raise Vis4merError("output=stdout: is closed; name a file with --output")
+        raise Vis4merError("output=stdout: is closed; write to a file with --output")
     for path in (output, timeline):
         if path is not None:
             check_writable(path)

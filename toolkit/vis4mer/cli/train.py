@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vis4mer.devices.device import RequestedDevice
 
 
-@click.command()
+@click.command(short_help="Train a head on your movies or on a published benchmark.")
 @click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="[MOVIES.csv]", required=False)
 @click.option(
     "--config",
@@ -71,14 +71,14 @@ if TYPE_CHECKING:
     "windows.seconds",
     default=WindowConfig.seconds,
     type=POSITIVE,
-    help="Length of the window that is classified at once, in seconds of video.",
+    help="Length of the windows, in seconds of video.",
 )
 @setting(
     "--stride",
     "windows.stride",
     default=WindowConfig.stride,
     type=POSITIVE,
-    help="Step between the windows of validation and serving, in seconds of video.",
+    help="Time between the starts of windows in validation and serving, in seconds of video.",
 )
 @setting(
     "--samples",
@@ -133,14 +133,14 @@ if TYPE_CHECKING:
     "training.warmup",
     default=TrainConfig.warmup,
     type=BELOW_ONE,
-    help="Fraction of all steps in which the cosine schedule warms up.",
+    help="Fraction of all steps that the cosine schedule spends warming up.",
 )
 @setting(
     "--clip-norm",
     "training.clip_norm",
     default=TrainConfig.clip_norm,
     type=POSITIVE,
-    help="Largest norm of the gradient.",
+    help="Norm to which larger gradients are clipped.",
 )
 @setting(
     "--precision",
@@ -180,9 +180,9 @@ def train(
     """Train a head on the movies that MOVIES.csv lists, or on a published benchmark.
 
     MOVIES.csv has a header row with 'path', 'label' (or 'value' for a regression) and optionally 'split' (train, val,
-    test); relative paths start at its folder. The encoder turns every movie into tokens once, which the cache keeps.
-    OUTPUT/best holds the model of the epoch that validated best, OUTPUT/last the latest model, and
-    OUTPUT/settings.yaml the settings, which --config takes to repeat the run.
+    test); relative paths start at its folder. Every movie is encoded once; the cache keeps its tokens. OUTPUT/best
+    holds the model of the epoch with the best validation result, OUTPUT/last the latest model, and OUTPUT/settings.yaml
+    the settings, which --config takes to repeat the run.
 
     Under torchrun, several processes share each step's windows: torchrun --nproc-per-node 8 --no-python vis4mer train
     """
@@ -236,7 +236,7 @@ def settings_of(ctx: click.Context) -> TrainSettings:
 def _report_interrupt(command: str, is_main: bool) -> None:
     if is_main:
         again = command if "--resume" in command.split() else f"{command} --resume"
-        say("info", f"interrupted; to continue after the last complete epoch: {again}")
+        say("info", f"interrupted; continue after the last complete epoch with: {again}")
 
 
 def _report_epoch(record: Mapping[str, float]) -> None:

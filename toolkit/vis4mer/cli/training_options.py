@@ -1,4 +1,4 @@
-"""Options of `vis4mer train`, `vis4mer extract` and `vis4mer eval`: those they share, and those that are settings."""
+"""Options that `vis4mer train`, `vis4mer extract` and `vis4mer eval` share, and options that are settings."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -131,7 +131,7 @@ encoder_options = chained(
         "cache_dtype",
         default="bf16",
         type=click.Choice(get_args(TokenDtype)),
-        help="Type of the tokens in the cache.",
+        help="Data type of the tokens in the cache.",
     ),
 )
 
@@ -140,7 +140,7 @@ cache_dtype_option = click.option(
     default="bf16",
     show_default=True,
     type=click.Choice(get_args(TokenDtype)),
-    help="Type of the tokens in the cache.",
+    help="Data type of the tokens in the cache.",
 )
 
 loader_workers_option = chained(
@@ -150,7 +150,7 @@ loader_workers_option = chained(
         show_default=True,
         metavar="N",
         type=click.IntRange(min=0),
-        help="Processes that read tokens; 0 reads them in this process. A GPU needs several.",
+        help="Processes that read tokens; 0 reads them in this process. Use several with a GPU.",
     ),
     renamed_option("--workers", "--loader-workers"),
 )
@@ -163,7 +163,7 @@ def check_data_set(movies: Path | None, protocol: str | None, videos: Path | Non
         click.UsageError: The options do not fit together.
     """
     if (movies is None) == (protocol is None):
-        raise click.UsageError("give either a CSV of movies or --protocol")
+        raise click.UsageError("pass either a CSV of movies or --protocol")
     n_folders = sum(folder is not None for folder in (videos, splits))
     if n_folders != (0 if protocol is None else 2):
-        raise click.UsageError("--protocol, --videos and --splits go together")
+        raise click.UsageError("--protocol, --videos and --splits must be used together")

@@ -1,4 +1,4 @@
-"""`vis4mer verify`: whether a bundle is complete and still computes what its model computed."""
+"""`vis4mer verify`: checks that a bundle is complete and computes what its model computed."""
 
 import dataclasses
 import json
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @device_option("Device to run the graphs on.")
 @json_option
 def verify(bundle: Path, device: "RequestedDevice", as_json: bool) -> None:
-    """Check every file of BUNDLE against its manifest, and every graph against the outputs stored with it.
+    """Check every file of BUNDLE against its manifest, and every graph against the stored outputs of the model.
 
-    An ONNX bundle needs no PyTorch for this.
+    An ONNX bundle is verified without PyTorch.
     """
     from vis4mer.cli.parity_table import print_parity
     from vis4mer.devices.device import on_device
@@ -30,13 +30,13 @@ def verify(bundle: Path, device: "RequestedDevice", as_json: bool) -> None:
     from vis4mer.runtime.parity import check_bundle
 
     if not is_bundle(bundle):
-        raise BundleError.of("bundle", bundle, "is a checkpoint, and only bundles are verified", "export it first")
+        raise BundleError.of("bundle", bundle, "is a checkpoint, and only bundles can be verified", "export it first")
     opened = Bundle.open(bundle)
     results, used, reason = on_device(device, lambda candidate: check_bundle(opened, candidate))
     graphs = {graph: dataclasses.asdict(result) for graph, result in results.items()}
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle), "device": str(used), "graphs": graphs}, indent=2))
         return
-    click.echo(f"{len(opened.files)} files are as exported")
+    click.echo(f"{len(opened.files)} files match the manifest")
     print_parity(opened, graphs)
     click.echo(f"verified on {used} ({reason})")

@@ -62,20 +62,23 @@ def facts(config: ModelConfig) -> Iterator[str]:
     frames, windows, encoder = config.preprocessing, config.windows, config.encoder
     size = f"{frames.height} x {frames.width} pixels (height x width)"
     fitted = {"stretch": "stretched", "crop": "scaled and cropped"}[frames.resize]
-    taken = f"{frames.fps:g} a second" if frames.segments is None else f"{frames.segments} segments of consecutive ones"
+    regular = frames.segments is None
+    taken = f"{frames.fps:g} per second" if regular else f"{frames.segments} segments of consecutive ones"
     taken += ", and the last one" if frames.last_frame else ""
     yield f"Frames: {taken}, {fitted} to {size} with {frames.interpolation} interpolation"
     yield f"Pixels: RGB in [0, 1], less the mean {frames.mean}, divided by {frames.std}"
     if encoder is None:
-        yield "Frame encoder: none; this checkpoint holds decoders only, which take features"
+        yield "Frame encoder: none; this checkpoint holds decoders only, whose input is features"
     else:
-        library, span = ("timm", "a frame") if encoder.frames == 1 else ("torchvision", f"per {encoder.frames} frames")
+        library, span = (
+            ("timm", "per frame") if encoder.frames == 1 else ("torchvision", f"per {encoder.frames} frames")
+        )
         tokens = f"{encoder.tokens} tokens of {encoder.features} features {span}"
         yield f"Frame encoder: {library}'s {_code(encoder.name)}, {tokens}"
     if windows.samples is None:
         yield f"Windows: {windows.seconds:g} s of video, every {windows.stride:g} s"
     else:
-        yield f"Windows: one of {windows.samples} samples, spread over the whole movie"
+        yield f"Windows: one, of {windows.samples} samples spread over the whole movie"
     for name, head in config.heads.items():
         yield f"Head {_code(name)}: {_task(head)}"
 

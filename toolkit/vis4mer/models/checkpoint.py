@@ -9,7 +9,7 @@ from vis4mer.models import original
 from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
 from vis4mer.models.weights import fill, first_line, read_state_dict
 
-# Name of the head of a checkpoint that names none.
+# Head name for checkpoints that do not name their head.
 DEFAULT_HEAD = "decoder"
 
 
@@ -23,12 +23,12 @@ def load_checkpoint(path: str | Path) -> Vis4mer:
             where it has a single output.
 
     Raises:
-        CheckpointError: The path is no checkpoint, is damaged, or does not fit.
+        CheckpointError: The path is not a checkpoint, or the checkpoint is damaged or inconsistent.
     """
     path = Path(path)
     if not path.exists():
         raise CheckpointError.of(
-            "checkpoint", path, "no such file or folder", "give a checkpoint folder or a .pt state dict"
+            "checkpoint", path, "no such file or folder", "pass a checkpoint folder or a .pt state dict"
         )
     model = _load_folder(path) if path.is_dir() else _load_original(path)
     return model.eval()
@@ -56,8 +56,8 @@ def _load_original(path: Path) -> Vis4mer:
         raise CheckpointError.of(
             "checkpoint",
             path,
-            "has no key 's4_layers.0.D', so it is no state dict of the published ViS4mer",
-            "a checkpoint of this project is a folder: give the folder",
+            "has no key 's4_layers.0.D', so it is not a state dict of the published ViS4mer",
+            "a checkpoint of this project is a folder: pass the folder",
         )
     if foreign := sorted(name for name in state if not name.startswith(prefix)):
         raise CheckpointError.of(

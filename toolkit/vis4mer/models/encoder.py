@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class FrameEncoder(nn.Module):
-    """Raw frames in, tokens out; scaling and normalisation are part of the module, and so of its exported graph.
+    """Raw frames in, tokens out. Scaling and normalisation are part of the module, and so of its exported graph.
 
     Args:
         config: Name of the model, frames that it takes at once, and tokens and features that it must return.
@@ -69,7 +69,7 @@ class FrameEncoder(nn.Module):
 
         Raises:
             ConfigError: The name is unknown or no Vision Transformer.
-            CheckpointError: The weights cannot be read or downloaded, or are another model's.
+            CheckpointError: The weights cannot be read or downloaded, or belong to another model.
         """
         frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
         tokens, features = _token_shape(name, preprocessing, frames)
@@ -83,7 +83,7 @@ class FrameEncoder(nn.Module):
         return encoder
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves and casts like any module, but keeps mean and std in float32: bf16 has no more bits than a pixel."""
+        """Moves and casts like any module, but keeps mean and std in float32: bf16 is no finer than a pixel value."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name in ("mean", "std"):
             exact = torch.tensor(getattr(self._preprocessing, name), dtype=torch.float32) * 255
@@ -154,7 +154,7 @@ def _hub_weights(name: str, preprocessing: Preprocessing) -> dict[str, Tensor]:
             "encoder",
             name,
             f"its weights cannot be downloaded from {source} ({first_line(error)})",
-            "give a local file",
+            "pass a local file",
         ) from None
 
 

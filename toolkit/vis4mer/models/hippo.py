@@ -36,7 +36,7 @@ def legs(d_state: int) -> tuple[Tensor, Tensor]:
 def legs_nplr(d_state: int) -> NPLR:
     """Diagonalises HiPPO-LegS up to a rank-1 term.
 
-    With ``P[n] = sqrt(n + 1/2)``, the sum ``A + P P^T`` is -1/2 I plus a skew-symmetric matrix: normal, so that it is
+    With ``P[n] = sqrt(n + 1/2)``, the sum ``A + P P^T`` is -1/2 I plus a skew-symmetric matrix: normal, so it is
     unitarily diagonalisable, with eigenvalues -1/2 + i times real frequencies.
 
     Args:

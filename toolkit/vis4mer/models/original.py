@@ -2,7 +2,7 @@
 
 The published code has an early S4 layer. Its roots of unity are powers of a rounded complex64 number and are stored in
 the checkpoint, under the name ``nodes``; its kernel of odd length lacks a tap. Both quirks are kept
-(``nodes="stored"``), so that a trained checkpoint computes what it computed in training.
+(``nodes="stored"``), so a trained checkpoint computes what it computed in training.
 """
 
 import math
@@ -80,7 +80,7 @@ def convert(state: Mapping[str, Tensor], config: DecoderConfig) -> Converted:
         config: Sizes, from `infer_config`.
 
     Raises:
-        CheckpointError: A tensor is missing, or one is not of the published code.
+        CheckpointError: A tensor is missing, or does not belong to the published code.
     """
     converted = Converted({}, {})
     # Every checkpoint holds `encoder`, but where the widths are equal the published code never applies it.
@@ -90,7 +90,7 @@ def convert(state: Mapping[str, Tensor], config: DecoderConfig) -> Converted:
         for target, part in zip(targets, _parts(state, name, len(targets), dims), strict=True):
             converted.state[target], converted.names[target] = part, name
     if unknown:
-        raise CheckpointError.of("key", min(unknown), "is no tensor of the published ViS4mer", "remove it")
+        raise CheckpointError.of("key", min(unknown), "is not a tensor of the published ViS4mer", "remove it")
     return converted
 
 
@@ -128,7 +128,7 @@ def _layer(theirs: str, ours: str, weight_dims: int) -> Iterator[_Rename]:
 
 
 def _parts(state: Mapping[str, Tensor], name: str, count: int, dims: int) -> list[Tensor]:
-    """Returns the `count` tensors that one of the published code's holds."""
+    """Splits a tensor of the published code into the `count` tensors that it stacks."""
     tensor = _get(state, name, dims)
     if count == 1:
         return [tensor.flatten() if name.endswith("output_linear.bias") else tensor]

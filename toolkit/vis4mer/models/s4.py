@@ -157,7 +157,7 @@ def halve(x: Tensor) -> Tensor:
 
 
 def drop_channels(dropout: nn.Dropout1d, x: Tensor) -> Tensor:
-    """Zeroes random channels of x [B, L, H] over their whole length, those of each sample independently."""
+    """Zeroes random channels of x [B, L, H] over their whole length, independently for each sample."""
     if not dropout.training:
         return x
     kept: Tensor = dropout(rearrange(x, "b l h -> b h l"))

@@ -61,14 +61,16 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, names: Mapp
             problem, remedy = fault
             raise _error(path, f"key {in_file.get(name, name)!r} {problem}", remedy)
     if unexpected := sorted(set(state) - set(expected)):
-        raise _error(path, f"key {unexpected[0]!r} is not of this model", "give a file of this model's weights alone")
+        raise _error(
+            path, f"key {unexpected[0]!r} does not belong to this model", "pass a file with this model's weights only"
+        )
     module.load_state_dict(dict(state))
 
 
 def _fault(value: Tensor | None, target: Tensor) -> tuple[str, str] | None:
     """Returns the reason why `value` cannot replace `target`, and the remedy; None where it can."""
     if value is None:
-        return "is missing", "give a complete file of this model's weights"
+        return "is missing", "pass a complete file of this model's weights"
     if value.shape != target.shape:
         found, expected = tuple(value.shape), tuple(target.shape)
         return f"has shape {found} where the model has {expected}", "check the configuration"
@@ -81,7 +83,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise _error(path, f"no complete safetensors file ({first_line(error)})", "copy it again") from None
+        raise _error(path, f"not a complete safetensors file ({first_line(error)})", "copy it again") from None
 
 
 def _check_archive(path: Path) -> None:
@@ -93,9 +95,9 @@ def _check_archive(path: Path) -> None:
     # torch.save puts everything into one folder, named after the file.
     names = [entry.filename.partition("/")[2] for entry in entries]
     if "constants.pkl" in names:
-        raise _error(path, "a TorchScript program, not weights", "give the state dict that it was made from")
+        raise _error(path, "a TorchScript program, not weights", "pass the state dict it was made from")
     if "data.pkl" not in names:
-        raise _error(path, "a zip archive that torch.save did not write", "unpack it and give the file inside")
+        raise _error(path, "a zip archive that torch.save did not write", "unpack it and pass the file inside")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _error(path, "its archive was compressed after torch.save", "unpack it and zip it with -0")
 
@@ -106,9 +108,9 @@ def _torch_load(path: Path) -> Any:
     except Exception as error:  # a damaged pickle can raise any exception
         if "Weights only load failed" in str(error):
             raise _error(
-                path, "holds Python objects other than tensors, which could run code", "save its state_dict() alone"
+                path, "holds Python objects other than tensors, which could run code", "save only its state_dict()"
             ) from None
-        raise _error(path, f"no complete file of torch.save ({first_line(error)})", "copy it again") from None
+        raise _error(path, f"not a complete file of torch.save ({first_line(error)})", "copy it again") from None
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:

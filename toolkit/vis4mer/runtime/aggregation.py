@@ -14,16 +14,16 @@ from vis4mer.runtime.windows import Window
 
 
 class Aggregator:
-    """One head's windows and the prediction for everything that they cover, at any time.
+    """Collects one head's windows; their common prediction is available at any time.
 
     The probabilities of a movie are the mean of its windows' softmax; its value, for a regression head, is the mean of
-    their values. Both are kept as a running sum in float64, so only the windows themselves take memory.
+    its windows' values. Both are kept as a running sum in float64, so only the windows themselves take memory.
 
     Args:
         name: Name of the head, for errors.
         head: Configuration of the head, which defines what its logits mean.
-        latest: Number of windows to keep, for a stream without an end; all by default. The prediction covers the
-            others too.
+        latest: Number of latest windows to keep, for endless streams; all by default. The prediction still covers
+            earlier ones.
 
     Reference: Islam & Bertasius, ViS4mer (ECCV 2022), section 4.2, and the published evaluation code, which sums where
         this takes the mean; the most probable label is the same.
@@ -94,7 +94,7 @@ class MovieAggregator:
 
     Attributes:
         frames: Number of frames up to the last window's end.
-        padded: Whether a window had fewer frames than the model's, so that zeros stood for the others.
+        padded: Whether a window had fewer frames than the model's, so zeros stood for the others.
     """
 
     def __init__(self, model: ModelConfig, *, duration: float = math.inf, latest: int | None = None) -> None:
@@ -144,6 +144,6 @@ class MovieAggregator:
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns probabilities ``[d_output]``; subtracting the largest logit keeps the powers from overflowing."""
+    """Returns probabilities ``[d_output]``; subtracting the largest logit keeps the exponentials from overflowing."""
     powers = np.exp(logits - logits.max())
     return np.asarray(powers / powers.sum())

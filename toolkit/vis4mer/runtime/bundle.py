@@ -1,4 +1,4 @@
-"""A bundle: a directory of exported graphs and the ``manifest.json`` that describes them.
+"""A bundle: a folder of exported graphs and the ``manifest.json`` that describes them.
 
 Exported graphs are programs, so a backend receives their bytes only after the digest has matched the manifest's.
 """
@@ -33,10 +33,10 @@ from vis4mer.runtime.manifest import Precision as Precision
 
 @dataclass(frozen=True)
 class Bundle(Manifest):
-    """An opened bundle: its manifest, read and checked, and the directory with its graphs, which are read on demand.
+    """An opened bundle: its manifest, read and checked, and the folder with its graphs, which are read on demand.
 
     Attributes:
-        path: The directory.
+        path: The folder.
     """
 
     path: Path
@@ -118,9 +118,9 @@ class Bundle(Manifest):
 
 
 class BundleWriter:
-    """Writes a bundle so that its directory appears complete or not at all.
+    """Writes a bundle so that its folder appears complete or not at all.
 
-    Files are written to a directory beside the output, which `commit` flushes to disk and renames::
+    Files are written to a folder beside the output, which `commit` flushes to disk and renames::
 
         with BundleWriter(output) as writer:
             writer.path("encoder.onnx").write_bytes(data)
@@ -129,7 +129,7 @@ class BundleWriter:
     An older bundle at the output is replaced; leaving the block without `commit` leaves it unchanged.
 
     Args:
-        output: Directory to write; its parents are created if they are missing.
+        output: Folder to write; its parents are created if they are missing.
 
     Raises:
         BundleError: The output exists and is not a bundle, or cannot be written.
@@ -176,7 +176,7 @@ class BundleWriter:
         parity: Mapping[str, Any] | None = None,
         lowering: Mapping[str, Any] | None = None,
     ) -> Bundle:
-        """Writes the manifest over all files written so far and moves the directory to its place.
+        """Writes the manifest over all files written so far and moves the folder into place.
 
         The arguments are the attributes of `Manifest`; `interface` is derived from `model` by default.
 
@@ -184,7 +184,7 @@ class BundleWriter:
             The bundle, opened from its final place.
 
         Raises:
-            BundleError: A graph of `model` has no file, or the directory cannot be written.
+            BundleError: A graph of `model` has no file, or the folder cannot be written.
         """
         manifest = Manifest(
             format=format,
@@ -224,17 +224,17 @@ class BundleWriter:
         _flush_to_disk(self._output.parent)
 
     def _refuse_foreign_output(self) -> None:
-        """Refuses to replace anything but an empty directory or a bundle: the user may have mistyped a path."""
+        """Refuses to replace anything but an empty folder or a bundle: the user may have mistyped a path."""
         if not (self._output.exists() or self._output.is_symlink()):
             return
-        rule, remedy = "is not a bundle and will not be overwritten", "name a new directory"
+        rule, remedy = "is not a bundle and will not be overwritten", "choose a new folder"
         if self._output.is_symlink() or not self._output.is_dir():
             raise BundleError.of("output", self._output, rule, remedy)
         names = {path.name for path in self._output.iterdir()}
         if names and MANIFEST not in names:
             raise BundleError.of("output", self._output, rule, remedy)
         if names and (foreign := sorted(names - {MANIFEST, *Bundle.open(self._output).files})):
-            rule = f"holds {foreign[0]!r}, which is no part of the bundle and would be lost"
+            rule = f"holds {foreign[0]!r}, which is not part of the bundle and would be lost"
             raise BundleError.of("output", self._output, rule, "move it away")
 
 

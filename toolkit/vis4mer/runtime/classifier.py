@@ -32,7 +32,7 @@ class Classifier:
 
     Attributes:
         model: Configuration of the model.
-        stages: Stages of a prediction, for programs that compose them in another way.
+        stages: Stages of a prediction, for programs that combine them in other ways.
         source: Path of the bundle or checkpoint.
         device: Device that the model runs on.
         device_reason: Why that device is used.
@@ -68,11 +68,11 @@ class Classifier:
 
         Args:
             video: Path of a video file, or a movie that `vis4mer.video.scan` has read.
-            stride: Seconds from one window's start to the next one's, rounded to whole frames; the model's own by
+            stride: Seconds between the starts of consecutive windows, rounded to whole frames; the model's own by
                 default.
             batch_size: Frames to encode at once. As many windows as these frames fill, and at least one, go through a
                 head at once.
-            video_decoder: Video decoder; ``auto`` chooses by the machine and the codec.
+            video_decoder: Video decoder; ``auto`` chooses by device and codec.
             progress: Called with the number of frames encoded so far and the number expected.
 
         Raises:
@@ -150,5 +150,5 @@ def _counted(tokens: Iterable[Array], progress: FrameProgress | None, expected: 
 @cache
 def _report_rounded_stride(stride: float, frames: int, fps: float) -> None:
     """Logs a stride that is not a whole number of frames; each once per process."""
-    rule = f"windows start at frames, of which the model takes {fps:g} per second"
-    logger.warning("stride=%g: %s; it becomes %.3g s", stride, rule, frames / fps)
+    rule = f"windows start at sampled frames, {fps:g} per second"
+    logger.warning("stride=%g: %s; using %.3g s", stride, rule, frames / fps)

@@ -1,7 +1,7 @@
 """The interface of an exported graph: the names, element types and axes of its inputs and outputs.
 
-An export derives it from the model's configuration and stores it in the manifest. Whatever runs or checks a graph
-reads it from there, so that the names and shapes below appear nowhere else.
+An export derives it from the model's configuration and stores it in the manifest. Everything that runs or checks a
+graph reads it from there, so the names and shapes below appear nowhere else.
 """
 
 import re

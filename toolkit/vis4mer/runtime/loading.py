@@ -26,7 +26,7 @@ _CHECKPOINT_CONFIG = "config.json"
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # first bytes of torch.save's present and former format
 _SAMPLE_BUNDLE = "vis4mer_sample_bundle"
-_NAME_A_MODEL = "name a bundle directory, a checkpoint directory or a checkpoint file"
+_NAME_A_MODEL = "pass a bundle folder, a checkpoint folder or a checkpoint file"
 
 
 class Runners(NamedTuple):
@@ -54,7 +54,7 @@ def load(
     """Loads a model for prediction.
 
     Args:
-        path: Path of a bundle (directory with ``manifest.json``) or a checkpoint (directory with ``config.json``, or a
+        path: Path of a bundle (folder with ``manifest.json``) or a checkpoint (folder with ``config.json``, or a
             file); the sample bundle that is installed with this package by default.
         device: Device, or its name: ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes the first GPU if it works, and
             the CPU otherwise.
@@ -108,7 +108,7 @@ def sample_bundle() -> Path:
         if (Path(folder) / MANIFEST).is_file():
             return Path(folder)
     rule = f"the package {_SAMPLE_BUNDLE} is not installed or holds no {MANIFEST}"
-    raise BundleError.of("bundle", None, rule, "name a bundle")
+    raise BundleError.of("bundle", None, rule, "pass a bundle")
 
 
 def is_bundle(path: Path) -> bool:
@@ -132,9 +132,9 @@ def is_bundle(path: Path) -> bool:
 
 
 def _require_weights(file: Path) -> None:
-    """Raises BundleError for a file that does not look like weights; needs no PyTorch for that."""
+    """Raises BundleError, without loading PyTorch, for a file that does not look like weights."""
     if (file.parent / MANIFEST).exists():
-        raise BundleError.of("bundle", file, "is one file of a bundle", f"name its directory, {str(file.parent)!r}")
+        raise BundleError.of("bundle", file, "is one file of a bundle", f"pass its folder, {str(file.parent)!r}")
     if file.suffix.lower() in _WEIGHTS_SUFFIXES:
         return
     with file.open("rb") as opened:
@@ -186,7 +186,7 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     from vis4mer.models.placement import to_device
 
     to_device(model, str(device))
-    assert model.encoder is not None, "load() refuses models without encoder"
+    assert model.encoder is not None, "load() rejects models without encoder"
     in_fp32, in_bf16 = (EagerRunner(model.encoder, ENCODER, device, precision) for precision in ("fp32", "bf16"))
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
     encoder = in_bf16 if precision.precision == "bf16" else in_fp32

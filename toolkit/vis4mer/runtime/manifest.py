@@ -118,7 +118,7 @@ def require_file_name(name: str) -> None:
     """Checks the name of a file of a bundle.
 
     Raises:
-        ConfigError: The name is the manifest's, or would lie outside the bundle's directory.
+        ConfigError: The name is the manifest's, or would lie outside the bundle's folder.
     """
     if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
         rule = "must be a plain name of letters, digits, '.', '_' and '-': a bundle's files lie directly in it"
@@ -128,7 +128,7 @@ def require_file_name(name: str) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
-            rule = f"holds no {MANIFEST}; a bundle is a directory written by `vis4mer export`"
+            rule = f"holds no {MANIFEST}; a bundle is a folder written by `vis4mer export`"
             raise BundleError(f"bundle={str(path.parent)!r}: {rule}")
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
@@ -156,7 +156,7 @@ def _interfaces(values: Mapping[str, Any], model: ModelConfig) -> dict[str, Grap
     stated = _object(values, "interface")
     for graph in graph_names(model):
         if graph not in stated:
-            raise ConfigError(f"interface: states nothing about the graph {graph!r}")
+            raise ConfigError(f"interface: has no entry for the graph {graph!r}")
         try:
             interfaces[graph] = GraphInterface.from_dict(stated[graph])
         except ConfigError as error:

@@ -1,6 +1,6 @@
 """Parity: whether exported graphs compute what the model they were made from computes.
 
-Known inputs and the eager model's outputs are stored in the bundle, so that any machine can repeat the comparison on
+Known inputs and the eager model's outputs are stored in the bundle, so any machine can repeat the comparison on
 its own backend and device, without PyTorch unless the backend needs it.
 """
 
@@ -60,7 +60,7 @@ class GraphParity:
         relative_l2: ``|graph - eager| / |eager|`` of the worst case.
         max_abs: Largest absolute difference.
         tolerance: Upper bound of `relative_l2`.
-        same_label: Whether every case had the eager model's argmax; None if the outputs are no classes.
+        same_label: Whether every case had the eager model's argmax; None if the outputs are not classes.
     """
 
     kinds: tuple[str, ...]
@@ -197,7 +197,7 @@ class Cases:
         Args:
             graph: Name of the graph.
             interface: Interface of the graph. Features are stored in half precision, and the eager model was run on
-                the rounded values, so that converting them to the input's type is exact.
+                the rounded values, so converting them to the input's type is exact.
 
         Raises:
             BundleError: There are no cases of the graph.

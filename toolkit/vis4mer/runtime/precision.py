@@ -43,7 +43,7 @@ def encoder_precision(
     """Chooses the precision of a checkpoint's frame encoder, which takes nearly all of the time.
 
     ``auto`` takes bf16 where the device is faster with it and the encoder's tokens stay as close to those in fp32 as an
-    export's must. Two fixed frames, one of noise and a smooth one, decide, so that a model has the same precision for
+    export's must. Two fixed frames, one of noise and a smooth one, decide, so a model has the same precision for
     all movies.
 
     Args:

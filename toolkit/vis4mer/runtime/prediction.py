@@ -61,8 +61,8 @@ class Prediction:
     Attributes:
         video: Path of the movie.
         duration: Duration of the movie, in seconds.
-        frames: Number of frames that the model has seen.
-        stride: Seconds from one window's start to the next one's, a whole number of frames; the last step may be
+        frames: Number of frames that the model saw.
+        stride: Seconds between the starts of consecutive windows, a whole number of frames; the last step may be
             shorter.
         padded: Whether the movie is shorter than the model's window, the rest of which is then padded with zeros.
         bundle: Path of the bundle or checkpoint.

@@ -11,8 +11,8 @@ as a server that sends each window's result once it is ready, drives the same st
             (result,) = aggregator.add([window], stages.run_heads([window]))
             send(result)
 
-Each stage handles one item and keeps nothing of it, so that stages may run in different threads (see
-`vis4mer.runtime.overlap`), be timed one by one, or be fed by a stream without an end.
+Each stage handles one item and keeps nothing of it, so stages may run in different threads (see
+`vis4mer.runtime.overlap`), be timed one by one, or be fed by an endless stream.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Cuts a stream of frame tokens into overlapping windows while holding no more than one window of tokens."""
+"""Cuts a stream of frame tokens into overlapping windows, holding no more than one window of tokens."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

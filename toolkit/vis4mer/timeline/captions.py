@@ -1,4 +1,4 @@
-"""The sentences around a timeline's plots."""
+"""The text around a timeline's plots."""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def captions(prediction: Prediction) -> Iterator[str]:
     """Yields the lines under the plots: how to read the curves, and where they come from."""
     windows = prediction.windows
     if prediction.padded:
-        yield "The movie is shorter than the model's window, the rest of which is padded with zeros."
+        yield "The movie is shorter than the model's window; the rest is padded with zeros."
     elif len(windows) == 1:
         yield "The whole movie is one window, so there is one value for all of it."
     else:

@@ -22,7 +22,7 @@ def read_thumbnails(movie: Movie, duration: float, width: float, height: float) 
 
     Returns:
         Pictures uint8 ``[N, H, W, 3]``, RGB, with two pixels per CSS pixel. Their shape is close to the movie's own;
-        what exceeds it is cropped.
+        the excess is cropped.
 
     Raises:
         VideoError: The movie can no longer be read.

@@ -46,7 +46,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and talks to the user."""
+        """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
     def device(self, requested: RequestedDevice) -> RequestedDevice:
@@ -100,7 +100,7 @@ class Processes:
         with self.together():
             if value != values[0]:
                 rule = f"has other {name} than the main process"
-                raise DataError.of("rank", self.rank, rule, "give all processes the same")
+                raise DataError.of("rank", self.rank, rule, "pass the same to all processes")
 
     def gather(self, value: T) -> list[T]:
         """Returns the values of all processes, by rank; tensors must be on the CPU."""

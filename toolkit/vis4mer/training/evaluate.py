@@ -1,4 +1,4 @@
-"""`vis4mer.evaluate`: the quality of checkpoints on a test split, beside published results."""
+"""`vis4mer.evaluate`: evaluates checkpoints on a test split, beside published results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def evaluate(
         One report per data set, in the order of the checkpoints.
 
     Raises:
-        ConfigError: The data set is not given completely, a checkpoint records no benchmark, or the head is not clear.
+        ConfigError: The data set is incomplete, a checkpoint records no benchmark, or the head is ambiguous.
         CheckpointError: A checkpoint cannot be read, or has no encoder.
         DataError: The data set cannot be read, has no test split, or has other classes than a checkpoint.
         VideoError: A video cannot be read.
@@ -70,7 +70,7 @@ def evaluate(
         raise ConfigError.of("checkpoints", [], "must name at least one model folder")
     named = _named_data_set(movies, protocol, videos, splits)
 
-    # PyTorch takes seconds to import, so mistakes in the arguments are found before.
+    # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for evaluation", extra="train")
     from vis4mer.training.evaluation.checkpoints import Evaluator, recorded_protocol
 
@@ -78,11 +78,11 @@ def evaluate(
     if named is not None:
         return [evaluator.report(paths, named)]
     if videos is None or splits is None:
-        raise ConfigError.of("movies", None, "there is no data set", "give movies, or a benchmark's videos and splits")
+        raise ConfigError.of("movies", None, "there is no data set", "pass movies, or a benchmark's videos and splits")
     checkpoints_of: dict[str, list[Path]] = {}
     for path in paths:
         checkpoints_of.setdefault(recorded_protocol(path), []).append(path)
-    # All data sets are read before the first evaluation, which may take long.
+    # All data sets are read before the first evaluation, which may take a long time.
     data_sets = [_checked(DataSet.read_protocol(find_protocol(name), videos, splits)) for name in checkpoints_of]
     return [evaluator.report(checkpoints_of[data.name], data) for data in data_sets]
 

@@ -50,7 +50,7 @@ def extract(
 ) -> Extraction:
     """Encodes videos once, for `vis4mer.train` and `vis4mer.evaluate` with the same cache.
 
-    Videos that the cache holds are not encoded again, so the same call continues an interrupted one. A video that fails
+    Videos already in the cache are skipped, so the same call continues an interrupted one. A video that fails
     is logged as an error, and the others are still encoded.
 
     Args:
@@ -77,7 +77,7 @@ def extract(
     sources = [Path(videos)] if isinstance(videos, Path | str) else [Path(video) for video in videos]
     jobs = _jobs(sources, settings.protocol, None if splits is None else Path(splits))
 
-    # PyTorch takes seconds to import, so mistakes in the arguments are found before.
+    # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for encoding", extra="train")
     from vis4mer.models.placement import to_device
     from vis4mer.training.tokens.encoding import encode_videos
@@ -110,7 +110,7 @@ def _jobs(sources: Sequence[Path], protocol: str | None, splits: Path | None) ->
     if splits is None:
         return [EncodingJob(video) for video in gather_videos(sources)]
     if protocol is None or len(sources) != 1:
-        raise ConfigError.of("splits", splits, "must be given with a protocol and one folder of videos")
+        raise ConfigError.of("splits", splits, "needs a protocol and exactly one folder of videos")
     data = DataSet.read_protocol(find_protocol(protocol), sources[0], splits)
     data.listing.warn_missing(data.name)
     return [EncodingJob(example.video, example.clip) for example in data.listing.examples]

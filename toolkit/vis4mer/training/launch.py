@@ -1,4 +1,4 @@
-"""What the environment variables of torchrun reveal before PyTorch is imported."""
+"""Facts from torchrun's environment variables, available before PyTorch is imported."""
 
 import os
 import time
@@ -12,13 +12,13 @@ GRACE_SECONDS = 2
 
 
 def is_main_process() -> bool:
-    """Returns whether this process writes the files and talks to the user; True without torchrun."""
+    """Returns whether this process writes the files and reports to the user; True without torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def one_error_per_machine() -> Iterator[None]:
-    """Lets only one process per machine report an error that all processes run into before they are connected.
+    """Lets only one process per machine report an error that all of them raise before they are connected.
 
     Raises:
         Vis4merError: The error of the block, in the first process of this machine.

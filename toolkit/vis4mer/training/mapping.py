@@ -15,7 +15,7 @@ _PLAIN_TYPES = {str: "text", bool: "true or false", int: "an integer"}
 
 
 def to_plain(value: Any) -> Any:
-    """Converts a dataclass, and all within it, to mappings, lists, texts, numbers, booleans and None."""
+    """Converts a dataclass and everything in it to mappings, lists, texts, numbers, booleans and None."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -47,7 +47,7 @@ def from_plain(cls: type[T], values: object, key: str = "") -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if field.name not in arguments and not has_default:
-            raise ConfigError(f"{_joined(key, field.name)}: is missing; give a value")
+            raise ConfigError(f"{_joined(key, field.name)}: is missing; set it")
     try:
         return cls(**arguments)
     except ConfigError as error:

@@ -27,7 +27,7 @@ class Origin:
         command: Command line that started it; empty if it was started from Python.
         protocol: Name of the published benchmark; None for a user's own data.
         chosen_on: Split that decides which epoch is best. ``test`` reproduces the published code, whose results on the
-            test split are too good.
+            test split are optimistic.
         missing: Names of the missing movies of each split.
     """
 

@@ -34,12 +34,12 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if self.movies is not None and self.protocol is not None:
-            raise ConfigError.of("movies", self.movies, "excludes a protocol", "give one of the two")
+            raise ConfigError.of("movies", self.movies, "cannot be combined with a protocol", "choose one of the two")
         if self.movies is None and self.protocol is None:
-            raise ConfigError.of("movies", None, "there is no data set", "give a CSV of movies or a protocol")
+            raise ConfigError.of("movies", None, "there is no data set", "pass a CSV of movies or a protocol")
         for name, folder in (("videos", self.videos), ("splits", self.splits)):
             if (folder is None) != (self.protocol is None):
-                raise ConfigError.of(name, folder, "must be given with a protocol, and only then")
+                raise ConfigError.of(name, folder, "must be set with a protocol, and only then")
         if self.protocol is not None:
             find_protocol(self.protocol)
         if not 0 < self.val_ratio < 1:
@@ -123,7 +123,7 @@ class ExtractSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Builds settings from plain values; those not given are the protocol's, or else the defaults.
+        """Builds settings from plain values; missing ones come from the protocol, or else are the defaults.
 
         Raises:
             ConfigError: A key is unknown, or a value has the wrong type or breaks its rule.
@@ -165,7 +165,7 @@ class TrainSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Builds settings from plain values; those not given are the protocol's, or else the defaults.
+        """Builds settings from plain values; missing ones come from the protocol, or else are the defaults.
 
         Args:
             values: Settings in the form of `to_dict`, all or some of them. ``training.schedule`` defaults to

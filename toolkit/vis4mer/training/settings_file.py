@@ -1,6 +1,6 @@
 """Settings of a training run as a YAML file.
 
-A file may hold some of the settings only; the others take the values of the published benchmark that it names, or their
+A file need not hold all settings; the others take the values of the published benchmark that it names, or their
 defaults. Relative paths start at the file's folder::
 
     data: {movies: movies.csv}
@@ -73,7 +73,7 @@ def _names_data_set(data: Mapping[str, Any]) -> bool:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """PyYAML's safe loader, which also reads 1e-3 as a number and refuses a key that occurs twice."""
+    """PyYAML's safe loader, which also reads 1e-3 as a number and rejects a key that occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -99,11 +99,11 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise ConfigError.of("config", path, "no such file", "give a YAML file of settings") from None
+        raise ConfigError.of("config", path, "no such file", "pass a YAML file of settings") from None
     except RecursionError:
         raise ConfigError.of("config", path, "is nested too deeply", "correct the file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.of("config", path, f"cannot be read ({error})", "give a YAML file of settings") from None
+        raise ConfigError.of("config", path, f"cannot be read ({error})", "pass a YAML file of settings") from None
     except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for the 13th month
         raise ConfigError.of("config", path, f"not YAML ({one_line(str(error))})", "correct the file") from None
     if values is None:

@@ -44,7 +44,7 @@ def train(
 ) -> TrainingResult:
     """Trains a head on a data set.
 
-    The encoder turns every movie into tokens once, which the cache keeps. `output` receives ``best/`` and ``last/``
+    Every movie is encoded once; the cache keeps its tokens. `output` receives ``best/`` and ``last/``
     (model folders that `vis4mer.load` opens), ``history.jsonl`` and ``settings.yaml``; all are replaced after each
     epoch, except for the settings. On a CPU, the same settings train bit-identical models.
 
@@ -81,7 +81,7 @@ def train(
         requested = parse_device(device)
         plan = plan_training(settings)
         require("torch", "timm", purpose="for training", extra="train")
-    # PyTorch takes seconds to import, so mistakes in the settings are found before.
+    # PyTorch takes seconds to import, so mistakes in the settings are found first.
     from vis4mer.training.distributed import join_processes
     from vis4mer.training.fit.run import RunOptions, run_training
 

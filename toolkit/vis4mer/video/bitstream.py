@@ -4,8 +4,8 @@ The flags of containers do not suffice to plan decoding. They mark an H.264 pack
 there, even where the picture is right only many frames later; and most do not record whether other frames refer to a
 frame. The bitstream does, in headers of a few bytes.
 
-The parsers see untrusted bytes. On rubbish they return some facts or other, but never raise an exception or loop: every
-offset is checked, and every loop advances.
+The parsers see untrusted bytes. On invalid data they return arbitrary facts, but never raise an exception or loop:
+every offset is checked, and every loop advances.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def inspector(codec: str, extradata: bytes | None) -> Inspect:
 
 
 def _nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    """Splits a packet into NAL units, without copying any that the caller does not ask for.
+    """Splits a packet into NAL units, copying only those that the caller takes.
 
     Args:
         data: Packet.
@@ -107,10 +107,10 @@ def _h264(units: Iterator[bytes], key: bool) -> PacketFacts:
 
 
 def _recovers_at_once(sei: bytes) -> bool:
-    """Whether an SEI unit holds a recovery point with recovery_frame_cnt = 0.
+    """Returns whether an SEI unit holds a recovery point with recovery_frame_cnt = 0.
 
-    A unit holds messages, each with a type and a size before it. Both are coded as a sum: bytes of 255 say that more
-    follows.
+    A unit holds messages, each with a type and a size before it. Both are coded as a sum: a byte of 255 means that more
+    follow.
     """
     payload = sei[1:].replace(b"\0\0\3", b"\0\0")  # removes the emulation prevention bytes
     position = 0
@@ -126,7 +126,7 @@ def _recovers_at_once(sei: bytes) -> bool:
 
 
 def _sei_number(payload: bytes, position: int) -> tuple[int, int]:
-    """Returns an SEI message's type or size that starts at `position`, and the position behind it."""
+    """Returns an SEI message's type or size that starts at `position`, and the position after it."""
     number = 0
     while position < len(payload):
         byte = payload[position]
@@ -137,7 +137,7 @@ def _sei_number(payload: bytes, position: int) -> tuple[int, int]:
 
 
 def _hevc(units: Iterator[bytes], key: bool) -> PacketFacts:
-    """Returns the facts about an HEVC access unit; its picture type stands in every slice's NAL unit type.
+    """Returns the facts about an HEVC access unit; its picture type is part of every slice's NAL unit type.
 
     Reference: ITU-T H.265, table 7-1 (nal_unit_type).
     """

@@ -44,13 +44,13 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
 
 
 class _NotRegularError(OSError):
-    """The path is a directory, FIFO, socket or device; opening some of these would block or never end."""
+    """The path is a folder, FIFO, socket or device; opening some of these would block or never end."""
 
 
 def _require_regular_file(name: str) -> None:
     mode = Path(name).stat().st_mode
     if not stat.S_ISREG(mode):
-        kind = "directory" if stat.S_ISDIR(mode) else "FIFO, socket or device"
+        kind = "folder" if stat.S_ISDIR(mode) else "FIFO, socket or device"
         raise _NotRegularError(f"is a {kind}")
 
 
@@ -69,10 +69,10 @@ def _rule_and_remedy(error: Exception) -> tuple[str, str]:
         case PermissionError():
             return "permission denied", "make the file readable"
         case _NotRegularError() as irregular:
-            return str(irregular), "give a regular movie file"
+            return str(irregular), "pass a regular movie file"
         case OSError() as failure if not isinstance(failure, av.FFmpegError):
             return failure.strerror or str(failure), ""
-    return "not a movie that FFmpeg can read, or a playlist or script", "give a self-contained movie file"
+    return "is not a movie that FFmpeg can read, or is a playlist or script", "pass a self-contained movie file"
 
 
 def movie_streams(container: InputContainer) -> list[VideoStream]:
@@ -95,7 +95,7 @@ def movie_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
         pictures = " (only a cover picture)" if container.streams.video else ""
         held = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
         rule = f"holds no video stream{pictures}, only {held}"
-        raise VideoError.of("video", os.fspath(path), rule, "give a file with a picture")
+        raise VideoError.of("video", os.fspath(path), rule, "pass a file with a video stream")
     if streams[0].codec_context is None:
         raise VideoError.of("video", os.fspath(path), "its codec is unknown to FFmpeg", "convert it to H.264")
     return streams[0]

@@ -1,4 +1,4 @@
-"""The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or on the CPU the few codecs that it supports there.
+"""The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or a few codecs on the CPU.
 
 DALI never opens the file. For each planned run of packets (see `vis4mer.video.planner`) this module builds a *clip*, a
 small movie in memory that holds just those packets, and requests the wanted frames by their positions in it. So both
@@ -7,8 +7,8 @@ one batch of clips and decoded frames.
 
 Limits:
     * On the CPU, DALI decodes VP8, VP9 and MJPEG only.
-    * On the GPU, it converts colours as BT.601 whatever the video declares. `obstacle` refuses other matrices, more
-      than 8 bits and other subsamplings than 4:2:0, because the encoder would see other colours than in training.
+    * On the GPU, it converts colours as BT.601, whatever the video declares. `obstacle` rejects other matrices, more
+      than 8 bits and subsamplings other than 4:2:0, because the encoder would see other colours than in training.
     * A change of resolution inside the video is an error; PyAV follows it.
     * Decoded pictures are copied to the host and resized there, by the same code as PyAV's.
 """
@@ -49,7 +49,7 @@ _FRAME_MS = 40
 
 
 def installed() -> bool:
-    """Whether DALI can be imported."""
+    """Returns whether DALI can be imported."""
     try:
         return importlib.util.find_spec("nvidia.dali") is not None
     except ModuleNotFoundError:  # the parent package `nvidia` is absent
@@ -98,7 +98,7 @@ class DALIReader(SampledReader):
         movie: Scanned movie for which `obstacle` returns None.
         preprocessing: Choice of the frames, and their size and resampling.
         device: Device that decodes.
-        reason: Why DALI was chosen, in words.
+        reason: Why DALI was chosen.
         batch_size: Largest number of frames in a batch, and of frames that DALI decodes at once.
         times: Ascending times of the samples, in seconds after the first frame, which replace the preprocessing's.
 

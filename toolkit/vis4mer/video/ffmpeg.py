@@ -1,10 +1,10 @@
-"""The PyAV calls that process a file's content, and the one rule for what they raise.
+"""The PyAV calls that process a file's content, and one rule for the errors that they raise.
 
 FFmpeg rejects bad content with an error code, which PyAV raises as `av.FFmpegError`. But PyAV also raises errors of its
 own on unusual or damaged files: IndexError on a stream that begins in mid-file, ValueError on side data newer than its
 tables, MemoryError on absurd picture sizes. No list of such types is ever complete. Therefore each call that processes
 content is wrapped on its own by `content_call`, and whatever it raises means that the content is unusable. The wrapped
-functions hold little but library calls, so that an error in this project's own logic still ends in a traceback.
+functions hold little but library calls, so an error in this project's own logic still ends in a traceback.
 """
 
 import functools

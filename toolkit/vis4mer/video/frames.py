@@ -86,7 +86,7 @@ class Damage:
             (self.truncated, "the file ends before the duration that its header declares"),
             (self.corrupt_packets, f"packets that could not be decoded: {self.corrupt_packets}"),
             (self.corrupt_frames, f"sampled frames decoded with errors: {self.corrupt_frames}"),
-            (self.missing_frames, f"sampled frames missing, for which others stand in: {self.missing_frames}"),
+            (self.missing_frames, f"sampled frames missing, replaced by others: {self.missing_frames}"),
         )
         return tuple(text for present, text in found if present)
 
@@ -96,7 +96,7 @@ class VideoReader(Protocol):
 
     Attributes:
         name: Video decoder in use.
-        reason: Why that one was chosen, in words.
+        reason: Why it was chosen.
         info: Properties of the video.
         n_frames: Number of frames that an iteration yields in total.
         damage: Damage found; final after an iteration.

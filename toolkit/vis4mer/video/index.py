@@ -84,7 +84,7 @@ class PacketIndex:
 def packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
     """Yields the stream's packets that hold data, in decoding order, as far as the file can be read.
 
-    Every pass over a file yields the same packets, so that the ordinals of one pass identify packets in another.
+    Every pass over a file yields the same packets, so the ordinals of one pass identify packets in another.
 
     Args:
         container: Freshly opened container.
@@ -124,7 +124,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
     if counted:
         order = np.arange(len(times))
     else:
-        # Without any entry argmax is 0: then decoding has to start at the first packet, whatever comes out.
+        # Without any entry argmax is 0: decoding then has to start at the first packet, even if its output is damaged.
         first = int(np.argmax(entry))
         entry[first] = True
         shown &= _decodable(times, entry, closed, first) & ~np.array(found.discarded, bool)
@@ -146,7 +146,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
 
 
 def _no_frames(path: str | os.PathLike[str], rule: str) -> VideoError:
-    return VideoError.of("video", os.fspath(path), rule, "give a complete movie file")
+    return VideoError.of("video", os.fspath(path), rule, "pass a complete movie file")
 
 
 @dataclass
@@ -156,9 +156,9 @@ class _Packets:
     Attributes:
         pts: Presentation timestamps in ticks, or `NO_TIME`.
         dts: Decoding timestamps in ticks, or `NO_TIME`.
-        discarded: 1 for packets that are decoded for others' sake but never shown, as an edit list may demand.
+        discarded: 1 for packets that are never shown, only decoded because others need them, as edit lists may require.
         kinds: Index of each packet's facts in the order of `facts`.
-        facts: All distinct facts that occur. There are at most 128 combinations, so that one byte a packet is enough.
+        facts: All distinct facts that occur. There are at most 128 combinations, so one byte per packet is enough.
         corrupt: Number of damaged packets.
         last_duration: Duration of the last packet in ticks, 0 if unknown.
         latest: End of the latest packet of any stream, in seconds.
@@ -177,7 +177,7 @@ class _Packets:
         """Returns entry, closed, disposable and shown, bool `[packets]` each."""
         columns = zip(*self.facts, strict=True)  # transposes: from one tuple per kind to one column per fact
         entry, closed, referenced, layer, shown = (np.array(column) for column in columns)
-        # Frames of the lower temporal sub-layers are kept in any case: `referenced` speaks of their own layer only, and
+        # Frames of the lower temporal sub-layers are kept in any case: `referenced` covers their own layer only, and
         # higher layers may still refer to them.
         disposable = ~referenced.astype(bool) & (layer == layer.max())
         kinds = np.array(self.kinds)
@@ -191,7 +191,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
     inspect = inspector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     try:
         for packet in demux(container):
-            # Sound and subtitles count for the file's duration too: a header declares the longest stream's.
+            # Sound and subtitles count towards the file's duration too: its header declares that of the longest stream.
             if packet.pts is not None:
                 found.latest = max(found.latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index != wanted or not packet.size:
@@ -239,6 +239,6 @@ def _decodable(times: Ticks, entry: Flags, closed: Flags, first: int) -> Flags:
 
 
 def _presentation_order(times: Ticks, shown: Flags) -> NDArray[np.intp]:
-    """Returns the ordinals of the shown packets, sorted by time; of equal times, the first decoded comes first."""
+    """Returns the ordinals of the shown packets, sorted by time; equal times stay in decoding order."""
     ordinals = np.flatnonzero(shown)
     return ordinals[np.argsort(times[ordinals], kind="stable")]

@@ -25,7 +25,7 @@ from vis4mer.video.sampling import at_seconds, grid, shown_at
 
 @dataclass(frozen=True)
 class Movie:
-    """A scanned movie, from which both video decoders start, so that they take the same frames at the same times.
+    """A scanned movie, from which both video decoders start, so they take the same frames at the same times.
 
     Attributes:
         path: Path that the caller passed.
@@ -58,8 +58,8 @@ class Movie:
         end_tick = index.start + int(Fraction(end) / index.time_base)
         if first_tick >= index.end:
             rule = f"clip from {start:g} to {end:g} s: the video ends after {self.info.duration:.3g} s"
-            raise VideoError.of("video", self.path, rule, "give the whole video")
-        # A clip shorter than a tick still holds one, so that at least one frame is on screen in it.
+            raise VideoError.of("video", self.path, rule, "use the whole video")
+        # A clip shorter than a tick still holds one, so at least one frame is on screen in it.
         end_tick = max(first_tick + 1, min(end_tick, index.end))
         return dataclasses.replace(self, clip=(first_tick, end_tick))
 
@@ -148,7 +148,7 @@ def display_matrix(frame: VideoFrame) -> DisplayMatrix:
         return _stored_display_matrix(frame)
     except ContentError:
         # One piece of side data that PyAV has no name for, such as a photo's EXIF data, hides the others. The rotation
-        # is found nevertheless; only a mirroring gets lost.
+        # is still found; only mirroring is lost.
         return _quarter_turn(frame.rotation)
 
 
@@ -157,7 +157,7 @@ def _stored_display_matrix(frame: VideoFrame) -> DisplayMatrix:
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return IDENTITY
-    matrix = np.frombuffer(data, np.int32)  # 3 x 3, in rows; the third column is a projection that nobody uses
+    matrix = np.frombuffer(data, np.int32)  # 3 x 3, in rows; the third column is a projection, which is not used
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
 
 
@@ -172,7 +172,7 @@ def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
     first = int(np.argmax(index.entry))
     with open_container(path) as container:
         stream = movie_stream(container, path)
-        stream.codec_context.thread_count = 1  # threads would decode ahead, only to be thrown away
+        stream.codec_context.thread_count = 1  # threads would decode further frames in vain
         drain = None
         for ordinal, packet in enumerate(chain(packets(container, stream), (drain,))):
             if ordinal < first:
@@ -183,4 +183,4 @@ def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
                 continue
             if frames:
                 return frames[0]
-    raise VideoError.of("video", path, "none of its frames can be decoded", "give a complete movie file")
+    raise VideoError.of("video", path, "none of its frames can be decoded", "pass a complete movie file")

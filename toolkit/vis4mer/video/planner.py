@@ -2,14 +2,14 @@
 
 Most codecs store few frames whole. A frame that can be decoded by itself is a *random access point*, or entry; the
 others store differences from frames that were decoded before them. The packets from one entry up to the next form a
-*group of pictures* (GOP). At one sample a second most frames of a movie are neither wanted nor needed:
+*group of pictures* (GOP). At one sample per second, most frames of a movie are neither wanted nor needed:
 
 * A GOP without wanted frames is skipped, because decoding can start afresh at the next entry.
 * Within a GOP, nothing after the last wanted packet is needed: references point back in decoding order.
 * Non-reference frames (most B-frames) before it are skipped too unless they are wanted, because by definition no other
   frame depends on them.
 * A *leading picture* is decoded after the entry but shown before it. In an *open* GOP it may refer to frames of the GOP
-  before, so that a wanted leading picture makes that whole GOP necessary. In a *closed* GOP it refers to nothing before
+  before, so a wanted leading picture makes that whole GOP necessary. In a *closed* GOP it refers to nothing before
   the entry.
 
       decoding order          I0 P2 b1 P4 b3 | I7 b5 b6 P9 b8

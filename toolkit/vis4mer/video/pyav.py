@@ -31,11 +31,11 @@ class PyAVReader(SampledReader):
         for count, (ordinal, frame) in enumerate(self._planned_frames()):
             # Without timestamps everything is decoded, and the order of the output is the presentation order.
             number = count if index.counted else int(index.numbers[ordinal])
-            # Reading a frame's side data makes it part of a reference cycle, so that its picture stays in memory until
+            # Reading a frame's side data makes it part of a reference cycle, so its picture stays in memory until
             # Python's garbage collector runs. Therefore side data are read once per rotation, not once per frame.
             if frame.rotation not in displays:
                 displays[frame.rotation] = display_matrix(frame)
-            if number >= 0:  # else a frame that an edit list hides, or that lacks its references
+            if number >= 0:  # otherwise an edit list hides the frame, or its references are missing
                 picture = partial(to_rgb, frame, converter, displays[frame.rotation])
                 yield Decoded(number, picture, frame.is_corrupt)
 
@@ -88,7 +88,7 @@ def to_rgb(frame: VideoFrame, converter: VideoReformatter, display: DisplayMatri
         Red, green and blue planes, uint8 `[3, H, W]`.
 
     Raises:
-        ContentError: FFmpeg does not convert the pixel format or colour matrix, or memory is too short for the size.
+        ContentError: FFmpeg does not convert the pixel format or colour matrix, or memory is too small for the size.
     """
     # FFmpeg pads the rows of its planes; planar RGB is stored in the order green, blue, red.
     green, blue, red = (

@@ -1,4 +1,4 @@
-"""Entry point: `open_video` picks the video decoder that this machine and this video allow, and records why."""
+"""Entry point: `open_video` chooses the video decoder by machine and video, and records why."""
 
 import logging
 import math
@@ -88,7 +88,7 @@ def _check_arguments(
         rule = "must hold at least one time; times are finite, non-negative and ascending seconds"
         raise ConfigError.of("times", list(times), rule)
     if video_decoder not in get_args(VideoDecoder):
-        raise ConfigError.of("video_decoder", video_decoder, f"must be one of {get_args(VideoDecoder)}")
+        raise ConfigError.of("video_decoder", video_decoder, f"must be one of {', '.join(get_args(VideoDecoder))}")
     if clip is not None and not 0 <= clip[0] < clip[1] < math.inf:
         raise ConfigError.of("clip", clip, "must be a start and a later end, in seconds")
 

@@ -1,10 +1,10 @@
 """Brings a decoded picture upright, crops it and resamples it to the encoder's input size.
 
-Both readers share this code, so that the same picture gives the same pixels whichever of them decodes it.
+Both readers share this code, so a picture yields the same pixels whichever of them decodes it.
 
 Resampling is separable and linear: every target row is a weighted sum of source rows, and likewise for columns. So it
 is two matrix products, ``rows @ picture @ columns.T`` for each colour. A target pixel depends only on the source pixels
-within the filter's radius, so that the matrices are almost entirely zero outside a band around the diagonal:
+within the filter's radius, so the matrices are almost entirely zero outside a band around the diagonal:
 
       target rows   [ x x x . . . . . . ]   block 1: a small dense matrix, times source rows 0 to 4
                     [ . . x x x . . . . ]
@@ -86,7 +86,7 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
         scale = min(height / rows, width / columns)  # source pixels per target pixel
         top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
 
-    # Rows first: the picture is wide and its rows are contiguous, so that this pass reads memory in order.
+    # Rows first: the picture is wide and its rows are contiguous, so this pass reads memory in order.
     half = np.empty((3, rows, width), np.float32)
     for start, first, weights in _bands(preprocessing.interpolation, height, rows, top, width):
         n_targets, n_sources = weights.shape
@@ -101,7 +101,7 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
         n_targets, n_sources = weights.shape
         full[:, start : start + n_targets] = flat[:, first : first + n_sources] @ weights.T
 
-    # The bicubic filter overshoots at edges, so that values may lie outside of 0 to 255.
+    # The bicubic filter overshoots at edges, so values may lie outside of 0 to 255.
     result = np.rint(full).clip(0, 255).astype(np.uint8).reshape(3, rows, columns)
     return np.ascontiguousarray(np.moveaxis(result, 0, 2))
 

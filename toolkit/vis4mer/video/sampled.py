@@ -1,4 +1,4 @@
-"""The part that all readers share: matches decoded frames to samples, resizes, batches, and counts what is missing."""
+"""The part common to all readers: matches decoded frames to samples, resizes, batches, and counts what is missing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,7 +23,7 @@ class Decoded(NamedTuple):
     Attributes:
         number: Frame number in presentation order.
         picture: Function that returns the upright picture, uint8 `[3, H, W]`. Conversion to RGB costs about as much as
-            decoding, so that only sampled frames pay for it.
+            decoding, so only sampled frames pay for it.
         corrupt: Whether the video decoder marks the frame as damaged.
     """
 
@@ -38,7 +38,7 @@ class SampledReader(ABC):
     Args:
         movie: Scanned movie.
         preprocessing: Choice of the frames, and their size and resampling.
-        reason: Why this video decoder was chosen, in words.
+        reason: Why this video decoder was chosen.
         batch_size: Largest number of frames in a batch.
         times: Ascending times of the samples, in seconds after the first frame, which replace that choice.
     """
@@ -131,7 +131,7 @@ class SampledReader(ABC):
                 return
         if last is None:
             rule = "none of its sampled frames can be decoded"
-            raise VideoError.of("video", self.info.path, rule, "give a complete movie file")
+            raise VideoError.of("video", self.info.path, rule, "pass a complete movie file")
         yield from self._use(last, self.n_frames - done, missing=True)
 
     def _use(self, frame: Decoded, n_samples: int, *, missing: bool = False) -> Iterator[tuple[int, Image]]:

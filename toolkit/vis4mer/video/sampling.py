@@ -1,8 +1,8 @@
 """Timestamp arithmetic: when each frame is shown, and which frame each sample takes.
 
 All times are integers in ticks of the stream's time base, and rates are exact fractions. Samples often fall exactly on
-the start of a frame: at one sample a second and 24 frames a second, all of them do. There a rounding error of the last
-bit, which seconds as floats would bring, takes the frame before instead.
+the start of a frame: at one sample and 24 frames per second, all of them do. With times as floats, in seconds, an error
+in the last bit would then take the frame before instead.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ Ticks = NDArray[np.int64]
 
 NO_TIME = -(1 << 63)  # FFmpeg's AV_NOPTS_VALUE: the timestamp is missing
 
-MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease in a valid file, but sloppy muxers slip a little
-MAX_STILL = Fraction(600)  # seconds that one frame may be shown; a longer step is a broken clock, not a slide
+MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease in a valid file, but some muxers are slightly off
+MAX_STILL = Fraction(600)  # seconds that one frame may be shown; a longer step is a broken clock, not a still
 
-# Times stay within +-2^62 ticks, so that sums and differences of a time and a duration fit into int64. At the
+# Times stay within +-2^62 ticks, so sums and differences of a time and a duration fit into int64. At the
 # nanosecond clock of Matroska this is 146 years; only forged timestamps reach it.
 _MAX_TICKS = 1 << 62
 
@@ -29,7 +29,7 @@ def presentation_times(pts: Sequence[int], dts: Sequence[int], frame_ticks: int,
     Joined recordings restart their clock, and damage makes it jump. Both show in the decoding times, which otherwise
     rise steadily: if one goes back by more than `MAX_STEP_BACK` or forward by more than `MAX_STILL`, all times from
     there on are shifted so that the packet follows its predecessor by one frame. Presentation times cannot show it, as
-    they go back and forth anyhow. A packet without any timestamp follows its predecessor by one frame, too.
+    they go back and forth anyway. A packet without any timestamp follows its predecessor by one frame, too.
 
     Args:
         pts: Presentation timestamps in decoding order, in ticks, or `NO_TIME`.
@@ -103,7 +103,7 @@ def grid(start: int, end: int, fps: float, time_base: Fraction) -> Ticks:
     rate = Fraction(fps).limit_denominator(1_000_000) or Fraction(fps)
     period = 1 / (rate * time_base)  # ticks per sample, in general not a whole number
     count = max(1, -int((start - end) // period))  # ceil((end - start) / period), as the floor of the negated ratio
-    # Each time is computed from i, not from its predecessor, so that no error accumulates.
+    # Each time is computed from i, not from its predecessor, so no error accumulates.
     return np.array([start + i * period.numerator // period.denominator for i in range(count)], np.int64)
 
 

@@ -30,7 +30,7 @@ def segment_starts(frames: int, length: int, count: int) -> list[int]:
 def cut_segments(
     batches: Iterable[NDArray[np.uint8]], starts: Sequence[int], length: int, at_once: int = 1
 ) -> Iterator[NDArray[np.uint8]]:
-    """Cuts segments from a stream of frames, holding hardly more frames than one group of segments needs.
+    """Cuts segments from a stream of frames, holding little more than the frames of one group of segments.
 
     Args:
         batches: Consecutive frames, uint8 `[n, H, W, 3]` each.
@@ -61,7 +61,7 @@ def _segments(batches: Iterable[NDArray[np.uint8]], starts: Sequence[int], lengt
             while waiting and first_held + len(held) == waiting[0] + length:
                 yield np.stack([held[i] for i in range(len(held) - length, len(held))])
                 waiting.popleft()
-            # Segments overlap, so that only frames before the next segment's start can go.
+            # Segments overlap, so only frames before the next segment's start can go.
             while held and (not waiting or first_held < waiting[0]):
                 held.popleft()
                 first_held += 1

@@ -226,7 +226,7 @@ def test_a_missing_product(monkeypatch: pytest.MonkeyPatch, product: Any, module
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
-def test_the_api_has_every_call_that_the_stand_in_has() -> None:
+def test_the_real_api_has_every_call_of_the_stand_in() -> None:
     import tensorrt_rtx as trt
 
     engine = {name for name in vars(FakeEngine) if not name.startswith("_") and name != "SHAPES"}

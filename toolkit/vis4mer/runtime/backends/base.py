@@ -1,4 +1,4 @@
-"""The contract between this package and the backends: what a graph is, what opens it and what runs it."""
+"""The interface between this package and its backends: graphs, the backends that open them, and runners."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -16,7 +16,7 @@ from vis4mer.runtime.backends.base import Graph
 from vis4mer.runtime.interface import GraphInterface, TensorSpec
 from vis4mer.text import one_line
 
-# Log severity of ONNX Runtime. Its errors also arrive as exceptions, so that logging them would print them twice.
+# Log severity of ONNX Runtime. Its errors also arrive as exceptions, so logging them would print them twice.
 _FATAL = 4
 
 # NumPy's names for the element types that ONNX Runtime names differently.
@@ -37,7 +37,7 @@ class OnnxRunner:
     """One ONNX graph with one input and one output; safe to call from several threads.
 
     Args:
-        graph: Graph to run. Its weights may lie in its companions; any other file that it refers to is refused.
+        graph: Graph to run. Its weights may lie in its companions; any other file that it refers to is rejected.
         device: Device to run on.
 
     Raises:
@@ -67,7 +67,7 @@ class OnnxRunner:
             raise DeviceError.of(
                 "device",
                 str(device),
-                "ONNX Runtime finds no fitting CUDA and cuDNN libraries",
+                "ONNX Runtime finds no matching CUDA and cuDNN libraries",
                 "pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu or auto",
             )
         found = GraphInterface(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))

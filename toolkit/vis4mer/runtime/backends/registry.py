@@ -24,13 +24,13 @@ _backends = {backend.format: backend for backend in _BUILT_IN}
 
 
 def register(backend: Backend) -> None:
-    """Makes a backend known, so that bundles of its format can be opened.
+    """Registers a backend, which then opens the bundles of its format.
 
     Raises:
         ConfigError: Another backend reads the format.
     """
     if _backends.setdefault(backend.format, backend) is not backend:
-        raise ConfigError.of("format", backend.format, "another backend reads it", "choose another name")
+        raise ConfigError.of("format", backend.format, "another backend already reads it", "choose another name")
 
 
 def backend(format: str) -> Backend:

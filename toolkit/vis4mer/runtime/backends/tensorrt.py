@@ -57,7 +57,7 @@ class TensorRTRunner:
 
     Raises:
         BundleError: The engine has another interface.
-        DeviceError: The device is no GPU, is out of memory, or is not one that the engine was built for.
+        DeviceError: The device is not a GPU, is out of memory, or is not one that the engine was built for.
         MissingDependencyError: The product is not installed.
     """
 
@@ -67,7 +67,7 @@ class TensorRTRunner:
             raise DeviceError.of("device", str(device), "TensorRT engines run on NVIDIA GPUs only", remedy)
         trt = import_tensorrt(product)
         self._name, self._device = graph.name, device
-        # An execution context holds the shapes and addresses of one call, so that calls must take turns.
+        # An execution context holds the shapes and addresses of one call, so calls must take turns.
         self._lock, self._log = threading.Lock(), collect_errors(trt)
         self._stream = CudaStream(device)
         try:

@@ -159,7 +159,7 @@ def draw_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: flo
 
 
 def _read_columns(path: Path) -> Table:
-    table = read_table(path, "listing", "give a CSV of movies")
+    table = read_table(path, "listing", "pass a CSV of movies")
     n_targets = len({"label", "value"} & set(table.columns))
     if "path" not in table.columns or n_targets != 1:
         rule = "the header row must name the columns 'path' and either 'label' or 'value'"
@@ -212,6 +212,6 @@ def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _refuse_any(path: Path, fault: str, offenders: Iterable[str]) -> None:
-    """Raises an error that quotes the first offender and counts all of them, if there are any."""
+    """Raises an error if there are any offenders; it quotes the first and counts all of them."""
     if found := list(offenders):
         raise DataError.of("listing", path, f"{fault}: {found[0]!r} ({len(found)} in all)")

@@ -35,7 +35,7 @@ def videos_in(folder: Path) -> list[Path]:
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError.of("videos", folder, "no such folder", "give the folder that holds the videos")
+        raise DataError.of("videos", folder, "no such folder", "pass the folder that holds the videos")
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
@@ -88,7 +88,7 @@ def gather_videos(sources: Sequence[Path]) -> list[Path]:
             videos.append(source)
     if not videos:
         names = [str(source) for source in sources]
-        raise DataError.of("videos", names, "there is no video in them", "give video files, folders or lists")
+        raise DataError.of("videos", names, "hold no video", "pass video files, folders or lists")
     first_of_each: dict[Path, Path] = {}
     for video in videos:
         first_of_each.setdefault(video.resolve(), video)
@@ -96,7 +96,7 @@ def gather_videos(sources: Sequence[Path]) -> list[Path]:
 
 
 def _listed_paths(path: Path) -> list[str]:
-    remedy = "give a .csv file with a column 'path', or a .txt file with one path per line"
+    remedy = "pass a .csv file with a column 'path', or a .txt file with one path per line"
     if path.suffix.lower() == ".txt":
         try:
             lines = path.read_text(encoding="utf-8-sig").split("\n")

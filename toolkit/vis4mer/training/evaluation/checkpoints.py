@@ -65,9 +65,7 @@ class Evaluator:
         """
         model = load_checkpoint(checkpoint)
         if model.encoder is None:
-            raise CheckpointError.of(
-                "checkpoint", checkpoint, "holds no encoder", "give a checkpoint that takes movies"
-            )
+            raise CheckpointError.of("checkpoint", checkpoint, "holds no encoder", "pass a checkpoint with an encoder")
         name = self.head or _head_name(model.config, data)
         head, config = model.head(name), model.config.heads[name]
         class_order = _class_order(data.listing, config, checkpoint)
@@ -104,7 +102,7 @@ def recorded_protocol(checkpoint: Path) -> str:
     name = read_record(checkpoint).get("protocol")
     if not isinstance(name, str) or name not in PROTOCOLS:
         rule = f"its {RECORD_FILE} names no benchmark"
-        raise ConfigError.of("checkpoint", checkpoint, rule, "give a protocol or a CSV of movies")
+        raise ConfigError.of("checkpoint", checkpoint, rule, "pass a protocol or a CSV of movies")
     return name
 
 
@@ -114,7 +112,9 @@ def _head_name(model: ModelConfig, data: DataSet) -> str:
         return next(iter(model.heads))
     task_name = data.name.rpartition("/")[2]
     if data.protocol is None or task_name not in model.heads:
-        raise ConfigError.of("heads", tuple(model.heads), "the checkpoint has several", "give the name of one of them")
+        raise ConfigError.of(
+            "heads", tuple(model.heads), "the checkpoint has several", "choose one of them by its name"
+        )
     return task_name
 
 

@@ -10,7 +10,7 @@ from vis4mer.training.evaluation.report import Report
 
 _DPI = 150
 _MAX_LABEL_LENGTH = 24  # characters
-_MAX_CLASSES_WITH_COUNTS = 20  # in the cells of larger matrices, counts would be illegible
+_MAX_CLASSES_WITH_COUNTS = 20  # counts would be illegible in larger matrices
 
 
 def plot_report(report: Report, folder: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def plot_report(report: Report, folder: Path) -> list[Path]:
                 figure.savefig(file, format="png", dpi=_DPI)
     except OSError as error:
         rule = f"cannot be written ({error.strerror})"
-        raise DataError.of("plots", folder, rule, "give another folder") from None
+        raise DataError.of("plots", folder, rule, "choose another folder") from None
     return list(paths.values())
 
 

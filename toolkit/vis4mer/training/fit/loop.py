@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains one head of a model and keeps the models of its best and its last epoch.
+    """Trains one head of a model and keeps the models of the best and the last epoch.
 
     Each epoch seeds its randomness (order, windows, dropout) from the seed and its own number. On a CPU, a run that was
     stopped and resumed is therefore bit-identical to an uninterrupted run.
@@ -114,7 +114,7 @@ class Trainer:
 
     @property
     def best(self) -> EpochRecord:
-        """Figures of the epoch with the best metric; of equal ones, as small data sets produce, the least loss."""
+        """Figures of the epoch with the best metric; ties, common on small data sets, go to the lowest loss."""
         name, sign = ("val_mse", -1) if self._task == "regression" else ("val_accuracy", 1)
         return max(self.history, key=lambda record: (sign * record[name], -record["val_loss"]))
 
@@ -148,7 +148,7 @@ class Trainer:
                 train_loss = self._train_epoch(on_step)
                 figures = self._validate()
             except torch.OutOfMemoryError:
-                rule = f"{self._device} lacks the memory for a step of so many windows"
+                rule = f"{self._device} has too little memory for a step with this many windows"
                 remedy = "lower it, or use precision bf16"
                 raise DeviceError.of("batch_size", self._config.batch_size, rule, remedy) from None
             seconds = round(time.monotonic() - begin, 3)

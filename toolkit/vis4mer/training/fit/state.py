@@ -54,7 +54,7 @@ class RunFolder:
         except OSError as error:
             raise ConfigError.of("output", path, f"cannot be written ({error.strerror})") from None
         if self.holds_run and not resume:
-            raise ConfigError.of("output", path, "already holds a run", "resume it or give another folder")
+            raise ConfigError.of("output", path, "already holds a run", "resume it or choose another folder")
 
     @property
     def holds_run(self) -> bool:
@@ -80,7 +80,7 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             rule = f"{free / 1e6:.0f} MB are free, but models and training state need {needed / 1e6:.0f} MB"
-            raise DataError.of("output", self.path, rule, "free some space or give another folder")
+            raise DataError.of("output", self.path, rule, "free some space or choose another folder")
 
     def check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Checks that the run in this folder is resumed with its own settings and data.

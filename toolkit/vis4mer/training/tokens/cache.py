@@ -25,7 +25,7 @@ from vis4mer.video.segments import cut_segments, segment_starts
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # must increase whenever the same movie and encoder would give other bytes
+_FORMAT = 1  # must increase whenever the same movie and encoder would yield different bytes
 _ENCODER_FILE = "encoder.json"
 
 
@@ -35,14 +35,14 @@ class FeatureCache:
     Encoder weights, preprocessing and dtype determine the name of a subfolder, so tokens of two encoders never mix; its
     ``encoder.json`` describes them. In the subfolder, a movie's path, size and modification time (and its clip, if any)
     determine the name of its file, so a changed movie is encoded again. Files are written atomically, so a killed run
-    continues where it was.
+    continues where it stopped.
 
     Args:
         root: Folder of the cache, which may hold many subfolders; created if it does not exist.
         encoder: Encoder of the tokens, on the device to encode on.
         preprocessing: Preprocessing of the frames.
         dtype: Type of the stored tokens; ``bf16`` halves the disk space and keeps three significant digits.
-        batch_size: Frames per pass through the encoder; an encoder of segments takes at least one segment per pass.
+        batch_size: Frames per pass through the encoder; an encoder that takes segments gets at least one per pass.
         refuse_others: Whether to refuse a cache that holds tokens of other encoders, and none of this one. Encoding all
             movies again would take long, and a wrong setting is the likely reason.
 
@@ -87,7 +87,7 @@ class FeatureCache:
                 file.write(text)
         except OSError as error:
             rule = f"cannot be written ({error.strerror})"
-            raise DataError.of("cache", root, rule, "give another folder") from None
+            raise DataError.of("cache", root, rule, "choose another folder") from None
 
     def _refuse_others(self, description: Mapping[str, Any]) -> None:
         root = self.folder.parent
@@ -100,7 +100,7 @@ class FeatureCache:
             "cache",
             root,
             f"comes from another encoder or other frames ({differences})",
-            "give the same settings, give another folder, or add these tokens with vis4mer extract",
+            "use the same settings, choose another folder, or add these tokens with vis4mer extract",
         )
 
     def path(self, video: Path, clip: Clip | None = None) -> Path:
@@ -150,7 +150,7 @@ class FeatureCache:
             except VideoError:
                 raise
             except torch.OutOfMemoryError:
-                rule = f"{self._device} lacks the memory to encode so many frames at once"
+                rule = f"{self._device} has too little memory to encode this many frames at once"
                 raise DeviceError.of("batch_size", self._batch_size, rule, "lower it") from None
             except OSError as error:
                 raise DataError.of("cache", path, f"cannot be written ({error.strerror})") from None

@@ -68,7 +68,7 @@ def encode_in_workers(
     progress: Progress,
     on_start: Callable[[], None] | None = None,
 ) -> Iterator[EncodingResult]:
-    """Encodes videos in several processes; they end with this process, however it ends.
+    """Encodes videos in several processes, which end when this process ends for any reason.
 
     Args:
         recipe: Cache to fill.
@@ -99,8 +99,8 @@ def encode_in_workers(
                     progress(task, len(jobs) - len(running), len(jobs))
                     yield job, error
         except BrokenProcessPool:
-            rule = "a worker died, most often for lack of memory"
-            remedy = "use fewer workers or a smaller batch size, and run the same command again, which continues"
+            rule = "a worker died, usually because memory ran out"
+            remedy = "run the same command again with fewer workers or a smaller batch size; it continues"
             raise DeviceError.of("workers", n_workers, rule, remedy) from None
         except (KeyboardInterrupt, GeneratorExit):
             # Leaving the pool's block waits for the videos under way, so their workers are terminated first.

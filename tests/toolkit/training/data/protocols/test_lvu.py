@@ -135,7 +135,7 @@ def test_a_row_without_a_target_is_an_error(tmp_path: Path, task: str, header: s
 
 
 def test_missing_split_files_and_videos_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"scene/train\.csv': no such file; give the folder"):
+    with pytest.raises(DataError, match=r"scene/train\.csv': no such file; pass the folder"):
         find_protocol("lvu/scene").listing(tmp_path, tmp_path)
     splits = write_scene(tmp_path / "lvu")
     with pytest.raises(DataError, match=r"nowhere': no such folder"):

@@ -38,7 +38,7 @@ def _database(path: Path) -> dict[str, Any]:
     try:
         database = json.loads(path.read_bytes())["database"]
     except FileNotFoundError:
-        raise DataError.of("splits", path, "no such file", "give the folder of COIN's annotation") from None
+        raise DataError.of("splits", path, "no such file", "pass the folder of COIN's annotation") from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"splits={str(path)!r}, line {error.lineno}: not JSON ({error.msg}); download it again"

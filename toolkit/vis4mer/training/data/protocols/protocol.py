@@ -101,7 +101,7 @@ class Protocol:
         found = find_videos(videos, [row.video for row in rows])
         if not found:
             rule = f"holds none of the {len(rows)} videos of {self.name}, such as {rows[0].video!r} with any suffix"
-            raise DataError.of("videos", videos, rule, "give the folder they were downloaded to")
+            raise DataError.of("videos", videos, rule, "pass the folder they were downloaded to")
         present: list[Example] = []
         missing: list[Example] = []
         for row in rows:
@@ -150,7 +150,7 @@ def read_split_file(path: Path, columns: Sequence[str], delimiter: str) -> Itera
     Raises:
         DataError: The file is missing, or is not such a table.
     """
-    remedy = "give the folder of the benchmark's split files, or download them again"
+    remedy = "pass the folder of the benchmark's split files, or download them again"
     table = read_table(path, "splits", remedy, delimiter=delimiter, quoted=False)
     for column in columns:
         if column not in table.columns:

@@ -1,1 +1,0 @@
-"""Plots of benchmark results, written beside the result files."""
