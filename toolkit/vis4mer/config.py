@@ -13,6 +13,9 @@ from typing import Any, Literal, Self, get_args
 
 from vis4mer.errors import ConfigError
 
+# Name of the file that describes the model in a checkpoint's folder.
+CONFIG_FILE = "config.json"
+
 Resize = Literal["stretch", "crop"]
 Interpolation = Literal["area", "bilinear", "bicubic"]
 Task = Literal["classification", "regression"]

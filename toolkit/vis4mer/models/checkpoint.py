@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.config import CONFIG_FILE, HeadConfig, ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import original
-from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
+from vis4mer.models.vis4mer import WEIGHTS_FILE, Vis4mer
 from vis4mer.models.weights import fill, first_line, read_state_dict
 
 # Name of the head of a checkpoint that names none.
