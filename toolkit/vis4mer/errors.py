@@ -27,7 +27,7 @@ class Vis4merError(Exception):
 
         Args:
             name: What the user set: an argument, an option, a key of a file or a kind of file.
-            value: Its value, shown as its `repr`. A path is shown as a string; a long value that is no text is shortened.
+            value: Its value, shown as its `repr`; a path is shown as a string, and a long value other than text is cut.
             rule: Rule that the value breaks, as a predicate without a full stop: ``must be positive``.
             remedy: What to do about it, as an imperative: ``use --device cpu``. Leave it out where the rule implies it.
 

@@ -133,7 +133,7 @@ def run(
                 if timeline is not None:
                     save_timeline(prediction, timeline, movie)
                 if prediction.damage and not quiet:
-                    say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
+                    say("warning", str(VideoError.of("video", video, "; ".join(prediction.damage.notes))))
             except Vis4merError as error:
                 say("error", str(error))
                 failed = True
