@@ -21,6 +21,10 @@ Interpolation = Literal["area", "bilinear", "bicubic"]
 Task = Literal["classification", "regression"]
 NodeSource = Literal["exact", "stored"]
 
+# No part of a model. The command offers these names, and it must start without loading the video decoders.
+DecoderName = Literal["dali", "pyav"]
+VideoDecoder = Literal["auto", DecoderName]
+
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
