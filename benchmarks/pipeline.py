@@ -55,8 +55,8 @@ from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.aggregation import MovieAggregator
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.backends.eager import EagerRunner
-from vis4mer.runtime.bundle import ENCODER
 from vis4mer.runtime.classifier import Classifier
+from vis4mer.runtime.interface import ENCODER
 from vis4mer.runtime.loading import eager_runners
 from vis4mer.runtime.precision import ChosenPrecision
 from vis4mer.runtime.prediction import HeadPrediction

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vis4mer.cli.console import PACKAGES
 from vis4mer_kernels import build
 
 
@@ -32,9 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _same_logger() -> Iterator[None]:
-    """The command line sets the project's logger up for the terminal; the next test must not inherit that."""
-    logger = logging.getLogger("vis4mer")
-    handlers, level = list(logger.handlers), logger.level
+    """The command line sets the packages' loggers up for the terminal; the next test must not inherit that."""
+    loggers = [logging.getLogger(package) for package in PACKAGES]
+    before = [(list(logger.handlers), logger.level) for logger in loggers]
     yield
-    logger.handlers = handlers
-    logger.setLevel(level)  # which also forgets what loggers below have cached
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers = handlers
+        logger.setLevel(level)  # which also forgets what loggers below have cached

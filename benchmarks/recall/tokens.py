@@ -19,7 +19,8 @@ from samples.generator.scenes import Scene, Script
 from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import CPU
 from vis4mer.runtime.backends.registry import open_graph
-from vis4mer.runtime.bundle import ENCODER, Bundle
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.interface import ENCODER
 from vis4mer.video.resize import resize
 
 TOKENS = 1

@@ -9,10 +9,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vis4mer.config import ModelConfig, WindowConfig
 from vis4mer.errors import ExportError
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec, window_length
+from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec
 from vis4mer.runtime.parity import Cases
 from vis4mer.video.reader import open_video
 
@@ -123,35 +122,3 @@ def _static_features(rng: np.random.Generator, taken: TensorSpec) -> NDArray[np.
 def _compact(features: NDArray[np.generic]) -> NDArray[np.generic]:
     """Rounds features to half precision if their range allows: half the file, and the eager model gets the same."""
     return features.astype(np.float16) if np.abs(features).max() < np.finfo(np.float16).max else features
-
-
-def exported_length(config: ModelConfig, length: int | None) -> int:
-    """Returns L, the number of tokens in the input of every exported head.
-
-    Args:
-        config: Configuration of the model.
-        length: Requested length; `window_length` if None.
-
-    Raises:
-        ExportError: A head does not take the length, it is not a whole number of frames, or the heads' inputs differ.
-    """
-    decoders = [head.decoder for head in config.heads.values()]
-    if len({decoder.d_input for decoder in decoders}) > 1:
-        raise ExportError.of("heads", list(config.heads), "have different d_input", "export them separately")
-    tokens = 1 if config.encoder is None else config.encoder.tokens
-    longest = min(decoder.l_max for decoder in decoders)
-    shortest = 2 ** max(decoder.n_layers for decoder in decoders)
-    length = window_length(config) if length is None else length
-    if not shortest <= length <= longest:
-        raise ExportError(f"length={length} tokens: must be from 2**n_layers={shortest} to l_max={longest}")
-    if length % tokens:
-        raise ExportError(f"length={length} tokens: must be a multiple of the encoder's {tokens} tokens per frame")
-    return length
-
-
-def with_window(config: ModelConfig, length: int) -> ModelConfig:
-    """Returns the configuration with windows of `length` tokens, for the bundle's manifest."""
-    if config.encoder is None or window_length(config) == length:
-        return config
-    seconds = length / config.encoder.tokens / config.preprocessing.fps
-    return ModelConfig(config.heads, config.encoder, config.preprocessing, WindowConfig(seconds, config.windows.stride))

@@ -25,9 +25,10 @@ from vis4mer.runtime.parity import (
     is_classifier,
 )
 from vis4mer.text import first_line
-from vis4mer_export.cases import exported_length, make_cases, with_window
+from vis4mer_export.cases import make_cases
 from vis4mer_export.drift import first_drift
 from vis4mer_export.freeze import freeze
+from vis4mer_export.length import exported_length, with_window
 from vis4mer_export.longconv.lower import Lowered
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.precision import in_precision

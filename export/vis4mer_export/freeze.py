@@ -7,10 +7,10 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from vis4mer.errors import ExportError
 from vis4mer.models.decoder import Block, S4Decoder
 from vis4mer.models.s4 import SSMConv, halve
 from vis4mer.runtime.manifest import Precision
+from vis4mer_export.length import require_length
 from vis4mer_export.longconv import Lowering
 from vis4mer_export.longconv.lower import Lowered, lower
 from vis4mer_export.precision import in_precision
@@ -74,10 +74,7 @@ def freeze(decoder: S4Decoder, length: int, candidates: Sequence[Lowering], prec
     Raises:
         ExportError: The decoder does not take `length`, or no candidate suits a block.
     """
-    config = decoder.config
-    shortest = 2**config.n_layers
-    if not shortest <= length <= config.l_max:
-        raise ExportError(f"length={length} tokens: must be from 2**n_layers={shortest} to l_max={config.l_max}")
+    require_length(decoder.config, length)
     frozen = copy.deepcopy(decoder)
     lowered = []
     for i, block in enumerate(cast(list[Block], list(frozen.blocks))):

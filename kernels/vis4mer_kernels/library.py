@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 
 from vis4mer.errors import OpsError
+from vis4mer.text import first_line
 from vis4mer_kernels import build
 
 Impl = Literal["auto", "reference", "native"]
@@ -17,7 +18,7 @@ Impl = Literal["auto", "reference", "native"]
 IMPL_VARIABLE = "VIS4MER_OPS"
 _OLDEST_GPU = (8, 0)  # compute capability
 
-logger = logging.getLogger("vis4mer.ops")  # a child of the logger that the command line shows
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,9 @@ def library() -> Library:
 
         autograd.register()
     except (OSError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
         causes = "a library that it needs, or the PyTorch that it was built for, has changed"
         raise OpsError.of(
-            "library", path, f"does not load ({reason}); {causes}", f"delete it and {build.COMMAND}"
+            "library", path, f"does not load ({first_line(error)}); {causes}", f"delete it and {build.COMMAND}"
         ) from None
     return Library(("cpu", "cuda") if _runs_on_gpus() else ("cpu",), str(path))
 

@@ -13,7 +13,7 @@ from fences import EXECUTED, OUTPUT, Block, read_blocks
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Languages of blocks that are neither executed nor output.
-OTHER = ("csv", "zsh", "fish", "yaml", "cpp")
+OTHER = ("csv", "zsh", "fish", "yaml", "toml", "cpp")
 SLOW = ("train.md", "reproduce.md", "export.md", "cpp.md")
 TIMEOUT = 300  # seconds for one block
 

@@ -196,7 +196,7 @@ def test_a_model_of_samples_of_the_whole_movie_is_not_exported(tmp_path: Path) -
     [(120, "to l_max=119"), (4, r"must be from 2\*\*n_layers=8"), (100, "multiple of the encoder's 17")],
 )
 def test_lengths_that_do_not_fit(checkpoint: Path, tmp_path: Path, length: int, message: str) -> None:
-    with pytest.raises(ExportError, match=f"length={length} tokens: .*{message}"):
+    with pytest.raises(ExportError, match=f"length={length}: .*{message}"):
         export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx", length=length))
     assert list(tmp_path.iterdir()) == []
 

@@ -83,6 +83,16 @@ def test_a_library_that_does_not_load_is_an_error_with_its_causes(tmp_path: Path
     assert f"library={str(path)!r}: does not load" in _use(tmp_path, "auto").stdout
 
 
+def test_an_error_without_a_message_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError
+
+    monkeypatch.setattr(build, "find", lambda: Path("ops.so"))
+    monkeypatch.setattr("torch.ops.load_library", fail)
+    with pytest.raises(OpsError, match=r"^library='ops.so': does not load \(OSError\)"):
+        library.library.__wrapped__()
+
+
 @needs_compiler
 def test_a_built_library_is_used_without_a_compiler(tmp_path: Path) -> None:
     _copy_library(tmp_path)

@@ -25,6 +25,12 @@ def test_a_value_with_line_breaks_stays_on_one_line() -> None:
     assert str(ConfigError.of("labels", ("a\nb",), "must be strings")) == "labels=('a\\nb',): must be strings"
 
 
+def test_a_value_of_any_size_is_shortened_unless_it_is_text() -> None:
+    numbers, path = list(range(1000)), "a" * 1000
+    assert str(ConfigError.of("axes", numbers, "must be short")) == f"axes={str(numbers)[:200]}...: must be short"
+    assert str(ConfigError.of("video", path, "no such file")) == f"video={path!r}: no such file"
+
+
 @pytest.mark.parametrize("kind", [Vis4merError, *Vis4merError.__subclasses__()])
 def test_every_error_survives_a_process_boundary(kind: type[Vis4merError]) -> None:
     error = kind.of("batch_size", 0, "must be positive")

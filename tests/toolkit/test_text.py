@@ -1,6 +1,6 @@
 import pytest
 
-from vis4mer.text import clock, printable
+from vis4mer.text import clock, first_line, printable
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,15 @@ def test_a_clock_has_hours_only_where_needed(seconds: float, text: str) -> None:
 )
 def test_printable_text_cannot_act_on_a_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("no such file", "no such file"), ("\n  the cause\nits trace", "the cause"), ("", "OSError"), (" \n", "OSError")],
+)
+def test_the_first_line_of_an_error_is_never_empty(message: str, line: str) -> None:
+    assert first_line(OSError(message)) == line
+
+
+def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
+    assert first_line(OSError("a" * 1000)) == "a" * 300

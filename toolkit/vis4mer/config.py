@@ -13,10 +13,17 @@ from typing import Any, Literal, Self, get_args
 
 from vis4mer.errors import ConfigError
 
+# Name of the file that describes the model in a checkpoint's folder.
+CONFIG_FILE = "config.json"
+
 Resize = Literal["stretch", "crop"]
 Interpolation = Literal["area", "bilinear", "bicubic"]
 Task = Literal["classification", "regression"]
 NodeSource = Literal["exact", "stored"]
+
+# No part of a model. The command offers these names, and it must start without loading the video decoders.
+DecoderName = Literal["dali", "pyav"]
+VideoDecoder = Literal["auto", DecoderName]
 
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

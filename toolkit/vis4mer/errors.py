@@ -6,6 +6,9 @@ Commands print the message of any of these and exit with status 1; a traceback m
 import os
 from typing import Self
 
+# A value of a file, such as a JSON object, may be of any size. Text, such as a path, is shown whole.
+_SHOWN_CHARACTERS = 200
+
 
 class Vis4merError(Exception):
     """Base of every error that this project raises on purpose.
@@ -24,15 +27,18 @@ class Vis4merError(Exception):
 
         Args:
             name: What the user set: an argument, an option, a key of a file or a kind of file.
-            value: Its value, shown as its `repr`; a path is shown as a string.
+            value: Its value, shown as its `repr`; a path is shown as a string, and a long value other than text is cut.
             rule: Rule that the value breaks, as a predicate without a full stop: ``must be positive``.
             remedy: What to do about it, as an imperative: ``use --device cpu``. Leave it out where the rule implies it.
 
         Returns:
             The error, for the caller to raise.
         """
-        shown = os.fspath(value) if isinstance(value, os.PathLike) else value
-        return cls(f"{name}={shown!r}: {rule}" + (f"; {remedy}" if remedy else ""))
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        shown = repr(text)
+        if len(shown) > _SHOWN_CHARACTERS and not isinstance(text, str | bytes):
+            shown = f"{shown[:_SHOWN_CHARACTERS]}..."
+        return cls(f"{name}={shown}: {rule}" + (f"; {remedy}" if remedy else ""))
 
 
 class ConfigError(Vis4merError, ValueError):

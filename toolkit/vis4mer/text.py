@@ -21,6 +21,6 @@ def clock(seconds: float) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an exception's message, or the exception's type name if it has no message."""
+    """Returns the first line of an exception's message, shortened as by `one_line`; its type's name if it has none."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return one_line(lines[0]) if lines else type(error).__name__

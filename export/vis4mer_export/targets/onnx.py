@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vis4mer.devices.device import CPU
 from vis4mer.errors import ExportError
 from vis4mer.text import first_line
+from vis4mer_export.targets.axes import dynamic_shapes
 from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 
 # A protobuf message ends at 2 GiB. The weights of larger graphs go to a file of their own, with some room to spare.
 _LARGEST_FILE_BYTES = 1_900_000_000
-
-# Upper bound of the dynamic axis, beyond any batch of frames.
-_LARGEST_BATCH = 1 << 16
 
 
 class OnnxTarget(Target):
@@ -70,7 +68,7 @@ def write_onnx(source: GraphSource, path: Path) -> None:
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in source.interface.inputs],
                 output_names=[tensor.name for tensor in source.interface.outputs],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)},),
+                dynamic_shapes=dynamic_shapes(source.interface),
             )
         assert program is not None
         _remove_origins(program.model)

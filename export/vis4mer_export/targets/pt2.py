@@ -15,11 +15,10 @@ from typing import Any
 from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.text import first_line
+from vis4mer_export.targets.axes import dynamic_shapes
 from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption, open_written
 
 _KINDS = ("cpu", "cuda")
-# Upper bound of the dynamic axis, beyond any batch of frames.
-_LARGEST_BATCH = 1 << 16
 
 # Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
 _CPU_SETTINGS = {"freezing": True}
@@ -70,11 +69,10 @@ class Pt2Target(Target):
 def _compile(source: GraphSource, path: Path) -> None:
     import torch
 
-    # The example has two inputs, but batches of one are valid too.
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     settings = dict(_CPU_SETTINGS) if source.example.device.type == "cpu" else {}
+    shapes = dynamic_shapes(source.interface)
     with torch.no_grad():
-        program = torch.export.export(source.module, (source.example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(source.module, (source.example,), dynamic_shapes=shapes)
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from vis4mer.devices.device import probe_driver
 from vis4mer.errors import DeviceError
 from vis4mer_export.targets.base import Built, GraphSource, Target
+from vis4mer_export.targets.engines import BATCH_SIZE, build_from_onnx
 from vis4mer_export.targets.onnx import PACKAGES, OnnxTarget
-from vis4mer_export.targets.tensorrt import BATCH_SIZE, build_from_onnx
 
 
 class TensorRTTarget(Target):

@@ -6,8 +6,8 @@ from typing import Any
 
 from vis4mer.errors import ConfigError
 from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption
+from vis4mer_export.targets.engines import BATCH_SIZE, build_from_onnx
 from vis4mer_export.targets.onnx import PACKAGES, OnnxTarget
-from vis4mer_export.targets.tensorrt import BATCH_SIZE, build_from_onnx
 
 
 def _parse_gpus(text: str) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from vis4mer.devices.device import CPU
 from vis4mer.errors import BundleError
 from vis4mer.runtime.backends.base import Graph
 from vis4mer.runtime.bundle import Bundle, BundleWriter
-from vis4mer.runtime.interface import GraphInterface, TensorSpec, graph_interfaces
+from vis4mer.runtime.interface import graph_interfaces
 from vis4mer.runtime.parity import check_bundle
 
 SCHEMA_1 = Path(__file__).parents[2] / "resources" / "bundles" / "schema-1"
@@ -55,15 +56,64 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert names(tmp_path) == ["bundle"], "the staging directory is gone"
 
 
-def test_the_interface_is_the_one_that_was_written(tmp_path: Path) -> None:
-    head = GraphInterface((TensorSpec("x", "float16", ("batch", 8, 4)),), (TensorSpec("y", "float32", ("batch", 2)),))
-    interface = graph_interfaces(MODEL) | {"mood": head}
+def test_a_head_without_encoder_has_the_length_that_was_written(tmp_path: Path) -> None:
+    decoders = dataclasses.replace(MODEL, encoder=None)
+    interface = graph_interfaces(decoders, 6)
     with BundleWriter(tmp_path / "bundle") as writer:
-        writer.path("encoder.onnx").write_bytes(b"x")
         writer.path("mood.onnx").write_bytes(b"y")
-        bundle = writer.commit(format="onnx", precision="fp32", model=MODEL, interface=interface)
-    assert bundle.interface["mood"] == head
-    assert bundle.read_graph("mood") == Graph("mood", head, b"y")
+        bundle = writer.commit(format="onnx", precision="fp32", model=decoders, interface=interface)
+    assert bundle.interface["mood"].input.axes == ("batch", 6, 4)
+    assert bundle.read_graph("mood") == Graph("mood", interface["mood"], b"y")
+
+
+def altered(graph: str, side: str, **changes: Any) -> dict[str, Any]:
+    """The interfaces of MODEL in JSON, with one tensor changed."""
+    interfaces = {name: interface.to_dict() for name, interface in graph_interfaces(MODEL).items()}
+    interfaces[graph][side][0].update(changes)
+    return interfaces
+
+
+@pytest.mark.parametrize(
+    ("interface", "message"),
+    [
+        (altered("mood", "outputs", axes=["batch", 3]), r"states .*logits float32\[batch, 3\].* has .*\[batch, 2\]"),
+        (altered("mood", "inputs", axes=["batch", 6, 4]), r"states .*\[batch, 6, 4\].* has .*\[batch, 8, 4\]"),
+        (altered("mood", "inputs", axes=["batch"]), r"states .*\(features float32\[batch\]\)"),
+        (altered("mood", "inputs", axes=["batch", "length", 4]), r"states .*\[batch, length, 4\]"),
+        (altered("mood", "inputs", name="x"), r"states .*\(x float32"),
+        (altered("encoder", "inputs", dtype="float32"), r"states .*\(frames float32"),
+        (altered("encoder", "outputs", axes=["batch", 3, 4]), r"states .*tokens float32\[batch, 3, 4\]"),
+    ],
+)
+def test_an_interface_that_contradicts_the_model_is_a_one_line_error(
+    tmp_path: Path, interface: dict[str, Any], message: str
+) -> None:
+    bundle = write(tmp_path / "bundle")
+    edit_manifest(bundle.path, interface=interface)
+    with pytest.raises(BundleError, match=rf"graph='(mood|encoder)': the manifest {message}") as error:
+        Bundle.open(bundle.path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_contradicts_the_interface_is_a_one_line_error(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle")
+    model = MODEL.to_dict()
+    model["heads"]["mood"]["labels"] = ["a"]
+    model["heads"]["mood"]["decoder"]["d_output"] = 1
+    edit_manifest(bundle.path, model=model)
+    with pytest.raises(BundleError, match=r"graph='mood': .*logits float32\[batch, 2\].* has .*\[batch, 1\]"):
+        Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize("axes", [["batch", 6, 5], ["batch", 6], ["batch", "length", 4]])
+def test_a_decoder_without_encoder_may_choose_its_length_alone(tmp_path: Path, axes: list[Any]) -> None:
+    decoders = dataclasses.replace(MODEL, encoder=None)
+    with BundleWriter(tmp_path / "bundle") as writer:
+        writer.path("mood.onnx").write_bytes(b"y")
+        bundle = writer.commit(format="onnx", precision="fp32", model=decoders)
+    edit_manifest(bundle.path, interface={"mood": altered("mood", "inputs", axes=axes)["mood"]})
+    with pytest.raises(BundleError, match="graph='mood': the manifest states the interface"):
+        Bundle.open(bundle.path)
 
 
 def test_a_graph_comes_with_the_files_that_belong_to_it(tmp_path: Path) -> None:
@@ -180,7 +230,7 @@ def test_file_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
         ({"precision": "int1"}, "precision='int1'"),
         ({"precision": ["fp32"]}, "precision="),
         ({"interface": []}, "must be a JSON object"),
-        ({"interface": {}}, "interface: has no entry for the graph 'encoder'"),
+        ({"interface": {}}, "graph='encoder': the manifest states no interface of it"),
         ({"interface": {"encoder": 1}}, "graph='encoder': interface=1: must be a JSON object with the keys"),
         ({"model": {}}, "model is invalid"),
         ({"model": []}, "model is invalid"),

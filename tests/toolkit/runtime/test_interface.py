@@ -94,6 +94,11 @@ def test_axes_of_one_name_have_one_size() -> None:
         square.shape(batch=5)
 
 
+def test_an_axis_may_have_any_name() -> None:
+    spec = TensorSpec("x", "float32", ("batch", "self"))
+    assert spec.shape(batch=2, self=3) == (2, 3)
+
+
 def test_names_of_dynamic_axes_do_not_matter() -> None:
     other = TensorSpec("frames", "uint8", ("N", 8, 8, 3))
     assert FRAMES.same_as(other)

@@ -6,6 +6,9 @@ from typing import TextIO
 
 from vis4mer.text import printable
 
+# Packages of this project, which log under their modules' names.
+PACKAGES = ("vis4mer", "vis4mer_export", "vis4mer_kernels")
+
 
 def say(level: str, message: str) -> None:
     """Prints ``vis4mer: <level>: <message>`` as one line on stderr, unless that is closed."""
@@ -24,7 +27,8 @@ class _MessageHandler(logging.Handler):
 
 
 def show_log_messages(quiet: bool) -> None:
-    """Shows the library's warnings, such as a fallback and its reason, on stderr; with `quiet`, only its errors."""
-    logger = logging.getLogger("vis4mer")
-    logger.handlers = [_MessageHandler()]
-    logger.setLevel(logging.ERROR if quiet else logging.WARNING)
+    """Shows the packages' warnings, such as a fallback and its reason, on stderr; with `quiet`, only their errors."""
+    for package in PACKAGES:
+        logger = logging.getLogger(package)
+        logger.handlers = [_MessageHandler()]
+        logger.setLevel(logging.ERROR if quiet else logging.WARNING)

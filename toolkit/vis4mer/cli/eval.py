@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 import vis4mer
-from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.console import say
 from vis4mer.cli.eval_table import eval_table
 from vis4mer.cli.options import device_option, json_option
 from vis4mer.cli.progress import progress_bars
@@ -79,7 +79,6 @@ def eval(
         raise click.UsageError("pass --movies, or --videos and --splits")
     if plots is not None:
         require("matplotlib", purpose="for plots", extra="train")
-    show_log_messages(quiet=False)
     with progress_bars() as progress:
         reports = vis4mer.evaluate(
             checkpoints,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vis4mer import __version__
-from vis4mer.cli.console import say
+from vis4mer.cli.console import say, show_log_messages
 from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
 from vis4mer.errors import Vis4merError
 
@@ -59,6 +59,7 @@ def _concerns_stdout(error: OSError) -> bool:
 @click.version_option(__version__, prog_name="vis4mer")
 def main() -> None:
     """Classify long videos: train, export and run ViS4mer models."""
+    show_log_messages(quiet=False)  # a command with --quiet sets up its own choice
 
 
 def main_run() -> None:

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from vis4mer.cli.console import is_terminal, say, show_log_messages
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_seconds, device_option, quiet_option
+from vis4mer.config import VideoDecoder
 from vis4mer.errors import VideoError, Vis4merError
 from vis4mer.files import check_writable, same_file
 from vis4mer.text import printable
@@ -40,7 +41,7 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option(
     "--video-decoder",
-    type=click.Choice(["auto", "dali", "pyav"]),
+    type=click.Choice(get_args(VideoDecoder)),
     default="auto",
     show_default=True,
     help="Video decoder; auto chooses by device and codec.",
@@ -80,7 +81,7 @@ def run(
     bundle: str | None,
     device: "RequestedDevice",
     precision: Literal["auto", "fp32", "bf16"],
-    video_decoder: Literal["auto", "dali", "pyav"],
+    video_decoder: VideoDecoder,
     stride: float | None,
     batch_size: int,
     output: str | None,
@@ -135,7 +136,7 @@ def run(
                 if timeline is not None:
                     save_timeline(prediction, timeline, movie)
                 if prediction.damage and not quiet:
-                    say("warning", f"video={video!r}: {'; '.join(prediction.damage.notes)}")
+                    say("warning", str(VideoError.of("video", video, "; ".join(prediction.damage.notes))))
             except Vis4merError as error:
                 say("error", str(error))
                 failed = True

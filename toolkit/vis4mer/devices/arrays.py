@@ -83,11 +83,6 @@ class DeviceArray:
         """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __len__(self) -> int:
         """Returns the number of rows, the elements along the first axis."""
         return self.shape[0]

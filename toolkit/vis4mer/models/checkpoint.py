@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.config import CONFIG_FILE, HeadConfig, ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import original
-from vis4mer.models.vis4mer import CONFIG_FILE, WEIGHTS_FILE, Vis4mer
-from vis4mer.models.weights import fill, first_line, read_state_dict
+from vis4mer.models.vis4mer import WEIGHTS_FILE, Vis4mer
+from vis4mer.models.weights import fill, read_state_dict
+from vis4mer.text import first_line
 
 # Head name for checkpoints that do not name their head.
 DEFAULT_HEAD = "decoder"

@@ -15,7 +15,8 @@ from vis4mer.config import EncoderConfig, Preprocessing
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import video_swin
 from vis4mer.models.video_swin import VideoSwin
-from vis4mer.models.weights import fill, first_line, read_state_dict
+from vis4mer.models.weights import fill, read_state_dict
+from vis4mer.text import first_line
 from vis4mer_kernels.linear import with_fast_linears
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import TypeVar
 from torch import nn
 
 from vis4mer.errors import DeviceError
-from vis4mer.models.weights import first_line
+from vis4mer.text import first_line
 
 _Module = TypeVar("_Module", bound=nn.Module)
 

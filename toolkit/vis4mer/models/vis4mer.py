@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vis4mer.config import ModelConfig
+from vis4mer.config import CONFIG_FILE, ModelConfig
 from vis4mer.errors import ConfigError
 from vis4mer.files import atomic_file
 from vis4mer.models import card
@@ -17,7 +17,6 @@ from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.weights import fill, read_state_dict
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 

@@ -1,6 +1,5 @@
 """Weight files: read without executing anything they hold, and copied into a module only if everything fits."""
 
-import textwrap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vis4mer.errors import CheckpointError
+from vis4mer.text import first_line
 
 # Compressed files by their first bytes.
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -130,9 +130,3 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
 
 def _error(path: Path, rule: str, remedy: str = "") -> CheckpointError:
     return CheckpointError.of("weights", path, rule, remedy)
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, short enough to quote in another one-line message."""
-    line = (str(error) or type(error).__name__).splitlines()[0]
-    return textwrap.shorten(line, 200, placeholder=" ...")

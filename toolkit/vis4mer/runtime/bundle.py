@@ -17,18 +17,17 @@ from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, ConfigError
 from vis4mer.files import staging_path
 from vis4mer.runtime.backends.base import Graph
-from vis4mer.runtime.interface import ENCODER as ENCODER
 from vis4mer.runtime.interface import GraphInterface, graph_interfaces
-from vis4mer.runtime.manifest import MANIFEST as MANIFEST
 from vis4mer.runtime.manifest import (
+    MANIFEST,
     FileRecord,
     Manifest,
+    Precision,
     graph_names,
     read_manifest,
     require_file_name,
     write_manifest,
 )
-from vis4mer.runtime.manifest import Precision as Precision
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class TensorSpec:
         """The tensor as error messages show it: ``frames uint8[batch, 224, 224, 3]``."""
         return f"{self.name} {_shown(self.dtype, self.axes)}"
 
-    def shape(self, **sizes: int) -> tuple[int, ...]:
+    def shape(self, /, **sizes: int) -> tuple[int, ...]:
         """Returns the shape for given sizes of the dynamic axes: ``spec.shape(batch=2)``.
 
         Raises:
@@ -140,7 +140,7 @@ class GraphInterface:
         )
         interface = cls(inputs, outputs)
         if (len(inputs), len(outputs)) != (1, 1):
-            raise ConfigError(f"interface={interface}: a graph must have one input and one output")
+            raise ConfigError.of("interface", str(interface), "a graph must have one input and one output")
         return interface
 
 
@@ -204,11 +204,11 @@ def _is_dtype(value: object) -> bool:
 
 def _require_keys(kind: str, values: object, keys: tuple[str, ...]) -> Mapping[str, Any]:
     if not isinstance(values, Mapping) or set(values) != set(keys):
-        raise ConfigError(f"{kind}={values!r:.80}: must be a JSON object with the keys {', '.join(keys)}")
+        raise ConfigError.of(kind, values, f"must be a JSON object with the keys {', '.join(keys)}")
     return values
 
 
 def _require_list(name: str, values: object) -> list[Any]:
     if not isinstance(values, list):
-        raise ConfigError(f"{name}={values!r:.80}: must be a JSON list")
+        raise ConfigError.of(name, values, "must be a JSON list")
     return values

@@ -4,25 +4,26 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from vis4mer.config import ModelConfig
+from vis4mer.config import CONFIG_FILE, ModelConfig
 from vis4mer.devices.device import Device, on_device
 from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.packages import missing
-from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.backends.base import CheckedRunner, Runner
 from vis4mer.runtime.backends.eager import EagerRunner
 from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.classifier import Classifier
-from vis4mer.runtime.interface import ENCODER
+from vis4mer.runtime.interface import ENCODER, graph_interfaces
 from vis4mer.runtime.manifest import MANIFEST
 from vis4mer.runtime.precision import ChosenPrecision, RequestedPrecision, bundle_precision, encoder_precision
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vis4mer.models.vis4mer import Vis4mer
 
-_CHECKPOINT_CONFIG = "config.json"
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # first bytes of torch.save's present and former format
 _SAMPLE_BUNDLE = "vis4mer_sample_bundle"
@@ -120,12 +121,12 @@ def is_bundle(path: Path) -> bool:
     try:
         if (path / MANIFEST).exists():
             return True
-        if (path / _CHECKPOINT_CONFIG).exists():
+        if (path / CONFIG_FILE).exists():
             return False
         if path.is_file():
             _require_weights(path)
             return False
-        problem = f"holds neither {MANIFEST} nor {_CHECKPOINT_CONFIG}" if path.exists() else "does not exist"
+        problem = f"holds neither {MANIFEST} nor {CONFIG_FILE}" if path.exists() else "does not exist"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     raise BundleError.of("bundle", path, problem, _NAME_A_MODEL)
@@ -187,8 +188,13 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
 
     to_device(model, str(device))
     assert model.encoder is not None, "load() rejects models without encoder"
-    in_fp32, in_bf16 = (EagerRunner(model.encoder, ENCODER, device, precision) for precision in ("fp32", "bf16"))
+    interfaces = graph_interfaces(model.config)
+
+    def runner(name: str, module: "nn.Module", precision: Literal["fp32", "bf16"] = "fp32") -> Runner:
+        return CheckedRunner(EagerRunner(module, name, device, precision), name, interfaces[name])
+
+    in_fp32, in_bf16 = runner(ENCODER, model.encoder), runner(ENCODER, model.encoder, "bf16")
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
     encoder = in_bf16 if precision.precision == "bf16" else in_fp32
-    heads = {name: EagerRunner(head, name, device) for name, head in model.heads.items()}
+    heads = {name: runner(name, head) for name, head in model.heads.items()}
     return Runners({ENCODER: encoder, **heads}, precision)

@@ -129,7 +129,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             rule = f"holds no {MANIFEST}; a bundle is a folder written by `vis4mer export`"
-            raise BundleError(f"bundle={str(path.parent)!r}: {rule}")
+            raise BundleError.of("bundle", path.parent, rule)
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
     except OSError as error:
@@ -144,8 +144,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise BundleError.of("file", path, "is not a JSON object", "export the bundle again")
     if (version := values.get("schema_version")) not in _READABLE_VERSIONS:
         known = " and ".join(map(str, _READABLE_VERSIONS))
-        rule = f"this version of vis4mer reads schema_version {known}; export it again, or update vis4mer"
-        raise BundleError(f"file={str(path)!r}: schema_version={version!r}: {rule}")
+        rule = f"this version of vis4mer reads schema_version {known}"
+        problem = ConfigError.of("schema_version", version, rule, "export it again, or update vis4mer")
+        raise BundleError.of("file", path, str(problem))
     return values
 
 
@@ -156,12 +157,24 @@ def _interfaces(values: Mapping[str, Any], model: ModelConfig) -> dict[str, Grap
     stated = _object(values, "interface")
     for graph in graph_names(model):
         if graph not in stated:
-            raise ConfigError(f"interface: has no entry for the graph {graph!r}")
+            raise ConfigError.of("graph", graph, "the manifest states no interface of it", "export the bundle again")
         try:
             interfaces[graph] = GraphInterface.from_dict(stated[graph])
         except ConfigError as error:
-            raise ConfigError(f"graph={graph!r}: {error}") from None
+            raise ConfigError.of("graph", graph, str(error)) from None
+        _require_derived(graph, interfaces[graph], model)
     return interfaces
+
+
+def _require_derived(graph: str, stated: GraphInterface, model: ModelConfig) -> None:
+    """Checks that a stated interface is the one that follows from the model, whose labels and windows it must fit."""
+    axes = stated.input.axes
+    # Without an encoder there are no windows, so that a head may have been exported for a length L of its own.
+    length = axes[1] if model.encoder is None and len(axes) == 3 and isinstance(axes[1], int) else None
+    derived = graph_interfaces(model, length)[graph]
+    if stated != derived:
+        rule = f"the manifest states the interface {stated}, but its model has {derived}"
+        raise ConfigError.of("graph", graph, rule, "export the bundle again")
 
 
 def _interfaces_of_schema_1(lowering: Mapping[str, Any], model: ModelConfig) -> dict[str, GraphInterface]:
@@ -179,7 +192,7 @@ def _interfaces_of_schema_1(lowering: Mapping[str, Any], model: ModelConfig) -> 
 
 def _object(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value := values[name], dict):
-        raise ConfigError(f"{name}={value!r:.60}: must be a JSON object; export the bundle again")
+        raise ConfigError.of(name, value, "must be a JSON object", "export the bundle again")
     return value
 
 

@@ -10,7 +10,8 @@ from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import Device, bf16_units
 from vis4mer.errors import ConfigError
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.bundle import Bundle, Precision
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.parity import PARITY_TOLERANCES
 
 RequestedPrecision = Literal["auto", "fp32", "bf16"]

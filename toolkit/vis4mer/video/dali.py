@@ -28,12 +28,11 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vis4mer.config import Preprocessing
+from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call
-from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
 from vis4mer.video.resize import upright

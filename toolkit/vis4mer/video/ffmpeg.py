@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from vis4mer.text import first_line, one_line
+from vis4mer.text import first_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def content_call(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def _content_error(error: Exception) -> ContentError:
-    return ContentError(one_line(first_line(error)))
+    return ContentError(first_line(error))
 
 
 def demux(container: InputContainer) -> "Iterator[av.Packet[Any]]":

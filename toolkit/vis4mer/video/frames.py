@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-DecoderName = Literal["pyav", "dali"]
+from vis4mer.config import DecoderName
 
 FrameProgress = Callable[[int, int], None]
 """A callback that receives the number of frames done so far, and the expected number."""

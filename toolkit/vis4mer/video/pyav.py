@@ -8,9 +8,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from vis4mer.config import DecoderName
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call, decode
-from vis4mer.video.frames import DecoderName
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
 from vis4mer.video.resize import DisplayMatrix, Planes, upright

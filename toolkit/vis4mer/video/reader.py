@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
-from vis4mer.config import Preprocessing
+from vis4mer.config import Preprocessing, VideoDecoder
 from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError, DeviceError, VideoError
 from vis4mer.video import dali
@@ -17,8 +17,6 @@ from vis4mer.video.movie import Movie, scan
 from vis4mer.video.pyav import PyAVReader
 
 __all__ = ["Damage", "FrameBatch", "FrameProgress", "VideoDecoder", "VideoInfo", "VideoReader", "open_video"]
-
-VideoDecoder = Literal["auto", "dali", "pyav"]
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from vis4mer.config import Preprocessing
+from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.errors import VideoError
 from vis4mer.video.ffmpeg import ContentError
-from vis4mer.video.frames import Damage, DecoderName, FrameBatch
+from vis4mer.video.frames import Damage, FrameBatch
 from vis4mer.video.movie import Movie
 from vis4mer.video.planner import plan
 from vis4mer.video.resize import Image, Planes, resize

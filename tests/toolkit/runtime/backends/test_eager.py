@@ -6,7 +6,7 @@ import pytest
 
 import vis4mer
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
-from vis4mer.errors import CheckpointError, MissingDependencyError
+from vis4mer.errors import BundleError, CheckpointError, MissingDependencyError
 
 torch = pytest.importorskip("torch")
 
@@ -52,6 +52,13 @@ def test_a_checkpoint_classifies_a_movie_as_its_modules_would(checkpoint: Path, 
     assert prediction.label == ("in", "out", "on")[int(scene.sum(0).argmax())]
     assert prediction.heads["likes"].value == pytest.approx(float(likes.mean()), abs=1e-5)
     assert (prediction.bundle, prediction.device) == (str(checkpoint), "cpu")
+
+
+@pytest.mark.parametrize("graph", ["encoder", "scene"])
+def test_a_batch_that_a_checkpoint_does_not_take_is_a_one_line_error(checkpoint: Path, graph: str) -> None:
+    runners = vis4mer.load(checkpoint, device="cpu", precision="fp32").stages.runners
+    with pytest.raises(BundleError, match=rf"^graph='{graph}': takes .*, not float32\[2, 5\]"):
+        runners[graph](np.zeros((2, 5), np.float32))
 
 
 def test_a_model_of_samples_of_the_whole_movie_is_not_served(tmp_path: Path) -> None:

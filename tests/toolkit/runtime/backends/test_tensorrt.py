@@ -174,7 +174,7 @@ def test_an_engine_that_cannot_be_loaded(trt: FakeTensorRT) -> None:
     with pytest.raises(DeviceError) as error:
         TensorRTRunner(Graph("encoder", INTERFACE, b"other"), GPU, "trt")
     assert str(error.value) == (
-        "device='cuda:0': graph='encoder': tensorrt 10.0 cannot load the engine: Serialization assertion failed; "
+        "device='cuda:0': tensorrt 10.0 cannot load the engine encoder: Serialization assertion failed; "
         "engines are bound to the GPU type and the version they were built with; export on this machine"
     )
 
@@ -244,7 +244,7 @@ def test_a_real_engine_computes_what_onnx_runtime_computes(
 ) -> None:
     trt = pytest.importorskip(module)
     from vis4mer.devices.device import compute_capability
-    from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
+    from vis4mer_export.targets.engines import BatchProfile, build_engine
 
     major, minor = compute_capability(GPU)
     if module == "tensorrt_rtx" and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:

@@ -1,9 +1,10 @@
-"""The backends by the format that they read."""
+"""The backends by the format that they read: the built-in ones, those of plug-ins, and registered ones."""
 
 from typing import TYPE_CHECKING
 
 from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
+from vis4mer.plugins import load_plugins
 from vis4mer.runtime.backends.base import Backend, CheckedRunner, Graph, Runner
 from vis4mer.runtime.backends.onnx import OnnxBackend
 from vis4mer.runtime.backends.pt2 import Pt2Backend
@@ -37,12 +38,14 @@ def backend(format: str) -> Backend:
     """Returns the backend that reads a format.
 
     Raises:
-        ConfigError: No registered backend does.
+        ConfigError: No backend does.
     """
-    found = _backends.get(format) if isinstance(format, str) else None
-    if found is None:
+    name = format if isinstance(format, str) else ""  # a damaged manifest may hold anything
+    if name not in _backends:
+        load_plugins()
+    if name not in _backends:
         raise ConfigError.of("format", format, f"must be one of {', '.join(_backends)}")
-    return found
+    return _backends[name]
 
 
 def open_graph(bundle: "Bundle", name: str, device: Device) -> Runner:

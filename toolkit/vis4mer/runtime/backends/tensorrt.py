@@ -75,10 +75,9 @@ class TensorRTRunner:
         except TypeError:  # raised by the constructor if CUDA fails
             engine = None
         if engine is None:
-            loading = f"graph={graph.name!r}: {trt.__name__} {trt.__version__} cannot load the engine"
+            loading = f"{trt.__name__} {trt.__version__} cannot load the engine {graph.name}: {self._log.reason()}"
             rule = "engines are bound to the GPU type and the version they were built with"
-            reason = f"{loading}: {self._log.reason()}; {rule}"
-            raise DeviceError.of("device", str(device), reason, "export on this machine")
+            raise DeviceError.of("device", str(device), f"{loading}; {rule}", "export on this machine")
         graph.require_interface(_interface_of(trt, engine))
         self._input, self._output = graph.interface.input, graph.interface.output
         smallest, _, largest = engine.get_tensor_profile_shape(self._input.name, 0)

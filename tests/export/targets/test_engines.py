@@ -19,9 +19,9 @@ from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.parity import CASES_FILE
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
-from vis4mer_export.targets import tensorrt, trt
+from vis4mer_export.targets import engines, trt
+from vis4mer_export.targets.engines import BatchProfile, build_engine
 from vis4mer_export.targets.registry import target
-from vis4mer_export.targets.tensorrt import BatchProfile, build_engine
 
 PROFILE = BatchProfile(1, 4, 8)
 
@@ -84,7 +84,7 @@ def builds(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[Build]:
 def tensorrt_with_gpu(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stand-ins for TensorRT and a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", rtx)
-    for module in (tensorrt, trt):
+    for module in (engines, trt):
         monkeypatch.setattr(module, "probe_driver", lambda: Driver("13.0", ("NVIDIA H100", "NVIDIA L4"), ""))
     return rtx
 
@@ -194,7 +194,7 @@ def test_half_precision_comes_from_the_graph(rtx: Any, tmp_path: Path, precision
     report = build_engine(graph, engine, product="trt-rtx", precision=precision, profile=PROFILE)
     assert report.precision == precision
     for other in {"fp32", "fp16", "bf16"} - {precision}:
-        with pytest.raises(ExportError, match=f"head.onnx: precision='{other}': the graph is typed in {precision}$"):
+        with pytest.raises(ExportError, match=f"^precision='{other}': the graph head.onnx is typed in {precision}$"):
             build_engine(graph, engine, product="trt-rtx", precision=other, profile=PROFILE)
     assert engine.stat().st_size == report.bytes
 

@@ -203,7 +203,8 @@ def _check_precision(trt: Any, network: Any, graph: Path, precision: "Precision"
     types = {layer.get_output(i).dtype for layer in layers for i in range(layer.num_outputs)}
     found = {names[dtype] for dtype in types if dtype in names} or {"fp32"}
     if found != {precision}:
-        raise ExportError(f"{graph.name}: precision={precision!r}: the graph is typed in {', '.join(sorted(found))}")
+        rule = f"the graph {graph.name} is typed in {', '.join(sorted(found))}"
+        raise ExportError.of("precision", precision, rule)
 
 
 def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, gpus: Sequence[str]) -> Any:
