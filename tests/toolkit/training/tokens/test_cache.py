@@ -191,7 +191,7 @@ def test_a_cache_of_another_encoder_is_refused_before_anything_is_written(
         (10000 * b"[", r"\w+/encoder.json is damaged"),
     ):
         description.write_bytes(content)
-        with pytest.raises(DataError, match=rf"cache=.*: comes from another .*{difference}.*; give the same"):
+        with pytest.raises(DataError, match=rf"cache=.*: comes from another .*{difference}.*; use the same"):
             FeatureCache(tmp_path / "cache", encoder, PREPROCESSING, refuse_others=True)
         assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [path.parent.name]
 
