@@ -64,7 +64,7 @@ def test_base_install_is_a_serving_machine_without_torch(wheel: zipfile.ZipFile)
     metadata = Parser().parsestr(wheel.read(name).decode())
     base = {line.split(";")[0] for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line}
     names = {line.split(">")[0].split("<")[0].split("=")[0].strip() for line in base}
-    assert names == {"numpy", "av", "click", "pillow", "rich", "onnxruntime-gpu", "onnxruntime"}
+    assert names == {"numpy", "av", "click", "packaging", "pillow", "rich", "onnxruntime-gpu", "onnxruntime"}
     extras = set(metadata.get_all("Provides-Extra") or [])
     assert extras == {"torch", "export", "train", "dali", "trt", "rtx", "test", "all"}
     tested = [line for line in metadata.get_all("Requires-Dist") or [] if "extra == 'test'" in line.replace('"', "'")]
