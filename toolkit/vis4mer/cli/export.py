@@ -85,7 +85,10 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     help="Precision of weights and matrix products.",
 )
 @click.option(
-    "--length", type=click.IntRange(min=1), metavar="L", help="Tokens in a head's input.  [default: the model's window]"
+    "--length",
+    type=click.IntRange(min=1),
+    metavar="L",
+    help="Tokens in a head's input; by default those of the model's window.",
 )
 @click.option(
     "--lowering",
