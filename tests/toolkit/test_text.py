@@ -42,4 +42,5 @@ def test_the_first_line_of_an_error_is_never_empty(message: str, line: str) -> N
 
 
 def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
-    assert first_line(OSError("a" * 1000)) == "a" * 300
+    assert first_line(OSError("a" * 300)) == "a" * 300
+    assert first_line(OSError("a" * 301)) == "a" * 296 + " ..."

@@ -10,7 +10,8 @@ def printable(text: str) -> str:
 
 def one_line(message: str) -> str:
     """Returns a library's message on one line of at most 300 characters, to quote in an error of this project."""
-    return " ".join(message.split())[:_QUOTED_CHARACTERS]
+    line = " ".join(message.split())
+    return line if len(line) <= _QUOTED_CHARACTERS else f"{line[: _QUOTED_CHARACTERS - 4]} ..."
 
 
 def clock(seconds: float) -> str:
