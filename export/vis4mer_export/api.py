@@ -51,7 +51,7 @@ def export(
         encoder: Name of a timm encoder, for a checkpoint that has none.
         encoder_weights: Weights of `encoder`: a file, ``random`` or, by default, ``hub``.
         labels: Class names, in the order of the checkpoint's outputs; its own by default.
-        movie: Movie whose frames are compared besides random ones; by default the sample movie, if present.
+        movie: Movie whose frames are compared besides random ones; by default the sample movie, in a source checkout.
         **target_options: Options that only some targets take, such as ``batch_size="1:8:32"`` (trt, trt-rtx),
             ``gpu="sm86,sm89"`` (trt-rtx) or ``device="cuda"`` (pt2).
 

@@ -66,3 +66,8 @@ def test_what_needs_an_extra_names_it(arguments: list[str], extra: str, tmp_path
     assert result.returncode == 1
     assert extra in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_tab_completion_offers_the_public_names_without_importing_them() -> None:
+    result = python("import sys, vis4mer; print(dir(vis4mer) == sorted(vis4mer.__all__), 'torch' in sys.modules)")
+    assert result.stdout.split() == ["True", "False"]

@@ -55,3 +55,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'vis4mer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -74,3 +74,8 @@ def test_other_names_and_sizes_are_refused(name: str, message: str | None) -> No
     else:
         with pytest.raises(ConfigError, match=message):
             FrameEncoder.build(name, SMALL, "random")
+
+
+def test_an_image_size_that_patches_do_not_divide_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"encoder='test_vit': does not take frames of 65 x 65 pixels \("):
+        FrameEncoder.build("test_vit", Preprocessing(height=65, width=65), "random")

@@ -61,7 +61,7 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @click.option(
     "--checkpoint", required=True, type=_PATH, help="Checkpoint folder, or .pt state dict of the published ViS4mer."
 )
-@click.option("--output", required=True, type=_PATH, help="Folder for the bundle.")
+@click.option("-o", "--output", required=True, type=_PATH, help="Folder for the bundle.")
 @click.option(
     "--head",
     "heads",
@@ -100,7 +100,7 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @click.option(
     "--movie",
     type=_PATH,
-    help="Movie to compare on, besides random input.  [default: the sample movie, if present]",
+    help="Movie to compare on, besides random input.  [default: the sample movie, in a source checkout]",
 )
 def export(
     checkpoint: Path,
@@ -146,7 +146,10 @@ def export(
     )
     print_parity(bundle, bundle.parity)
     if not any("movie" in graph["kinds"] for graph in bundle.parity.values()) and bundle.model.encoder is not None:
-        say("info", "the sample movie is not present, so the graphs were compared on random input only; pass --movie")
+        say(
+            "info",
+            "the graphs were compared on random input only; pass --movie to compare them on a movie's frames too",
+        )
     for ran in {graph["ran"] for graph in bundle.parity.values() if "ran" in graph}:
         say("info", f"the errors are those of {ran}; `vis4mer verify` runs the bundle's own graphs")
     click.echo(f"wrote {bundle.path}")

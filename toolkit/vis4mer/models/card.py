@@ -17,7 +17,7 @@ A Vision Transformer turns the frames of a video into tokens, and S4 decoders pr
 
 {% for fact in facts %}- {{ fact }}
 {% endfor %}
-Everything above is replayed from `config.json` when the model serves.
+All of this is stored in `config.json` and applied whenever the model runs.
 
 {% if training %}## Training
 

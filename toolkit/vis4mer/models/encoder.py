@@ -139,7 +139,11 @@ def _token_shape(name: str, preprocessing: Preprocessing, frames: int) -> tuple[
                 "frames", frames, f"the encoder {name} takes {takes} at once", "correct the configuration"
             )
         lead = (1, frames) if isinstance(vit, VideoSwin) else (1,)
-        tokens = vit.forward_features(torch.empty(*lead, 3, preprocessing.height, preprocessing.width))
+        try:
+            tokens = vit.forward_features(torch.empty(*lead, 3, preprocessing.height, preprocessing.width))
+        except (AssertionError, RuntimeError, ValueError) as error:  # most often a size that patches do not divide
+            rule = f"does not take frames of {_size(preprocessing)} ({first_line(error)})"
+            raise ConfigError.of("encoder", name, rule, "choose another image size or encoder") from None
     if tokens.dim() != 3:
         raise ConfigError.of("encoder", name, f"returns {tuple(tokens.shape)}, not tokens [N, P, D]", "choose a ViT")
     return int(tokens.shape[1]), int(tokens.shape[2])

@@ -25,7 +25,6 @@ class Vis4mer(
     PyTorchModelHubMixin,
     library_name="vis4mer",
     tags=["video-classification", "state-space-model"],
-    license="apache-2.0",
     pipeline_tag="video-classification",
     model_card_template=card.TEMPLATE,
 ):
