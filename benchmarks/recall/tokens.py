@@ -18,7 +18,6 @@ from samples.generator.questions import QUESTIONS, write_script
 from samples.generator.scenes import Scene, Script
 from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import CPU
-from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.interface import ENCODER
 from vis4mer.video.resize import resize
@@ -55,7 +54,7 @@ class SceneTokens:
 
     def __init__(self) -> None:
         bundle = Bundle.open(_BUNDLE)
-        self._encoder = open_graph(bundle, ENCODER, CPU)
+        self._encoder = bundle.open_graph(ENCODER, CPU)
         self._preprocessing = bundle.model.preprocessing
         self._rows: dict[Scene, list[int]] = {}
         self._tokens: list[np.ndarray] = []

@@ -26,7 +26,6 @@ from samples.generator.film import Format, render, write
 from samples.generator.questions import GAPS, QUESTIONS, write_script
 from vis4mer.devices.device import CPU
 from vis4mer.models.decoder import Block, S4Decoder
-from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.training.config import TrainConfig
 from vis4mer.video.reader import open_video
@@ -46,7 +45,7 @@ def test_tokens_of_scenes_equal_those_of_the_whole_movie(scenes: SceneTokens, tm
     rows = scenes.rows(script)
     tokens = scenes.tokens[rows]
     bundle = Bundle.open(Path(__file__).parents[2] / "samples" / "bundle")
-    encoder, preprocessing = open_graph(bundle, "encoder", CPU), bundle.model.preprocessing
+    encoder, preprocessing = bundle.open_graph("encoder", CPU), bundle.model.preprocessing
     drawn = np.stack([resize(np.moveaxis(p, 2, 0), preprocessing) for p in render(script, Format(fps=1))])
     write(script, tmp_path / "movie.mp4", Format(fps=1))
     with open_video(tmp_path / "movie.mp4", preprocessing) as reader:

@@ -20,7 +20,6 @@ from vis4mer.devices.device import CPU
 from vis4mer.errors import BundleError, ExportError, VideoError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
-from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
@@ -65,7 +64,7 @@ def test_every_target_computes_the_model_at_any_batch_size(
     with torch.inference_mode():
         expected = {"encoder": model.encode(frames), **{name: model(features, name) for name in model.heads}}
     for graph, values in expected.items():
-        actual = open_graph(bundle, graph, CPU)((frames if graph == "encoder" else features).numpy())
+        actual = bundle.open_graph(graph, CPU)((frames if graph == "encoder" else features).numpy())
         assert actual.dtype == np.float32
         error = np.linalg.norm(actual - values.numpy()) / np.linalg.norm(values.numpy())
         assert error <= 1e-5, graph
@@ -205,7 +204,7 @@ def test_lengths_that_do_not_fit(checkpoint: Path, tmp_path: Path, length: int, 
 def test_published_checkpoint_becomes_a_head_with_its_recorded_logits(tmp_path: Path, format: str) -> None:
     bundle = export_model(load_checkpoint(ORIGINAL / "checkpoint.pt"), tmp_path / "bundle", ExportOptions(format))
     recorded = load_file(ORIGINAL / "expected.safetensors")
-    logits = open_graph(bundle, "decoder", CPU)(recorded["input_1182"].numpy())
+    logits = bundle.open_graph("decoder", CPU)(recorded["input_1182"].numpy())
     expected = recorded["logits_1182"].numpy()
     assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) <= 1e-5
     assert bundle.model.encoder is None

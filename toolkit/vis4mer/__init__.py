@@ -13,6 +13,8 @@ Importing this package loads neither torch, nor DALI, nor TensorRT; the parts th
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vis4mer.version import __version__
+
 if TYPE_CHECKING:
     from vis4mer.runtime.classifier import Classifier
     from vis4mer.runtime.loading import load
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from vis4mer.training.train import train
     from vis4mer_export.api import export
 
-__version__ = "0.1.0"
 __all__ = [
     "Classifier",
     "ExtractSettings",

@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from vis4mer import __version__
 from vis4mer.errors import ConfigError
+from vis4mer.version import __version__
 from vis4mer_export.longconv import Lowering, RequestedLowering
 
 if TYPE_CHECKING:

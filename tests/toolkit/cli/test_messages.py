@@ -55,11 +55,10 @@ def test_quiet_hides_warnings(movie: Path, tiny_bundle: Path) -> None:
 @pytest.mark.usefixtures("broken_gpu")
 def test_verify_falls_back_with_a_message(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
     from vis4mer.runtime import parity
-    from vis4mer.runtime.backends.registry import open_graph
 
     def load_all(bundle: Any, device: Any) -> dict[str, Any]:
         for graph in bundle.graphs:
-            open_graph(bundle, graph, device)
+            bundle.open_graph(graph, device)
         return {}
 
     monkeypatch.setattr(parity, "check_bundle", load_all)

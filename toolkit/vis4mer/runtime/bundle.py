@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from vis4mer.config import ModelConfig
+from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, ConfigError
 from vis4mer.files import staging_path
-from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.backends import registry
+from vis4mer.runtime.backends.base import Graph, Runner
 from vis4mer.runtime.interface import GraphInterface, graph_interfaces
 from vis4mer.runtime.manifest import (
     MANIFEST,
@@ -81,6 +83,20 @@ class Bundle(Manifest):
         file = self.file_of(graph)
         companions = {name: self.read(name) for name in self.files if name.startswith(f"{file}.")}
         return Graph(graph, self.interface[graph], self.read(file), companions)
+
+    def open_graph(self, graph: str, device: Device) -> Runner:
+        """Loads a graph, whose digests are checked first.
+
+        Args:
+            graph: ``encoder`` or a head's name.
+            device: Device to run on.
+
+        Raises:
+            BundleError: A file is missing or altered, or the backend cannot load it.
+            DeviceError: The device is absent, or not the one the graph was built for.
+            MissingDependencyError: The backend is not installed.
+        """
+        return registry.open_with(registry.backend(self.format), self.read_graph(graph), device)
 
     def read(self, name: str) -> bytes:
         """Returns the content of the file `name`, once its digest has been checked.

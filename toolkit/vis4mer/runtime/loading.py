@@ -12,7 +12,6 @@ from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.packages import missing
 from vis4mer.runtime.backends.base import CheckedRunner, Runner
 from vis4mer.runtime.backends.eager import EagerRunner
-from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.classifier import Classifier
 from vis4mer.runtime.interface import ENCODER, graph_interfaces
@@ -148,7 +147,7 @@ def _read_bundle(path: Path, requested: RequestedPrecision) -> _Model:
     precision = bundle_precision(bundle, requested)
 
     def place_graphs(device: Device) -> Runners:
-        return Runners({name: open_graph(bundle, name, device) for name in bundle.graphs}, precision)
+        return Runners({name: bundle.open_graph(name, device) for name in bundle.graphs}, precision)
 
     return _Model(bundle.model, place_graphs)
 

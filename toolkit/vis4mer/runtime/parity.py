@@ -19,7 +19,6 @@ from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, Vis4merError
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.backends.registry import open_graph
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.interface import ENCODER, GraphInterface, shown
 from vis4mer.runtime.manifest import Precision
@@ -150,7 +149,7 @@ def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
     cases = Cases.from_bytes(bundle.read(CASES_FILE))
     results = {}
     for name in bundle.graphs:
-        run, known = open_graph(bundle, name, device), cases.of(name, bundle.interface[name])
+        run, known = bundle.open_graph(name, device), cases.of(name, bundle.interface[name])
         results[name] = check_graph(name, run, known, bundle.precision, is_classifier(bundle.model, name))
     return results
 

@@ -1,7 +1,5 @@
 """The backends by the format that they read: the built-in ones, those of plug-ins, and registered ones."""
 
-from typing import TYPE_CHECKING
-
 from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
 from vis4mer.plugins import load_plugins
@@ -10,9 +8,6 @@ from vis4mer.runtime.backends.onnx import OnnxBackend
 from vis4mer.runtime.backends.pt2 import Pt2Backend
 from vis4mer.runtime.backends.tensorrt import TensorRTBackend
 from vis4mer.runtime.backends.torchscript import TorchScriptBackend
-
-if TYPE_CHECKING:
-    from vis4mer.runtime.bundle import Bundle
 
 _BUILT_IN: tuple[Backend, ...] = (
     OnnxBackend(),
@@ -48,22 +43,17 @@ def backend(format: str) -> Backend:
     return _backends[name]
 
 
-def open_graph(bundle: "Bundle", name: str, device: Device) -> Runner:
-    """Loads one graph of a bundle, whose digests are checked first.
+def open_with(backend: Backend, graph: Graph, device: Device) -> Runner:
+    """Loads a graph whose bytes are trusted, since most formats are programs.
 
     Args:
-        bundle: Bundle that holds the graph.
-        name: ``encoder`` or a head's name.
+        backend: Backend of the graph's format.
+        graph: Graph to load.
         device: Device to run on.
 
     Raises:
-        BundleError: A file is missing or altered, or the backend cannot load it.
+        BundleError: The backend cannot load the graph, or the graph has another interface.
         DeviceError: The device is absent, or not the one the graph was built for.
         MissingDependencyError: The backend is not installed.
     """
-    return open_with(backend(bundle.format), bundle.read_graph(name), device)
-
-
-def open_with(backend: Backend, graph: Graph, device: Device) -> Runner:
-    """Loads a graph whose bytes are trusted; raises as `open_graph` does."""
     return CheckedRunner(backend.open(graph, device), graph.name, graph.interface)
