@@ -51,6 +51,8 @@ def assemble(
     model = load_checkpoint(checkpoint)
     if labels:
         _name_classes(model, tuple(labels))
+    # The encoder comes before further heads, because they are compared with it and with the windows that follow from
+    # it.
     if encoder is not None:
         model = _with_encoder(model, encoder)
     for name, path in heads.items():
@@ -92,6 +94,7 @@ def _with_encoder(model: Vis4mer, source: EncoderSource) -> Vis4mer:
         raise ExportError.of("encoder", source.name, rule, "name the encoder that the head was trained over")
     windows = dataclasses.replace(config.windows, seconds=frames / config.preprocessing.fps)
     whole = Vis4mer(dataclasses.replace(config, encoder=encoder.config, windows=windows), encoder)
+    # The constructor made random heads; the trained ones replace them.
     whole.heads = model.heads
     return whole.eval()
 
@@ -109,6 +112,7 @@ def _require_same_input(name: str, path: Path, model: Vis4mer, other: Vis4mer) -
     ):
         if ours != theirs:
             raise ExportError.of("head", name, f"{path} was trained with another {what} ({theirs}, not {ours})")
+    # Equal configurations do not imply equal weights: an encoder may come from another file or another seed.
     weights = other.encoder.state_dict()
     if any(not torch.equal(value, weights[key]) for key, value in model.encoder.state_dict().items()):
         rule = f"{path} was trained over an encoder with other weights"

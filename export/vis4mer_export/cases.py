@@ -53,6 +53,7 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
         VideoError: The movie cannot be read.
         ExportError: The model's own outputs are not finite.
     """
+    # The seed is fixed, so that exports of one model to different targets are compared on the same inputs.
     rng = np.random.default_rng(0)
     taken = interfaces[next(iter(model.heads))].input  # all heads take the same features
     features = _Inputs()
@@ -75,6 +76,7 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
             arrays[f"outputs/{ENCODER}"] = model.encode(torch.from_numpy(pixels)).numpy()
         stored = _compact(features.joined())
         arrays |= {"inputs/heads": stored, "kinds/heads": np.array(features.kinds)}
+        # The eager model gets the values that are stored, so that their rounding is no part of the measured error.
         rounded = torch.from_numpy(stored.astype(np.float32))
         for name in model.heads:
             arrays[f"outputs/{name}"] = model(rounded, name).numpy()

@@ -21,6 +21,8 @@ def first_drift(eager: nn.Module, exported: nn.Module, inputs: Tensor, tolerance
     """
     expected, actual = _stage_outputs(eager, inputs), _stage_outputs(exported, inputs)
     before = 0.0
+    # Hooks run in the order of execution, so the first stage that differs is where the error arises. Freezing replaces
+    # some modules; stages that exist on one side only are skipped.
     for name in (name for name in expected if name in actual):
         reference = expected[name].double()
         error = float((actual[name].double() - reference).norm() / reference.norm().clamp_min(1e-30))

@@ -73,13 +73,16 @@ def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie:
         ParityError: A graph's outputs differ from the model's; the message names the first stage that differs.
     """
     target, settings = options.target, options.settings
+    # Checked before the model runs, so that a missing tool or device is reported at once.
     target.check(settings)
     _require_windows(model)
     length = exported_length(model.config, options.length)
     interfaces = graph_interfaces(model.config, length)
     parity: dict[str, Any] = {}
     lowering: dict[str, Any] = {}
+    # The bundle appears at `commit`, so an error in any graph leaves `output` as it was.
     with BundleWriter(output) as writer, _disk_errors(output):
+        # All graphs are compared on cases from one run of the eager model, which the bundle keeps for later checks.
         cases = make_cases(model, interfaces, movie)
         writer.path(CASES_FILE).write_bytes(cases.to_bytes())
         for graph in _freeze_graphs(model, length, options):
@@ -95,6 +98,7 @@ def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie:
         return writer.commit(
             format=target.name,
             precision=options.precision,
+            # The manifest's windows have the exported length, so that serving cuts windows that fit the graphs.
             model=with_window(model.config, length),
             interface=interfaces,
             tools=target.tool_versions(),
@@ -155,6 +159,8 @@ def _prove(graph: _FrozenGraph, run: Runner, cases: GraphCases, options: ExportO
     try:
         return check_graph(graph.name, run, cases, options.precision, classes)
     except ParityError as error:
+        # Both modules run in PyTorch here. This separates an error of freezing or rounding, which shows in a stage,
+        # from one of the backend, which does not.
         inputs = torch.from_numpy(cases.inputs)
         drift = first_drift(graph.eager, graph.module, inputs, PARITY_TOLERANCES[options.precision])
         raise ParityError(f"{error}; {drift}; nothing was written") from None

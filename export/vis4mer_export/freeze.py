@@ -51,6 +51,7 @@ class FrozenBlock(nn.Module):
         self.conv = conv
         self.reduce = copy.deepcopy(block.reduce)
         output, weight = block.s4.output, block.reduce.weight.double()
+        # Both biases, R o + r, go into `reduce`, so `mix` has none.
         self.mix = nn.Linear(output.in_features, block.reduce.out_features, bias=False)
         with torch.no_grad():
             self.mix.weight.copy_(weight @ output.weight.double())

@@ -34,6 +34,7 @@ def _spectrum_backward_shape(grad: Tensor, dt: Tensor, poles: Tensor, residues: 
 
 def _spectrum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     _refuse_second_derivatives()
+    # Gradients are often expanded scalars, whose strides are zero; the native ops take contiguous memory.
     grads = torch.ops.vis4mer.ssm_spectrum_backward(grad.contiguous(), *ctx.saved_tensors)
     return (*grads, None, None, None)  # the grid is constant
 

@@ -46,6 +46,7 @@ def library() -> Library:
         return Library((), f"not built for this machine and PyTorch; {build.COMMAND}")
     try:
         torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+        # Shapes and derivatives can be registered only for ops that the loaded library has defined.
         from vis4mer_kernels import autograd
 
         autograd.register()
@@ -59,6 +60,7 @@ def library() -> Library:
 
 def _runs_on_gpus() -> bool:
     """Returns whether the library has CUDA code for every GPU of this machine."""
+    # A library that was built without nvcc defines the ops, but implements them for the CPU only.
     if not torch._C._dispatch_has_kernel_for_dispatch_key("vis4mer::long_conv", "CUDA"):
         return False
     gpus = range(torch.cuda.device_count())

@@ -33,6 +33,7 @@ def ssm_kernel(space: StateSpace, grid: FrequencyGrid, impl: Impl = "auto") -> T
         grid.beta,
         _real_pairs(grid.factor),
     )
+    # The inverse transform is left to PyTorch, which has it, and its derivative, on every device.
     kernel: Tensor = torch.fft.irfft(torch.view_as_complex(spectrum), n=grid.taps)
     return kernel
 
@@ -57,6 +58,7 @@ def long_conv(u: Tensor, kernel: Tensor, D: Tensor, impl: Impl = "auto") -> Tens
         return reference.long_conv(u, kernel, D)
     signal = u.transpose(1, 2).contiguous()
     accumulated = torch.promote_types(u.dtype, torch.float32)
+    # Taps beyond the signal never reach an output. Half precision would lose the small terms of a long sum.
     taps = kernel[..., : u.shape[-1]].to(accumulated).contiguous()
     y: Tensor = torch.ops.vis4mer.long_conv(signal, taps, D.to(accumulated).contiguous())
     return y.transpose(1, 2)

@@ -77,6 +77,7 @@ def fixed_kernel(conv: SSMConv) -> Tensor:
     with torch.no_grad():
         exact = copy.deepcopy(conv).double()
         kernel = exact.ssm_kernel()
+        # In place, although the layer caches its kernel: the copy, and its cache, end with this function.
         kernel[:, 0] += exact.D
     return kernel
 
@@ -97,6 +98,7 @@ def _relative_error(module: nn.Module, kernel: Tensor, length: int) -> float:
     Noise cancels in a transform's sums and in slow states, where a constant accumulates. An unstable state space
     returns NaN, which must fail every tolerance.
     """
+    # The seed is fixed, so that a model is lowered in the same way at every export.
     noise = torch.randn(1, kernel.shape[0], length, generator=torch.Generator().manual_seed(0))
     u = torch.cat([noise, noise + _CONSTANT])
     n = length + kernel.shape[-1]  # long enough for a linear convolution by FFT

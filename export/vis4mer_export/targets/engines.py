@@ -110,9 +110,11 @@ def build_from_onnx(
         DeviceError: CUDA fails.
         ExportError: The graph cannot be exported, parsed or built.
     """
+    # The system's folder for temporary files may lie in memory and be too small for the weights.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         graph = Path(scratch) / f"{source.name}.onnx"
         write_onnx(source, graph)
+        # The build takes minutes, so a graph with another interface is rejected before it.
         run = open_on_cpu(source, graph)
         report = build_engine(graph, path, product=product, precision=source.precision, profile=profile, gpus=gpus)
     notes = {"ran": "the ONNX graph that the engine was built from", "engine": dataclasses.asdict(report)}
@@ -143,6 +145,7 @@ def build_engine(
         ExportError: The product cannot parse or build the graph, or the graph has another form or precision.
         MissingDependencyError: The product is not installed.
     """
+    # Imported here, because the options of this module are listed on machines without TensorRT too.
     from vis4mer.runtime.backends.tensorrt import collect_errors, import_tensorrt
 
     trt = import_tensorrt(product)
@@ -152,17 +155,20 @@ def build_engine(
         builder = trt.Builder(log)
     except TypeError:  # raised by the constructor if CUDA fails
         raise DeviceError.of("format", product, f"{trt.__name__} {trt.__version__}: {log.reason()}") from None
+    # The flag's value is the position of its bit.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(trt, network, log, graph)
     _check_form(network, graph)
     _check_precision(trt, network, graph, precision)
     plan = builder.build_serialized_network(network, _configure(trt, builder, network, profile, gpus))
+    # The builder returns None instead of raising an exception, and writes the reason to its log.
     if plan is None:
         raise ExportError(f"{graph.name}: {trt.__name__} {trt.__version__} cannot build it: {log.reason()}")
     _write(plan, engine)
     report = EngineReport(
         product=product,
         version=trt.__version__,
+        # TensorRT builds for the current GPU, which is the first one.
         gpus=probe_driver().gpus[:1] if product == "trt" else tuple(gpus),
         precision=precision,
         profile=profile,
@@ -189,6 +195,7 @@ def _check_form(network: Any, graph: Path) -> None:
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     tensors = [*inputs, *outputs]
     shapes = [tuple(tensor.shape) for tensor in tensors]
+    # TensorRT reports the size of a dynamic axis as -1.
     dynamic_first_axes_only = all(shape[0] == -1 and min(shape[1:]) >= 1 for shape in shapes)
     if (len(inputs), len(outputs)) != (1, 1) or not dynamic_first_axes_only:
         found = f"has {[tensor.name for tensor in tensors]} of shapes {shapes}"
@@ -201,6 +208,7 @@ def _check_precision(trt: Any, network: Any, graph: Path, precision: "Precision"
     names = {trt.DataType.HALF: "fp16", trt.DataType.BF16: "bf16"}
     layers = (network.get_layer(i) for i in range(network.num_layers))
     types = {layer.get_output(i).dtype for layer in layers for i in range(layer.num_outputs)}
+    # Layers in fp32 surround the products of every half-precision graph, so fp32 is found only where no half type is.
     found = {names[dtype] for dtype in types if dtype in names} or {"fp32"}
     if found != {precision}:
         rule = f"the graph {graph.name} is typed in {', '.join(sorted(found))}"
@@ -217,6 +225,7 @@ def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, gpus
     shapes.set_shape(source.name, (profile.min, *row), (profile.opt, *row), (profile.max, *row))
     config.add_optimization_profile(shapes)
     if gpus:
+        # The number comes first: TensorRT rejects an index beyond it.
         config.num_compute_capabilities = len(gpus)
         for i, gpu in enumerate(gpus):
             config.set_compute_capability(getattr(trt.ComputeCapability, gpu.upper()), i)

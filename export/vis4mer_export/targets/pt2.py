@@ -54,6 +54,7 @@ class Pt2Target(Target):
         from vis4mer.models.placement import to_device
 
         device = Device(settings["device"])
+        # `to_device` moves a module in place, and a failed comparison runs the caller's module on the CPU.
         module = to_device(copy.deepcopy(source.module), str(device))
         example = source.example.to(str(device))
         try:
@@ -101,11 +102,13 @@ def _remove_origins(path: Path) -> None:
     from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter
 
     folders = [folder.encode() for folder in (cache_dir(), str(Path(torch.__file__).parent))]
+    # Everything is in memory before the writer replaces the archive at the same path.
     with PT2ArchiveReader(str(path)) as reader:
         names = [name for name in reader.get_file_names() if name.startswith(_CONTENT)]
         files = {name: reader.read_bytes(name) for name in names if not name.endswith(_SOURCE_SUFFIXES)}
     with PT2ArchiveWriter(str(path)) as writer:
         for name, data in files.items():
             for folder in folders:
+                # With the slash, folders whose names only begin with this name stay as they are.
                 data = data.replace(folder + b"/", b"." * len(folder) + b"/")
             writer.write_bytes(name, data)

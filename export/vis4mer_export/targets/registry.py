@@ -62,6 +62,7 @@ def register(target: Target) -> None:
         raise ConfigError.of("suffix", target.suffix, "must be letters and digits alone")
     for option in target.options:
         _check_option(option, target)
+    # This may still raise an exception, so the target is added only after it.
     backends.register(target.backend)
     _targets[target.name] = target
 
@@ -72,6 +73,8 @@ def _check_option(option: TargetOption, target: Target) -> None:
         raise ConfigError.of("option", option.name, "must be words of lower-case letters and digits, joined by _")
     if option.name in COMMON_OPTIONS:
         raise ConfigError.of("option", option.name, "every format has an option of this name", "choose another name")
+    # The command has one flag per name, so equal definitions share it. A target is also compared with itself, since it
+    # may define a name twice.
     for other in (target, *_targets.values()):
         if any(known.name == option.name and known != option for known in other.options):
             rule = f"format {other.name} defines an option of this name differently"
@@ -84,6 +87,7 @@ def target(name: str) -> Target:
     Raises:
         ConfigError: No target has this name.
     """
+    # Plug-ins are imported only for a name that is not built in, because their imports may be slow.
     if name not in _targets:
         load_plugins()
     if name not in _targets:

@@ -36,6 +36,7 @@ class TorchScriptTarget(Target):
 def _trace(source: GraphSource) -> io.BytesIO:
     import torch
 
+    # Saved to memory first, because the debugging records are removed before anything reaches the disk.
     program = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # every call warns of the deprecation that this module's docstring states

@@ -25,6 +25,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [B, L, D] to [B, floor(L / 2), D / 2]."""
         y = drop_channels(self.dropout, self.s4(self.norm(x)))
+        # The S4 layer pools its own output, so the residual is pooled here to the same length.
         return nn.functional.gelu(self.reduce(halve(x) + y))
 
 
@@ -40,9 +41,12 @@ class S4Decoder(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
+        # The published code applies no input layer where the widths are equal, so such a checkpoint has no weights to
+        # fill one with.
         project = config.d_input != config.d_model
         self.input = Linear(config.d_input, config.d_model) if project else nn.Identity()
         self.blocks = nn.ModuleList(
+            # A shift rounds down as `halve` does, so l_max >> i is exactly the longest sequence that block i receives.
             Block(config.d_model >> i, config.d_state, config.l_max >> i, config.dropout, config.nodes)
             for i in range(config.n_layers)
         )
@@ -65,6 +69,7 @@ class S4Decoder(nn.Module):
         Raises:
             ConfigError: The length or the width does not fit this decoder.
         """
+        # Traced sizes may be symbols, and comparing them would add guards to the graph.
         if not torch.compiler.is_compiling():
             self._check(features)
         x = self.input(features)

@@ -43,6 +43,8 @@ class FrameEncoder(nn.Module):
         self.vit = _create_vit(config.name, preprocessing)
         with_fast_linears(self.vit)
         self.config = config
+        # The configured sizes determine the decoder and the exported graphs. A mismatch found later would be an error
+        # about the shapes of some matrix product.
         actual = _token_shape(config.name, preprocessing, config.frames)
         if actual != (config.tokens, config.features):
             raise ConfigError.of(
@@ -52,6 +54,8 @@ class FrameEncoder(nn.Module):
                 "correct the configuration",
             )
         self._preprocessing = preprocessing
+        # Pixel values go up to 255, so the statistics are scaled once instead of every frame. They follow from the
+        # configuration, so checkpoints do not store them.
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(preprocessing, name)) * 255, persistent=False)
 
@@ -74,6 +78,7 @@ class FrameEncoder(nn.Module):
         """
         frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
         tokens, features = _token_shape(name, preprocessing, frames)
+        # The caller's random state must not change. Modules are created on the CPU, so no GPU's generator is saved.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = cls(EncoderConfig(name, tokens, features, frames), preprocessing)
@@ -87,6 +92,7 @@ class FrameEncoder(nn.Module):
         """Moves and casts like any module, but keeps mean and std in float32: bf16 is no finer than a pixel value."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name in ("mean", "std"):
+            # Computed again rather than cast back: a cast to bf16 has already lost digits.
             exact = torch.tensor(getattr(self._preprocessing, name), dtype=torch.float32) * 255
             setattr(self, name, exact.to(getattr(self, name).device))
         return self
@@ -115,6 +121,8 @@ def _create_vit(name: str, preprocessing: Preprocessing, pretrained: bool = Fals
         # num_classes=0 omits the classifier of the pre-training task, which is not used.
         vit = timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=size)
     except (RuntimeError, ValueError, TypeError, AssertionError, KeyError) as error:
+        # timm has no exception type of its own: an unknown name, an architecture without img_size and a size that does
+        # not fit raise different built-in ones.
         raise ConfigError.of(
             "encoder",
             name,
@@ -144,6 +152,7 @@ def _token_shape(name: str, preprocessing: Preprocessing, frames: int) -> tuple[
         except (AssertionError, RuntimeError, ValueError) as error:  # most often a size that patches do not divide
             rule = f"does not take frames of {_size(preprocessing)} ({first_line(error)})"
             raise ConfigError.of("encoder", name, rule, "choose another image size or encoder") from None
+    # timm's convolutional and hierarchical families return maps with two spatial axes.
     if tokens.dim() != 3:
         raise ConfigError.of("encoder", name, f"returns {tuple(tokens.shape)}, not tokens [N, P, D]", "choose a ViT")
     return int(tokens.shape[1]), int(tokens.shape[2])
@@ -169,6 +178,7 @@ def _load_file(vit: VisionTransformer | VideoSwin, path: Path) -> None:
         converted, names = video_swin.convert(state)
         fill(vit, converted, path, names)
         return
+    # The encoder has no classifier, and `fill` rejects tensors that have no counterpart.
     state = {key: value for key, value in state.items() if not key.startswith(("head.", "fc_norm."))}
     # timm's own conversion renames other libraries' tensors and resamples position embeddings to this frame size.
     fill(vit, checkpoint_filter_fn(state, vit), path)

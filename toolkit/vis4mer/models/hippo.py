@@ -50,6 +50,7 @@ def legs_nplr(d_state: int) -> NPLR:
     # A real skew-symmetric matrix times -i is Hermitian. Unlike a general eigensolver, eigh returns real frequencies
     # and a unitary basis, both accurate to rounding.
     frequencies, V = torch.linalg.eigh(skew * -1j)
+    # A real matrix has eigenvalues in conjugate pairs; the kernel adds the other half of each pair.
     positive = frequencies > 0
     to_eigenbasis = V[:, positive].mH
     w = torch.complex(torch.full_like(frequencies[positive], -0.5), frequencies[positive])

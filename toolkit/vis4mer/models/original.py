@@ -43,6 +43,7 @@ def infer_config(state: Mapping[str, Tensor]) -> DecoderConfig:
         d_output=len(_get(state, "decoder.weight", 2)),
         d_model=len(_get(state, "s4_layers.0.D", 1)),
         n_layers=n_layers,
+        # One eigenvalue of each conjugate pair is stored, so w is [N/2, 2].
         d_state=2 * len(_get(state, _SSM.format(0) + "w", 2)),
         nodes="stored",
     )
@@ -53,6 +54,8 @@ def _infer_length(state: Mapping[str, Tensor], key: str) -> int:
     omega = _get(state, key, 2)
     if len(omega) < 2:
         raise CheckpointError.of("key", key, f"shape {tuple(omega.shape)} holds no root of unity")
+    # The first power has the angle -2 pi / L. Complex64 keeps even a small imaginary part to seven digits, so rounding
+    # recovers L. An imaginary part of zero belongs to the root -1, that of L = 2.
     real, imag = omega[1].double().tolist()
     length = round(2 * math.pi / abs(math.atan2(imag, real))) if imag else 2
     if len(omega) != length // 2 + 1:
@@ -105,6 +108,7 @@ class _Rename(NamedTuple):
 def _renames(config: DecoderConfig) -> Iterator[_Rename]:
     for i in range(config.n_layers):
         ssm, conv = _SSM.format(i), f"blocks.{i}.s4.conv."
+        # B is stacked with P and C with Q: the kernel's residues are the four products of one stack with the other.
         yield _Rename(f"{ssm}B", (f"{conv}B", f"{conv}P"), 4)
         yield _Rename(f"{ssm}C", (f"{conv}C", f"{conv}Q"), 4)
         yield _Rename(f"{ssm}log_dt", (f"{conv}log_dt",), 1)
@@ -143,4 +147,5 @@ def _get(state: Mapping[str, Tensor], name: str, dims: int) -> Tensor:
         raise CheckpointError.of("key", name, "is missing", "save the whole state dict again")
     if tensor.dim() != dims:
         raise CheckpointError.of("key", name, f"shape {tuple(tensor.shape)} must have {dims} dimensions")
+    # Models are built in float32, to which half-precision checkpoints convert exactly.
     return tensor.detach().to(torch.float32)

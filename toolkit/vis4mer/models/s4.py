@@ -52,6 +52,7 @@ class SSMConv(nn.Module):
         self.B = _complex_parameter(nplr.B.expand(shape))
         self.C = _complex_parameter(torch.randn(shape, dtype=torch.complex64))
         self.P = _complex_parameter(nplr.P.expand(shape))
+        # HiPPO's low-rank term is P P^*, so Q starts as P; training moves the two apart.
         self.Q = _complex_parameter(nplr.P.expand(shape))
         self.D = nn.Parameter(torch.randn(channels))
         # Buffers rather than computed values, because a checkpoint brings them.
@@ -79,6 +80,8 @@ class SSMConv(nn.Module):
             # Traced values are symbols, which must not enter a cache that outlives the trace.
             grid = reference.exact_grid if torch.compiler.is_compiling() else _cached_grid
             return grid(self.length, dtype, self.log_dt.device)
+        # The stored z is already divided by 1 + omega. With beta = 1 the generating function keeps the published form,
+        # and its rounding, instead of the one that is multiplied out.
         omega = _as_complex(self.omega)
         return FrequencyGrid(
             numerator=_as_complex(self.z),

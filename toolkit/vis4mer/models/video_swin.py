@@ -20,9 +20,11 @@ SEGMENT_FRAMES = 32
 # Patterns that turn names of the published code, and of mmaction2, into torchvision's. mmaction2 calls the last norm
 # norm3, after the fourth stage.
 _RENAMED = (
+    # torchvision keeps stages and downsampling layers in one list, in turn: stage i is entry 2 i.
     (re.compile(r"layers\.(\d+)\.blocks\."), lambda match: f"features.{2 * int(match[1])}."),
     (re.compile(r"layers\.(\d+)\.downsample\."), lambda match: f"features.{2 * int(match[1]) + 1}."),
     (re.compile(r"^norm3\."), "norm."),
+    # torchvision's MLP is a sequence of linear layer, activation, dropout, linear layer and dropout.
     (re.compile(r"(?<=\.mlp\.)fc1\."), "0."),
     (re.compile(r"(?<=\.mlp\.)fc2\."), "3."),
 )

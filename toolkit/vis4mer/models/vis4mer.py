@@ -100,9 +100,11 @@ class Vis4mer(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Performs the mixin's saving step, but atomically: a reader sees a whole file or none."""
+        # safetensors does not store tensors that are not contiguous.
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_file(save_directory / WEIGHTS_FILE) as file:
             save_file(state, file.name, metadata={"format": "pt"})
+        # The configuration comes last, so a new folder that has one has its weights too.
         with atomic_file(save_directory / CONFIG_FILE) as file:
             file.write(json.dumps(self.config.to_dict(), indent=2).encode() + b"\n")
 

@@ -34,6 +34,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise _error(path, f"cannot be read ({error.strerror})", "check its permissions") from None
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    # A compressed file would otherwise fail as a malformed pickle, without a hint at the remedy.
     for signature, program in _COMPRESSED.items():
         if magic.startswith(signature):
             raise _error(path, f"compressed with {program}", "decompress it first")
@@ -55,6 +56,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, names: Mapp
         CheckpointError: A key is missing or unexpected, a shape differs, or a value is NaN or infinite.
     """
     in_file = names or {}
+    # Everything is checked before anything is copied: load_state_dict raises only after it has copied the tensors that
+    # fit, and would leave a module that is half old and half new.
     expected = module.state_dict()
     for name, target in expected.items():
         if fault := _fault(state.get(name), target):
@@ -94,10 +97,12 @@ def _check_archive(path: Path) -> None:
         raise _error(path, f"damaged archive ({first_line(error)})", "copy it again") from None
     # torch.save puts everything into one folder, named after the file.
     names = [entry.filename.partition("/")[2] for entry in entries]
+    # TorchScript archives hold data.pkl too, so constants.pkl, which only they have, is looked up first.
     if "constants.pkl" in names:
         raise _error(path, "a TorchScript program, not weights", "pass the state dict it was made from")
     if "data.pkl" not in names:
         raise _error(path, "a zip archive that torch.save did not write", "unpack it and pass the file inside")
+    # torch.save stores every entry uncompressed.
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _error(path, "its archive was compressed after torch.save", "unpack it and zip it with -0")
 
@@ -106,6 +111,7 @@ def _torch_load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise any exception
+        # PyTorch has no exception type for refused objects, so its message has to identify them.
         if "Weights only load failed" in str(error):
             raise _error(
                 path, "holds Python objects other than tensors, which could run code", "save only its state_dict()"

@@ -78,11 +78,14 @@ class Processes:
             yield
         except Vis4merError as error:
             failure = error
+        # Every process takes part in this exchange, whether it failed or not; without the failed one, the others would
+        # wait forever.
         failures = [error for error in self.gather(failure) if error]
         if not failures:
             return
         if self.is_main:
             raise failures[0]
+        # torchrun ends all processes as soon as one ends, so the main process gets time to report the error.
         time.sleep(GRACE_SECONDS)
         raise SystemExit(1)
 
@@ -141,9 +144,13 @@ def join_processes() -> Iterator[Processes]:
     try:
         backend = "gloo"
         if torch.cuda.is_available():
+            # Without a device of its own, every process would use the first GPU. The modulus allows more processes than
+            # GPUs, which may still train on the CPU.
             torch.cuda.set_device(local_rank % torch.cuda.device_count())
             backend = "cpu:gloo,cuda:nccl"
         distributed.init_process_group(backend)
+        # Python objects are exchanged through gloo, because NCCL would pass them through GPU memory. The group has its
+        # own timeout; the default one would end the run while movies are encoded.
         group = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=_TIMEOUT))
     except (RuntimeError, ValueError) as error:
         rule = f"cannot be connected ({first_line(error)})"
@@ -175,6 +182,7 @@ class BatchShares(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rank, count = self._processes.rank, self._processes.count
+        # The whole order is drawn before the generators of the processes diverge.
         batches = list(self._batches)
         if rank > 0:
             torch.manual_seed(torch.initial_seed() + rank)

@@ -79,6 +79,7 @@ def _converted(hint: Any, value: object, key: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None:
             return None
+        # Only optional types are supported, so exactly one alternative remains.
         (hint,) = (argument for argument in arguments if argument is not types.NoneType)
         return _converted(hint, value, key)
     if origin is Literal:
@@ -94,9 +95,11 @@ def _converted(hint: Any, value: object, key: str) -> Any:
     if hint is Path:
         return Path(_plain(str, value, key))
     if hint is float:
+        # YAML reads 3 as an integer, which is a valid value of a float field.
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError.of(key, value, "must be a number")
         try:
+            # Python's integers have no bound, but floats do.
             return float(value)
         except OverflowError:
             raise ConfigError.of(key, value, "must be a number below 1e308") from None

@@ -76,6 +76,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """PyYAML's safe loader, which also reads 1e-3 as a number and rejects a key that occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        # PyYAML itself silently keeps the last of several equal keys.
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for name in names:
             if names.count(name) > 1:
@@ -90,6 +91,7 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
 
 # YAML 1.1, the version that PyYAML reads, takes 1e-3 for text because it has no dot.
 for _yaml_class in (_Loader, _Dumper):
+    # PyYAML tries a resolver only on text that begins with one of its characters.
     _yaml_class.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
     )

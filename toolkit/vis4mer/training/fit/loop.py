@@ -81,6 +81,7 @@ class Trainer:
         origin: Origin | None = None,
     ) -> None:
         origin = origin or Origin()
+        # An error in one process alone would leave the others waiting for it in the next exchange.
         with processes.together():
             check_movies(train, "train", model.config, head)
             check_movies(val, origin.chosen_on, model.config, head)
@@ -110,12 +111,15 @@ class Trainer:
         self._record = training_record(origin, data, config, processes.count)
         self.history: list[EpochRecord] = []
         self._resume()
+        # DistributedDataParallel copies the main process' parameters to all others when it is created, so it is created
+        # after the resumed ones are in place.
         self._parallel = processes.parallel(self._head)
 
     @property
     def best(self) -> EpochRecord:
         """Figures of the epoch with the best metric; ties, common on small data sets, go to the lowest loss."""
         name, sign = ("val_mse", -1) if self._task == "regression" else ("val_accuracy", 1)
+        # max returns the first of equal records, so an epoch replaces the best one only if it improves on it.
         return max(self.history, key=lambda record: (sign * record[name], -record["val_loss"]))
 
     def run(
@@ -154,6 +158,8 @@ class Trainer:
             seconds = round(time.monotonic() - begin, 3)
             epoch = len(self.history) + 1
             self.history.append({"epoch": epoch, "lr": lr, "train_loss": train_loss, **figures, "seconds": seconds})
+            # The other processes wait in their next exchange. If saving fails, the main process ends and torchrun ends
+            # them.
             if self._processes.is_main:
                 self._save()
             if on_epoch:
@@ -163,7 +169,10 @@ class Trainer:
     def _train_epoch(self, on_step: Callable[[int, int], None] | None) -> float:
         """Takes the steps of one epoch; returns the mean loss of its windows."""
         epoch, n_steps = len(self.history), len(self._shares)
+        # SeedSequence mixes the two numbers; their sum would give seed 0, epoch 1 the randomness of seed 1, epoch 0.
+        # All processes get the same state, from which `BatchShares` draws the same order in each of them.
         torch.manual_seed(int(np.random.SeedSequence((self._config.seed, epoch)).generate_state(1)[0]))
+        # Loader workers copy the data set when they start, so the epoch is set first and every epoch has a new loader.
         self._train.epoch = epoch
         self._head.train()
         pinned = self._device.type == "cuda"
@@ -175,11 +184,13 @@ class Trainer:
             n_own = self._shares.own(step)
             with autocast(self._device, self._config.precision):
                 outputs = self._parallel(batch.features.to(self._device, non_blocking=True).float())
+            # Under autocast the outputs are bf16, which is too coarse for a loss.
             loss = window_loss(outputs.float(), batch.target.to(self._device), self._task)
             # DistributedDataParallel averages the processes' gradients. With this weight, the average of the processes'
             # losses is the mean over the windows of the whole batch, however unevenly they are shared.
             weight = n_own * self._processes.count / self._shares.size(step)
             self._update(loss, weight, step)
+            # A process without a share has n_own = 0: its stand-in item counts neither here nor in the gradient.
             total_loss += loss.item() * n_own
             if on_step:
                 on_step(epoch * n_steps + step + 1, self._config.epochs * n_steps)
@@ -198,7 +209,10 @@ class Trainer:
         """
         self._optimizer.zero_grad()
         (loss * weight).backward()  # type: ignore[no-untyped-call]
+        # The backward pass has already averaged the gradients over the processes, so all of them clip by the same norm.
         norm = nn.utils.clip_grad_norm_(self._head.parameters(), self._config.clip_norm)
+        # Checked before the step, so that neither the parameters nor a saved model ever hold NaN. The sum needs one
+        # transfer from the GPU instead of two.
         if not (loss + norm).isfinite():
             raise ConfigError.of(
                 "lr",
@@ -222,6 +236,7 @@ class Trainer:
             loader_workers=self._loader_workers,
             processes=self._processes,
         )
+        # Every process has the predictions of all windows, so the schedules stay equal without an exchange.
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(predictions.metric)
         name = metric_name(self._task)
@@ -255,6 +270,7 @@ class Trainer:
     def _resume(self) -> None:
         """Continues the run in the folder, in all processes, including those on machines without that folder."""
         state: Mapping[str, Any] | None = None
+        # An unusable state must end all processes before they wait for it in `from_main`.
         with self._processes.together():
             if self._processes.is_main:
                 self._folder.check_space(self._model, self._head)

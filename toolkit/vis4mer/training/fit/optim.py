@@ -65,8 +65,11 @@ def build_scheduler(
     n_warmup = math.ceil(config.warmup * n_steps)
 
     def factor(step: int) -> float:
+        # The warm-up begins above zero, so that the first step trains. LambdaLR saves its step but not this function,
+        # so a run that is resumed with more epochs follows the longer schedule.
         if step < n_warmup:
             return (step + 1) / (n_warmup + 1)
+        # After the last step LambdaLR evaluates n_steps, where a run that is all warm-up would divide zero by zero.
         return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))
 
     return LambdaLR(optimizer, factor)

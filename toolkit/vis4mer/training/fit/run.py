@@ -80,6 +80,8 @@ def run_training(
     with processes.together():
         folder = RunFolder(options.output, resume=options.resume)
         model = build_model(settings, listing)
+        # Moving the model is the test of the device: a GPU that the driver lists may still be unusable for PyTorch, and
+        # ``auto`` then falls back to the CPU.
         _, device, reason = on_device(
             processes.device(options.device), lambda candidate: to_device(model, str(candidate))
         )
@@ -87,6 +89,7 @@ def run_training(
         features = FeatureCache(
             options.cache, model.encoder, settings.preprocessing, dtype=settings.cache_dtype, refuse_others=True
         )
+        # One process writes the curves: the figures of an epoch are equal in all of them.
         curves = Curves(options.output / "tensorboard") if options.tensorboard and processes.is_main else None
     together = f" in {processes.count} processes" if processes.count > 1 else ""
     logger.info("training on %s (%s)%s", device, reason, together)
@@ -110,6 +113,7 @@ def run_training(
         processes=processes,
         origin=origin,
     )
+    # Written after the trainer has compared them with a resumed run, so a refused run leaves the old file as it was.
     with processes.together():
         if processes.is_main:
             folder.save_settings(dump_settings(settings))
@@ -140,6 +144,7 @@ def build_model(settings: TrainSettings, listing: Listing) -> Vis4mer:
     """
     preprocessing, windows, seed = settings.preprocessing, settings.windows, settings.training.seed
     encoder = FrameEncoder.build(settings.encoder.name, preprocessing, settings.encoder.weights, seed)
+    # The kernels are generated at the length of a full window, all tokens of all its frames.
     decoder = settings.head.decoder_config(
         d_input=encoder.config.features,
         l_max=windows.frames(preprocessing.fps) * encoder.config.tokens,
@@ -147,6 +152,7 @@ def build_model(settings: TrainSettings, listing: Listing) -> Vis4mer:
     )
     heads = {settings.head.name: HeadConfig(decoder, listing.task, listing.labels)}
     config = ModelConfig(heads, encoder.config, preprocessing, windows)
+    # Seeded again after the encoder, so that the head's initial weights do not depend on the encoder's architecture.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Vis4mer(config, encoder)

@@ -94,6 +94,8 @@ class RunFolder:
         """
         for name, value in now.items():
             if before.get(name) != value:
+                # Only hyperparameters are quoted: the model's JSON and the data's digest are too long to compare by
+                # eye.
                 change = f"is {value!r} now, was {before.get(name)!r}" if name in _HYPERPARAMETERS else "has changed"
                 raise ConfigError(f"{name}: {change} in the run that {str(self.path)!r} holds; start a new run")
 
@@ -115,6 +117,8 @@ class RunFolder:
             record: Record of the model's training; see `vis4mer.training.provenance`. Its ``figures`` are those of the
                 epoch.
         """
+        # The staging folder is on the same file system, so each rename is atomic. The files move one by one, because a
+        # folder cannot replace another that is not empty.
         staging = self.path / ".staging"
         shutil.rmtree(staging, ignore_errors=True)  # A process that was killed while saving leaves it behind.
         model.save_pretrained(staging, model_card_kwargs={"training": list(training_facts(record))})
@@ -126,6 +130,7 @@ class RunFolder:
 
     def save_history(self, records: Sequence[Mapping[str, float]]) -> None:
         """Replaces the history of all epochs."""
+        # The file is replaced rather than appended to, because a resumed run may repeat its last epoch.
         with atomic_file(self.path / "history.jsonl") as file:
             file.write("".join(json.dumps(record) + "\n" for record in records).encode())
 
@@ -141,6 +146,7 @@ class RunFolder:
             CheckpointError: The file is damaged.
         """
         try:
+            # The folder may come from another machine; weights_only keeps its pickle from running code.
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             rule = f"cannot be read ({first_line(error)})"

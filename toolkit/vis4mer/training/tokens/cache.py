@@ -77,8 +77,11 @@ class FeatureCache:
             "preprocessing": preprocessing.to_dict(),
             "dtype": dtype,
         }
+        # The subfolder's name is the digest of these bytes, so the order of the keys must be fixed.
         text = json.dumps(description, indent=2, sort_keys=True).encode()
         self.folder = root / hashlib.sha256(text).hexdigest()[:16]
+        # Refused before the subfolder is created, so that a refused run leaves nothing behind. Parsing the text turns
+        # tuples into lists, as in the stored descriptions that it is compared with.
         if refuse_others:
             self._refuse_others(json.loads(text))
         try:
@@ -114,6 +117,7 @@ class FeatureCache:
             status = video.stat()
         except OSError as error:
             raise DataError.of("video", video, f"cannot be read ({error.strerror})") from None
+        # Size and modification time stand for the content, since hashing whole movies would take minutes at each start.
         identity = json.dumps([str(video), status.st_size, status.st_mtime_ns, *(clip or ())])
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
 
@@ -137,16 +141,21 @@ class FeatureCache:
             DataError: The encoder returns numbers that are not finite, the stored file is damaged, or the disk is full.
             DeviceError: The device lacks the memory for a batch.
         """
+        # No lock is needed: processes that encode the same movie at once write to temporary files of their own, and the
+        # last rename wins.
         path = self.path(video, clip)
         if path.exists():
             return TokenFile.open(path)
+        # PyTorch leaves the index of the CPU, and of the current GPU, None.
         device = Device(self._device.type, self._device.index or 0)
         with open_video(video, self._preprocessing, device=device, batch_size=self._batch_size, clip=clip) as reader:
             metadata = {"video": video.name, "reader": reader.name}
             if clip:
                 metadata["clip"] = json.dumps(clip)
             try:
+                # The generator decodes and encodes while the file is written, so all their errors surface here.
                 return write_tokens(path, self._encode(reader, video, progress), metadata)
+            # A VideoError is an OSError too, but not a fault of the cache's disk.
             except VideoError:
                 raise
             except torch.OutOfMemoryError:
@@ -178,11 +187,15 @@ class FeatureCache:
 
     @torch.inference_mode()
     def _encode(self, reader: VideoReader, video: Path, progress: FrameProgress | None) -> Iterator[Tensor]:
+        # PyTorch applies the decorator's inference mode whenever this generator resumes and lifts it at each yield, so
+        # the consumer's code runs outside it.
         for inputs in self._encoder_inputs(_counted(reader, progress), reader.n_frames):
             tokens = self.encoder(torch.from_numpy(inputs).to(self._device))
+            # NaN in the cache would surface only after all movies are encoded, as a loss that is not finite.
             if not tokens.isfinite().all():
                 raise DataError.of("video", video, "the encoder returns NaN or infinity", "check its weights")
             yield tokens.to(self._dtype).cpu()
+        # The notes are complete only after the last frame was read.
         if reader.damage:
             logger.warning("%s: encoded the readable part: %s", video, "; ".join(reader.damage.notes))
 
@@ -239,5 +252,7 @@ def weights_digest(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        # The bytes are read as uint8 because NumPy has no bfloat16, and flattened because a scalar has no axis to
+        # reinterpret.
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -31,6 +31,7 @@ def encode_videos(
     """
     for n_done, job in enumerate(jobs):
         within_video = _fractions(task, n_done, len(jobs), progress)
+        # An error is returned rather than raised, so that one unreadable video does not end the generator.
         error = encode_video(cache, job, within_video)
         progress(task, n_done + 1, len(jobs))
         yield job, error
@@ -65,6 +66,8 @@ def encode_movies(
         for _, error in encode_videos(cache, share, f"encoding {split} movies", progress):
             if error is not None:
                 raise error
+    # The block above ends only when every process has encoded its share, so this one only opens files. On a machine
+    # with a cache of its own, it encodes the movies that were encoded elsewhere.
     with processes.together():
         return [TrainingMovie(cache.tokens(example.video, example.clip), example.target) for example in examples]
 

@@ -72,6 +72,7 @@ class TokenFile:
         """
         with _opened(self.path) as file:
             window: Tensor = file.get_slice(_TENSOR_NAME)[start : start + length]
+        # A slice that reaches past the last frame is cut short, as in Python.
         missing = length - window.shape[0]
         if missing == 0:
             return window
@@ -88,12 +89,15 @@ class TokenFile:
         """
         with _opened(self.path) as file:
             tokens = file.get_slice(_TENSOR_NAME)
+            # Slices of one frame read no more of the file than the frames that are needed.
             return torch.cat([tokens[index : index + 1] for index in indices])
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        # Opened anew for each read: an open file cannot be sent to loader workers, and thousands of movies would exceed
+        # the limit of open files. Errors of the caller's block arrive here too, so a damaged file is reported alike.
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
@@ -118,10 +122,13 @@ def write_tokens(path: Path, batches: Iterable[Tensor], metadata: Mapping[str, s
     with atomic_file(path) as file:
         file.seek(_DATA_START)
         for batch in batches:
+            # NumPy has no bfloat16, so the bytes are written as they lie in memory. safetensors is little-endian, which
+            # is the native order of x86 and Arm.
             file.write(batch.contiguous().view(torch.uint8).numpy().data)
             n_frames += batch.shape[0]
             frame_shape, dtype = (batch.shape[1], batch.shape[2]), batch.dtype
         if n_frames == 0:
+            # Raised within the block, so that `atomic_file` removes the temporary file and none appears at `path`.
             raise DataError.of("tokens", path, "no frame was encoded")
         n_bytes = file.tell() - _DATA_START
         file.seek(0)
@@ -136,4 +143,5 @@ def _header(dtype: str, shape: list[int], n_bytes: int, metadata: Mapping[str, s
     capacity = _DATA_START - _LENGTH_BYTES
     if len(text) > capacity:
         raise ValueError(f"metadata={len(text)} bytes: must fit into the {capacity} bytes of the header")
+    # The format allows spaces after the header's JSON, so the data can begin at a fixed offset.
     return struct.pack("<Q", capacity) + text.ljust(capacity)

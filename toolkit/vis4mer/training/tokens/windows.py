@@ -76,6 +76,7 @@ def check_movies(movies: Sequence[TrainingMovie], split: str, model: ModelConfig
                 f"{expected[0]} of {expected[1]}"
             )
             raise DataError.of("tokens", file.path, rule, "use the cache of the model's encoder")
+        # A range holds whole numbers only: it contains 2.0, but neither 2.5 nor -1.
         if config.task == "classification" and movie.target not in range(config.decoder.d_output):
             rule = f"must be a class index below d_output={config.decoder.d_output}"
             raise DataError.of("target", movie.target, rule, f"correct the target of {file.path}")
@@ -93,6 +94,7 @@ def window_starts(n_frames: int, length: int, stride: int) -> list[int]:
         stride: Frames from the start of one window to the start of the next.
     """
     last = max(n_frames - length, 0)
+    # A range excludes its end, so the last window is not listed twice.
     return [*range(0, last, stride), last]
 
 
@@ -105,6 +107,7 @@ def random_samples(n_frames: int, count: int, generator: np.random.Generator) ->
     """Returns `count` random ascending frame indices without repetition; `even_samples` if there are too few frames."""
     if n_frames <= count:
         return even_samples(n_frames, count)
+    # The frames stay in the order of time, because the head models a sequence.
     return sorted(generator.choice(n_frames, count, replace=False).tolist())
 
 
@@ -123,6 +126,7 @@ class _Windows(Dataset[TrainingWindow]):
 
     def _window(self, movie: int, tokens: Tensor) -> TrainingWindow:
         target = torch.tensor(self.movies[movie].target, dtype=torch.float32)
+        # [T, P, D] to [T P, D]: all tokens of a frame come before those of the next.
         return TrainingWindow(tokens.flatten(0, 1), target, movie)
 
 
@@ -148,10 +152,13 @@ class RandomWindows(_Windows):
         return len(self.movies)
 
     def __getitem__(self, index: int) -> TrainingWindow:
+        # A generator for each item, rather than for each process, makes the window independent of the number of loader
+        # workers, the order of the items and earlier epochs, so a resumed run draws the same windows.
         generator = np.random.default_rng((self.seed, self.epoch, index))
         n_frames = self.movies[index].token_file.n_frames
         if self.scattered:
             return self._samples(index, random_samples(n_frames, self.length, generator))
+        # With a stride of 1 the starts are all those of full windows, or the one padded window of a short movie.
         start = generator.choice(window_starts(n_frames, self.length, stride=1))
         return self._span(index, int(start))
 

@@ -86,8 +86,11 @@ def encode_in_workers(
         DeviceError: A worker died.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork.
+    # The pool passes the same arguments to every worker, so a shared counter assigns the devices.
     n_started = context.Value("i", 0)
+    # By default each worker would start a thread per core, and the workers would compete for all of them.
     n_threads = max(1, (os.cpu_count() or 1) // n_workers)
+    # Only this pool's workers may be terminated, not other processes of the caller.
     other_children = set(multiprocessing.active_children())
     arguments = (recipe, tuple(devices), n_started, n_threads, on_start)
     with ProcessPoolExecutor(n_workers, context, _start_worker, arguments) as pool:
@@ -142,6 +145,7 @@ def _start_worker(
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "only worker processes run this"
+    # This returns even if the parent was killed. An exit of the interpreter would end only this thread.
     parent.join()
     os._exit(1)
 
