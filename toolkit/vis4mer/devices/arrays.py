@@ -46,6 +46,7 @@ class DeviceArray:
             DeviceError: The device has too little memory left.
         """
         stream = copy_stream(device)
+        # The driver allocates on the GPU that is current for the calling thread, whichever GPU the stream belongs to.
         stream.activate()
         memory = stream.allocate(math.prod(shape) * dtype.itemsize)
         return cls(memory.address, shape, dtype, device, memory)
@@ -73,6 +74,7 @@ class DeviceArray:
             "shape": self.shape,
             "typestr": self.dtype.str,
             "data": (self.address, False),
+            # None stands for contiguous and row-major.
             "strides": None,
             "stream": None,  # the array is complete, so there is no stream to wait for
             "version": 3,
@@ -89,6 +91,7 @@ class DeviceArray:
 
     def __getitem__(self, rows: slice) -> "DeviceArray":
         """Returns a view of consecutive rows."""
+        # A contiguous view can only have a step of 1, so the step is not read.
         start, stop, _ = rows.indices(len(self))
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         shape = (max(0, stop - start), *self.shape[1:])
@@ -106,6 +109,7 @@ class DeviceArray:
         Raises:
             DeviceError: The device failed.
         """
+        # No other stream has to be waited for first: the array is complete, whichever stream wrote it.
         host = np.empty(self.shape, self.dtype)
         stream = copy_stream(self.device)
         stream.activate()
@@ -145,6 +149,8 @@ def join(pieces: Sequence[Array], rows: int) -> Array:
     if isinstance(first, DeviceArray):
         return _join_on_device(cast("Sequence[DeviceArray]", pieces), rows)
     joined = np.zeros((rows, *first.shape[1:]), first.dtype)
+    # Writing into the zeros leaves those after the pieces in place, and saves the copy that padding afterwards would
+    # need.
     filled = sum(len(piece) for piece in pieces)
     np.concatenate(cast("Sequence[NDArray[Any]]", pieces), out=joined[:filled])
     return joined
@@ -155,6 +161,7 @@ def _join_on_device(pieces: Sequence[DeviceArray], rows: int) -> DeviceArray:
     joined = DeviceArray.empty((rows, *first.shape[1:]), first.dtype, first.device)  # activates the stream's GPU
     stream = copy_stream(first.device)
     filled = 0  # bytes
+    # The pieces are complete, so copying may start at once although other streams wrote them.
     for piece in pieces:
         stream.copy(piece.address, joined.address + filled, piece.nbytes)
         filled += piece.nbytes

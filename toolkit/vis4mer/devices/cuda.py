@@ -114,6 +114,7 @@ class CudaStream:
 
     def _call(self, function: str, *arguments: Any) -> None:
         if status := getattr(self._driver, function)(*arguments):
+            # The driver leaves the name null for a status that it does not recognise.
             name = c_char_p()
             self._driver.cuGetErrorName(status, byref(name))
             reason = (name.value or b"CUDA error %d" % status).decode()
@@ -152,5 +153,7 @@ def load_driver() -> Any:
 
 def _in_context(driver: Any, context: c_void_p, function: str, handle: Any) -> None:
     """Calls a function that releases `handle`; the garbage collector may run it in a thread without a current GPU."""
+    # Statuses are ignored: a finalizer has no caller that could handle them, and at the interpreter's exit the driver
+    # may already have shut down.
     driver.cuCtxSetCurrent(context)
     getattr(driver, function)(handle)

@@ -12,6 +12,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 from vis4mer.errors import ConfigError, DeviceError
 
 _COMPUTE_CAPABILITY = (75, 76)  # CUdevice_attribute: major and minor
+# Ampere is the first generation whose tensor cores multiply bfloat16.
 _BF16_CAPABILITY = (8, 0)
 _BF16_CPU_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # Intel, Intel and AMD, Arm
 _USE_ANOTHER = "use --device cpu or auto"
@@ -89,12 +90,15 @@ def on_device(requested: str | Device, build: Callable[[Device], T]) -> Placed[T
     """
     device, gpu = parse_device(requested), Device("cuda")
     if device != "auto":
+        # An explicit request never falls back to the CPU, where the same work could take far longer without notice.
         device = gpu if device == "cuda" else device
         _require(device)
         return Placed(build(device), device, "requested")
     if problem := probe_driver().problem:
         return Placed(build(CPU), CPU, problem)
     try:
+        # A GPU that the driver lists may still be unusable here, for lack of memory or of CUDA in the backend. Other
+        # errors, such as a damaged file, would recur on the CPU, so only DeviceError leads there.
         return Placed(build(gpu), gpu, "the first GPU")
     except DeviceError as error:
         logger.warning("running on the CPU: %s", error)
@@ -136,6 +140,8 @@ def probe_driver() -> Driver:
     except OSError:
         return Driver(None, (), "there is no NVIDIA driver (libcuda.so.1)")
     number = ctypes.c_int()
+    # This call needs no initialisation, so the version is known even where no GPU can be used. The driver encodes it as
+    # 1000 * major + 10 * minor.
     library.cuDriverGetVersion(ctypes.byref(number))
     major, minor = number.value // 1000, number.value % 1000 // 10
     version = f"{major}.{minor}"
@@ -154,6 +160,7 @@ def compute_capability(device: Device) -> tuple[int, int]:
     """Returns the major and minor compute capability of a GPU that `probe_driver` has found."""
     library, number = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
     found = []
+    # The calls succeed because `probe_driver` has initialised the driver, which stays initialised in this process.
     for attribute in _COMPUTE_CAPABILITY:
         library.cuDeviceGetAttribute(ctypes.byref(number), attribute, device.index)
         found.append(number.value)

@@ -55,14 +55,18 @@ class Aggregator:
             Vis4merError: A logit is not finite.
         """
         outputs = logits.astype(np.float64)
+        # A single NaN in the running sum would silently make the prediction for the whole movie NaN.
         if not np.isfinite(outputs).all():
             rule = f"returned a non-finite output at {start:.1f} s, so the movie has no prediction"
             raise Vis4merError.of("head", self._name, rule, "check the checkpoint, or export it with --precision fp32")
         if self._head.task == "regression":
             window = WindowPrediction(start, end, value=float(outputs[0]))
         else:
+            # From here on the outputs are probabilities. Their mean gives every window the same weight, while a mean of
+            # logits would favour windows whose logits happen to be large.
             outputs = _softmax(outputs)
             window = WindowPrediction(start, end, tuple(outputs.tolist()))
+        # The sum and the count include windows that the deque has dropped, so they never depend on `latest`.
         self._sum += outputs
         self._count += 1
         self._windows.append(window)
@@ -119,6 +123,7 @@ class MovieAggregator:
         """
         results = []
         for row, window in enumerate(windows):
+            # Windows come in order of time, so the last one reaches furthest.
             self.frames = window.start + window.n_frames
             self.padded |= window.n_frames < self._window_frames
             start, end = window.start / self._fps, self._end(self.frames)

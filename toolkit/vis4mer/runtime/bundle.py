@@ -53,6 +53,7 @@ class Bundle(Manifest):
         manifest = read_manifest(directory)
         values = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
         bundle = cls(path=directory, **values)
+        # A graph without its file is reported now, not when the graph is first needed.
         for graph in bundle.graphs:
             bundle.file_of(graph)
         return bundle
@@ -68,6 +69,7 @@ class Bundle(Manifest):
         Raises:
             BundleError: No file, or more than one, has such a name.
         """
+        # A companion such as encoder.onnx.data does not match: without its last suffix it is named encoder.onnx.
         names = [name for name in self.files if name.rpartition(".")[0] == graph]
         if len(names) != 1:
             rule = f"the manifest must list exactly one file {graph}.*, but lists {names}"
@@ -110,6 +112,7 @@ class Bundle(Manifest):
         try:
             if not path.is_file():  # checked before opening: reading a FIFO would block
                 raise BundleError.of("file", path, "is missing", "copy the whole bundle, or export it again")
+            # A file of the wrong size is rejected without being read into memory, however large it is.
             size = path.stat().st_size
             data = path.read_bytes() if size == record.bytes else b""
         except OSError as error:
@@ -117,6 +120,8 @@ class Bundle(Manifest):
         if size != record.bytes:
             rule = f"has {size} bytes, but the manifest states {record.bytes}"
             raise BundleError.of("file", path, rule, "copy the bundle again")
+        # The bytes that are hashed are the bytes that are returned. Reading the file a second time would let a file
+        # that changes in between escape the check.
         if (digest := hashlib.sha256(data).hexdigest()) != record.sha256:
             rule = f"has sha256 {digest[:12]}..., but the manifest states {record.sha256[:12]}..."
             raise BundleError.of("file", path, rule, "copy the bundle again")
@@ -166,6 +171,7 @@ class BundleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # After a commit the folder has moved away, so there is nothing left to remove.
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def path(self, name: str) -> Path:
@@ -213,7 +219,10 @@ class BundleWriter:
         )
         try:
             write_manifest(manifest, self._staging)
+            # Opening the finished folder rejects an invalid manifest or a missing graph while the old bundle is intact.
             Bundle.open(self._staging)
+            # The contents reach the disk before the rename: otherwise a power failure could leave the final name with
+            # empty files under it.
             for path in (*self._staging.iterdir(), self._staging):
                 _flush_to_disk(path)
             self._move_into_place()
@@ -222,10 +231,12 @@ class BundleWriter:
         return Bundle.open(self._output)
 
     def _move_into_place(self) -> None:
+        # An export takes long, so other files may have come into the folder since the first check.
         self._refuse_foreign_output()
         if not self._output.exists():
             self._staging.rename(self._output)
         else:
+            # A rename cannot replace a folder that holds files, so the old bundle moves aside first.
             # The next export removes leftovers with staging names. Between the two renames the old bundle is the only
             # copy, so it must not have such a name.
             old = self._output.with_name(f".{self._output.name}.replaced-{self._staging.suffix[1:]}")
@@ -233,9 +244,11 @@ class BundleWriter:
             try:
                 self._staging.rename(self._output)
             except BaseException:
+                # Ctrl-C included: the old bundle returns to its place whatever stops the second rename.
                 old.rename(self._output)
                 raise
             shutil.rmtree(old, ignore_errors=True)
+        # Names live in the parent folder, so flushing it makes the renames themselves durable.
         _flush_to_disk(self._output.parent)
 
     def _refuse_foreign_output(self) -> None:
@@ -259,6 +272,7 @@ def _record(path: Path) -> FileRecord:
 
 
 def _flush_to_disk(path: Path) -> None:
+    # Folders can be opened for reading only, and flushing does not need more.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -73,7 +73,9 @@ def load(
         raise ConfigError.of("precision", precision, f"must be one of {', '.join(get_args(RequestedPrecision))}")
     source = sample_bundle() if path is None else Path(path)
     model = _read_bundle(source, precision) if is_bundle(source) else _read_checkpoint(source, precision)
+    # Checked before the weights go to a device, which can take long.
     _require_servable(source, model.config)
+    # `auto` calls `place` a second time, for the CPU, if the GPU fails.
     runners, used, reason = on_device(device, model.place)
     return Classifier(
         model.config,
@@ -135,6 +137,7 @@ def _require_weights(file: Path) -> None:
     """Raises BundleError, without loading PyTorch, for a file that does not look like weights."""
     if (file.parent / MANIFEST).exists():
         raise BundleError.of("bundle", file, "is one file of a bundle", f"pass its folder, {str(file.parent)!r}")
+    # A known suffix has to be enough: safetensors, for one, begins with a length and has no magic number.
     if file.suffix.lower() in _WEIGHTS_SUFFIXES:
         return
     with file.open("rb") as opened:
@@ -146,6 +149,7 @@ def _read_bundle(path: Path, requested: RequestedPrecision) -> _Model:
     bundle = Bundle.open(path)
     precision = bundle_precision(bundle, requested)
 
+    # Graphs are read when they are placed, so each attempt loads them anew for its own device.
     def place_graphs(device: Device) -> Runners:
         return Runners({name: bundle.open_graph(name, device) for name in bundle.graphs}, precision)
 
@@ -165,6 +169,7 @@ def load_model(path: Path) -> "Vis4mer":
         MissingDependencyError: PyTorch is not installed.
     """
     try:
+        # Bundles run without PyTorch, so only the paths that need checkpoints import it.
         from vis4mer.models.checkpoint import load_checkpoint
     except ImportError as error:
         alternative = "use a bundle exported to ONNX"
@@ -185,6 +190,7 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     """
     from vis4mer.models.placement import to_device
 
+    # Modules move in place. After a failed attempt on a GPU, the call for the CPU brings back whatever had moved.
     to_device(model, str(device))
     assert model.encoder is not None, "load() rejects models without encoder"
     interfaces = graph_interfaces(model.config)
@@ -192,6 +198,7 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     def runner(name: str, module: "nn.Module", precision: Literal["fp32", "bf16"] = "fp32") -> Runner:
         return CheckedRunner(EagerRunner(module, name, device, precision), name, interfaces[name])
 
+    # Both runners share one module: bf16 is a setting of the run, so trying it needs no second model in memory.
     in_fp32, in_bf16 = runner(ENCODER, model.encoder), runner(ENCODER, model.encoder, "bf16")
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
     encoder = in_bf16 if precision.precision == "bf16" else in_fp32

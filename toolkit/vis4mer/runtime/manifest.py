@@ -21,8 +21,10 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
 _READABLE_VERSIONS = (1, 2)
 
+# Slashes and a leading dot are excluded, so that no name leads out of the folder or is hidden.
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# A manifest is read whole before its content can be trusted, so its size has a limit.
 _MAX_BYTES = 16 << 20
 
 
@@ -74,6 +76,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         model = _model(values["model"])
         return Manifest(
+            # Looking the backend up rejects a format that nothing here can run.
             format=registry.backend(values["format"]).format,
             precision=_precision(values["precision"]),
             model=model,
@@ -106,6 +109,7 @@ def write_manifest(manifest: Manifest, directory: Path) -> None:
         "parity": dict(manifest.parity),
         "lowering": dict(manifest.lowering),
     }
+    # Python would write NaN and Infinity, which are not JSON, and other readers would reject the file.
     (directory / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
@@ -127,6 +131,7 @@ def require_file_name(name: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        # Checked before opening: reading a FIFO would block.
         if not path.is_file():
             rule = f"holds no {MANIFEST}; a bundle is a folder written by `vis4mer export`"
             raise BundleError.of("bundle", path.parent, rule)
@@ -137,6 +142,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if len(text) > _MAX_BYTES:
         raise BundleError.of("file", path, f"must be at most {_MAX_BYTES >> 20} MiB, as every manifest is")
     try:
+        # Malformed JSON and invalid UTF-8 both raise a ValueError; deep nesting raises RecursionError.
         values = json.loads(text)
     except (ValueError, RecursionError):
         values = None
@@ -185,6 +191,8 @@ def _interfaces_of_schema_1(lowering: Mapping[str, Any], model: ModelConfig) -> 
     interfaces = graph_interfaces(model)
     for head in model.heads:
         record = lowering.get(head)
+        # Nothing has checked the form of a lowering's record, so anything but a plain integer is ignored. JSON's true
+        # would pass isinstance(..., int), because bool is a subclass of int.
         if isinstance(record, dict) and type(record.get("length")) is int:
             interfaces[head] = graph_interfaces(model, record["length"])[head]
     return interfaces
@@ -214,6 +222,7 @@ def _file_record(name: str, value: Any) -> FileRecord:
     require_file_name(name)
     record = value if isinstance(value, dict) else {}
     sha256, size = record.get("sha256"), record.get("bytes")
+    # JSON's true would pass isinstance(..., int) too, because bool is a subclass of int.
     if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256) and type(size) is int and size >= 0):
         raise ConfigError.of("file", name, "the manifest's digest or size is malformed", "export the bundle again")
     return FileRecord(sha256, size)

@@ -84,16 +84,20 @@ def check_graph(name: str, run: Runner, cases: GraphCases, precision: Precision,
         ParityError: A shape, a type, a value or a label differs.
     """
     tolerance = PARITY_TOLERANCES[precision]
+    # Differences and norms in float64 add no rounding of their own to the errors that are measured.
     expected = cases.outputs.astype(np.float64)
     scale = _scale(expected)
+    # A graph whose batch axis was fixed by mistake, or whose rows influence each other, is right at one size only.
     sizes = (1, len(cases.inputs))
     worst, largest, same_label = 0.0, 0.0, True
     for size in sizes:
         actual = _run_in_batches(run, cases.inputs, size)
+        # NumPy would broadcast a result that lacks an axis, and the comparison could pass.
         if actual.shape != expected.shape or actual.dtype != cases.outputs.dtype:
             rule = f"returned {shown(actual)}, but the model returned {shown(cases.outputs)}"
             raise ParityError.of("graph", name, rule, "export it again")
         errors = _norms(actual - expected) / scale
+        # NaN counts as the largest error, so that the error names the input that failed.
         case = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
         if not errors[case] <= tolerance:  # written so that NaN fails too
             raise ParityError.of(
@@ -104,6 +108,7 @@ def check_graph(name: str, run: Runner, cases: GraphCases, precision: Precision,
             )
         worst = max(worst, float(errors[case]))
         largest = max(largest, float(np.abs(actual - expected).max()))
+        # Two nearly equal logits may change places within the tolerance, which changes the prediction.
         same_label &= bool((actual.argmax(axis=-1) == expected.argmax(axis=-1)).all())
     if classes and not same_label:
         raise ParityError.of("graph", name, f"its label is not the model's, though it is within {tolerance:.0e}")
@@ -145,6 +150,7 @@ def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
         ParityError: A graph's outputs differ from the stored ones.
         DeviceError: The graphs cannot run on the device.
     """
+    # Reading a file checks its digest too. Verifying all of them first reports an altered file before any graph runs.
     bundle.verify()
     cases = Cases.from_bytes(bundle.read(CASES_FILE))
     results = {}
@@ -178,6 +184,8 @@ class Cases:
             BundleError: The data is not an array archive.
         """
         try:
+            # Unpickling would run code from the file. Arrays are decompressed when they are accessed, so all of them
+            # are read inside this block, where damage is reported.
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return cls({name: archive[name] for name in archive.files})
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

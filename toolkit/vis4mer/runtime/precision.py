@@ -62,8 +62,11 @@ def encoder_precision(
     units = bf16_units(device)
     if units is None:
         return ChosenPrecision("fp32", f"{device} is not faster in bf16")
+    # Only now does the encoder run: without bf16 units the question needs no measurement.
     frames, tolerance = _frames(size.height, size.width), PARITY_TOLERANCES["bf16"]
     expected, actual = (on_host(run(frames)).astype(np.float64) for run in (in_fp32, in_bf16))
+    # Each frame has an error of its own, so that one accurate frame cannot offset an inaccurate one. np.max returns NaN
+    # if any error is NaN, which Python's max() does not guarantee.
     errors = [np.linalg.norm(a - e) / np.linalg.norm(e) for a, e in zip(actual, expected, strict=True)]
     error = float(np.max(errors))
     if not error <= tolerance:  # also true for NaN
@@ -74,6 +77,7 @@ def encoder_precision(
 
 def _frames(height: int, width: int) -> NDArray[np.uint8]:
     """Returns two frames, uint8 ``[2, H, W, 3]``: noise, and a gradient of colours."""
+    # The two frames are opposite extremes: one has as much detail as possible, the other hardly any.
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)[None]
     colours = np.broadcast_arrays(rows, columns, (rows + columns) / 2)

@@ -32,6 +32,7 @@ _TITLE_WIDTH = _WIDTH - 2 * _PLOT_X
 _STRIP_Y, _STRIP_HEIGHT = 96, 64
 _HEADING, _GAP = 66, 16  # above each plot, and below it
 
+# Steps that look round as minutes and seconds, or hours and minutes, which decimal steps such as 20 or 50 do not.
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)  # seconds
 _MOST_TIME_TICKS = 10
 
@@ -57,6 +58,7 @@ class Layout:
     def of(cls, prediction: Prediction) -> Self:
         """Lays out a prediction."""
         # A window of a movie with a wrong duration may end after it.
+        # The time axis must contain every window, or curves would leave the plot.
         duration = max(prediction.duration, prediction.windows[-1].end)
         return cls(prediction, [plot_head(name, head) for name, head in prediction.heads.items()], duration)
 
@@ -113,6 +115,7 @@ class Layout:
     @property
     def _centres(self) -> list[float]:
         """The middle of each window, in seconds."""
+        # A prediction holds for its whole window, so the middle misrepresents it least.
         return [(window.start + window.end) / 2 for window in self.prediction.windows]
 
     def _x(self, seconds: float) -> float:
@@ -142,6 +145,7 @@ class Layout:
         for value, text in plot.ticks:
             y = _y(value, plot, top)
             yield Line([(_PLOT_X, y), (_PLOT_RIGHT, y)], "grid")
+            # A label's y is its baseline: 4 pixels below the line, text of size 12 is centred on it.
             yield Label((_PLOT_X - 10, y + 4), text, 12, "muted", "end")
         curves = [
             [
@@ -150,6 +154,7 @@ class Layout:
             ]
             for curve in plot.curves
         ]
+        # The area comes before the curves, because it would cover them.
         yield _area_under(curves[0], top + _PLOT_HEIGHT)
         # Later shapes cover earlier ones, and the most probable label comes first in `curves`: it is drawn last.
         for rank, points in reversed(list(enumerate(curves))):
@@ -182,6 +187,7 @@ def _draw_legend(plot: Plot, top: int) -> Iterator[Shape]:
     for rank, curve in enumerate(plot.curves):
         y = top + 12 + _LEGEND_LINE * rank
         yield Dot((_LEGEND_X + 5, y - 4), 5, f"line{rank}")
+        # The label leaves room for the dot on its left and the overall value on its right.
         yield Label((_LEGEND_X + 18, y), fit(curve.label, _LEGEND_WIDTH - 72, 13), 13, bold=rank == 0)
         yield Label((_LEGEND_X + _LEGEND_WIDTH, y), curve.overall, 13, anchor="end", bold=rank == 0)
     if plot.rest:
@@ -190,5 +196,6 @@ def _draw_legend(plot: Plot, top: int) -> Iterator[Shape]:
 
 def time_ticks(duration: float) -> list[float]:
     """Returns the times, in seconds, that the axis of a movie names: the finest round steps that leave room."""
+    # Timelines of more than five days get more ticks than `_MOST_TIME_TICKS`, at the longest step.
     step = next((step for step in _TIME_STEPS if duration / step <= _MOST_TIME_TICKS), _TIME_STEPS[-1])
     return [float(i * step) for i in range(int(duration / step) + 1)]

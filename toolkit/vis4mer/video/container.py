@@ -21,6 +21,7 @@ _FORMATS = (
     *("m4v", "mjpeg", "mpeg", "mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "rm", "swf", "vc1", "vvc", "wtv"),
     "yuv4mpegpipe",
 )
+# The first list keeps FFmpeg from the network, and the second one from formats that name other local files.
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
 
 

@@ -41,6 +41,7 @@ from vis4mer.video.sampled import Decoded, SampledReader
 _CPU_CODECS = {"vp8", "vp9", "mjpeg"}
 _GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
+# A video that declares no matrix counts as BT.601, because PyAV's reader converts it as BT.601 too.
 _BT601_LIKE = {2, 5, 6}  # AVColorSpace: unspecified, BT.470BG, SMPTE 170M
 
 # Milliseconds between the frames of a clip. DALI gets positions, not times, so any constant serves.
@@ -125,6 +126,8 @@ class DALIReader(SampledReader):
         group: list[_Clip] = []
         for clip in self._clips():
             group.append(clip)
+            # When samples are sparse, a clip often holds a single wanted frame, so several clips share one run of the
+            # pipeline. Every clip holds at least one wanted frame, so a group never exceeds the pipeline's batch size.
             if sum(len(clip.places) for clip in group) >= self._batch_size:
                 yield from self._decode_clips(group)
                 group = []
@@ -170,8 +173,10 @@ class DALIReader(SampledReader):
             data = _remux(stream, held, places)
         except ContentError as error:
             raise self._undecodable(str(error)) from None
+        # A run also holds packets that are sent only as references. Their frames are decoded but not requested.
         is_wanted = np.isin(index.numbers[run], self._numbers)
         numbers, places = index.numbers[run[is_wanted]], places[is_wanted]
+        # Packets come in decoding order, but `_decode` has to yield frames in presentation order.
         in_order = np.argsort(places)
         for part in np.array_split(in_order, range(self._batch_size, len(in_order), self._batch_size)):
             yield _Clip(data, numbers[part], places[part].astype(np.int32))
@@ -211,6 +216,8 @@ def _remux(
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream_from_template(template)
         for i, packet in enumerate(held):
+            # The original timestamps may repeat, jump or be missing, so times made from the ranks replace them.
+            # Matroska counts in milliseconds, so times in that unit are written without rounding.
             packet.time_base = Fraction(1, 1000)
             packet.pts, packet.dts = (int(places[i]) + delay) * _FRAME_MS, i * _FRAME_MS
             packet.duration = _FRAME_MS
@@ -224,6 +231,7 @@ def _build_pipeline(device: Device, batch_size: int) -> Any:
         rule = "the package nvidia-dali-cuda120 is missing"
         remedy = "install vis4mer[dali] or use video_decoder='pyav'"
         raise MissingDependencyError.of("video_decoder", "dali", rule, remedy)
+    # DALI is an optional dependency, so it is imported only once a reader needs it.
     dali: Any = importlib.import_module("nvidia.dali")
     on_gpu = device.kind != "cpu"
     try:

@@ -117,11 +117,15 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         # Every frame would stand for a day or so, and a small forged file for millions of samples.
         rule = f"one tick of its clock is {float(time_base):.0f} s, and a frame may be shown for {MAX_STILL} s at most"
         raise VideoError.of("video", os.fspath(path), rule, "convert it to MP4 with a frame rate")
+    # Counting forces every frame to be decoded, so it is the last resort: a single timestamp is enough for
+    # `presentation_times` to extrapolate the others.
     counted = all(stamp == NO_TIME for stamps in (found.pts, found.dts) for stamp in stamps)
     frame_ticks = _frame_ticks(stream, time_base, counted)
     times = presentation_times(found.pts, found.dts, frame_ticks, time_base)
     entry, closed, disposable, shown = found.flags()
     if counted:
+        # The plan decodes every packet of such a file, and the reader counts the frames that come out. The ordinals
+        # here serve only to look up their evenly spaced times.
         order = np.arange(len(times))
     else:
         # Without any entry argmax is 0: decoding then has to start at the first packet, even if its output is damaged.
@@ -137,10 +141,13 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         closed=closed,
         disposable=disposable,
         order=order,
+        # No frame follows the last one, so a declared duration stands in for the distance to the next. That of the last
+        # packet in decoding order serves, even if reordering shows another frame last.
         end=int(times[order[-1]]) + _plausible_ticks(found.last_duration or frame_ticks, time_base),
         time_base=time_base,
         counted=counted,
         corrupt=found.corrupt,
+        # A header without a duration counts as 0, so it never makes a file look truncated.
         truncated=found.latest < Fraction(container.duration or 0, av.time_base) - _TRUNCATION,
     )
 
@@ -197,6 +204,8 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
             if packet.stream_index != wanted or not packet.size:
                 continue
             facts = inspect(bytes(packet), packet.is_keyframe)
+            # A new combination of facts gets the next number. `flags` relies on dictionaries keeping their insertion
+            # order, which makes a combination's number its position among the keys.
             found.kinds.append(found.facts.setdefault(facts, len(found.facts)))
             found.pts.append(NO_TIME if packet.pts is None else packet.pts)
             found.dts.append(NO_TIME if packet.dts is None else packet.dts)
@@ -204,6 +213,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
             found.corrupt += packet.is_corrupt
             found.last_duration = packet.duration or 0
     except ContentError:
+        # The packets read so far remain usable. Damage that ends the reading counts once, however much is lost.
         found.corrupt += 1
     return found
 
@@ -231,6 +241,7 @@ def _decodable(times: Ticks, entry: Flags, closed: Flags, first: int) -> Flags:
     ordinals = np.arange(len(times))
     decodable = ordinals >= first
     if not closed[first]:
+        # The first entry's leading pictures can only lie before the second entry, where another group begins.
         later_entries = np.flatnonzero(entry[first + 1 :]) + first + 1
         second = later_entries[0] if len(later_entries) else len(times)
         leading = (ordinals < second) & (times < times[first])

@@ -54,6 +54,8 @@ class Movie:
             VideoError: The movie ends at or before `start`.
         """
         index = self.index
+        # Fractions keep the division exact, so a start at a whole number of seconds does not fall one tick short, which
+        # would take the frame before.
         first_tick = index.start + int(Fraction(start) / index.time_base)
         end_tick = index.start + int(Fraction(end) / index.time_base)
         if first_tick >= index.end:
@@ -79,10 +81,12 @@ class Movie:
         if times is not None:
             return shown_at(shown, at_seconds(index.start, times, index.time_base))
         start, end = self.clip or (index.start, index.end)  # the end is exclusive
+        # The interval is half-open, so the frame on screen as it ends is the one at its last tick.
         first, last = shown_at(shown, np.array([start, end - 1], np.int64))
         if preprocessing.segments is not None:
             return np.arange(first, last + 1)
         numbers = shown_at(shown, grid(start, end, preprocessing.fps, index.time_base))
+        # All times of the grid lie before `end`, so no number exceeds `last` and the result stays ascending.
         return np.append(numbers, last) if preprocessing.last_frame else numbers
 
 
@@ -128,6 +132,7 @@ def _average_fps(index: PacketIndex) -> float | None:
 
 def _is_on_its_side(display: DisplayMatrix) -> bool:
     a, b, _, _ = display
+    # The stored x axis then runs mostly along the shown y axis.
     return abs(b) > abs(a)
 
 
@@ -158,6 +163,8 @@ def _stored_display_matrix(frame: VideoFrame) -> DisplayMatrix:
     if data is None:
         return IDENTITY
     matrix = np.frombuffer(data, np.int32)  # 3 x 3, in rows; the third column is a projection, which is not used
+    # The four entries are 16.16 fixed-point numbers. `upright` only compares their signs and magnitudes, so they need
+    # no scaling.
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
 
 
@@ -170,14 +177,17 @@ def _quarter_turn(degrees: int) -> DisplayMatrix:
 def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
     """Decodes from the first entry until a frame comes out."""
     first = int(np.argmax(index.entry))
+    # Indexing has read its container to the end, and ordinals hold only if packets are counted from the beginning.
     with open_container(path) as container:
         stream = movie_stream(container, path)
         stream.codec_context.thread_count = 1  # threads would decode further frames in vain
         drain = None
+        # A video decoder may hold back all frames of a short file until it is drained.
         for ordinal, packet in enumerate(chain(packets(container, stream), (drain,))):
             if ordinal < first:
                 continue
             try:
+                # A packet that is rejected does not end the search: a later one may still yield a frame.
                 frames = decode(stream.codec_context, packet)
             except ContentError:
                 continue

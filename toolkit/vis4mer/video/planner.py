@@ -63,6 +63,7 @@ def plan(index: PacketIndex, wanted: NDArray[np.intp]) -> DecodePlan:
     send, drain = np.zeros(packets, bool), np.zeros(packets, bool)
     is_wanted = np.zeros(packets, bool)
     is_wanted[wanted] = True
+    # Packets before the first entry belong to no GOP, so they are never sent. The index shows none of their frames.
     starts = np.flatnonzero(index.entry)
     ends = np.append(starts[1:], packets)  # exclusive
 
@@ -70,6 +71,7 @@ def plan(index: PacketIndex, wanted: NDArray[np.intp]) -> DecodePlan:
     required_by_next = False
     for start, end in zip(starts[::-1], ends[::-1], strict=True):
         stop = _decode_until(is_wanted, start, end, required_by_next)
+        # An empty range means that `required_by_next` is False too, and it stays False for the GOP before.
         if stop == start:
             continue
         gop = slice(start, stop)

@@ -73,6 +73,8 @@ class SampledReader(ABC):
         """Yields at least those sampled frames that can be decoded, in presentation order."""
 
     def __iter__(self) -> Iterator[FrameBatch]:
+        # Each iteration starts over. It ends the previous one, whose file would otherwise stay open, and counts the
+        # damage anew, so that a second pass does not report it twice.
         self.close()
         index = self._movie.index
         self.damage = Damage(corrupt_packets=index.corrupt, truncated=index.truncated)
@@ -99,6 +101,7 @@ class SampledReader(ABC):
         index = self._movie.index
         batch: list[tuple[Image, float]] = []
         for number, image in self._samples():
+            # This is the time of the frame that is used, not of the sample: a stand-in keeps its own time.
             batch.append((image, index.seconds(index.order[number])))
             if len(batch) == self._batch_size:
                 yield _stack(batch)
@@ -121,17 +124,21 @@ class SampledReader(ABC):
                 return
             if last is not None and frame.number <= last.number:
                 continue  # a damaged stream repeats or reorders frames; their samples are done
+            # `_numbers` ascends and may repeat: samples before `n_before` take lower frame numbers, and those from
+            # there to `n_through` take this frame.
             n_before = int(np.searchsorted(self._numbers, frame.number))
             n_through = int(np.searchsorted(self._numbers, frame.number, side="right"))
             # At the very beginning there is no earlier frame, so the first that decodes has to stand in.
             yield from self._use(last or frame, n_before - done, missing=True)
             yield from self._use(frame, n_through - n_before)
             done, last = n_through, frame
+            # Draining the video decoder may still bring out frames that are shown later and that no sample takes.
             if done == self.n_frames:
                 return
         if last is None:
             rule = "none of its sampled frames can be decoded"
             raise VideoError.of("video", self.info.path, rule, "pass a complete movie file")
+        # The remaining samples lie after the last frame that decodes, as at the end of a truncated file.
         yield from self._use(last, self.n_frames - done, missing=True)
 
     def _use(self, frame: Decoded, n_samples: int, *, missing: bool = False) -> Iterator[tuple[int, Image]]:
@@ -142,6 +149,7 @@ class SampledReader(ABC):
             self.damage.missing_frames += n_samples
         if frame.corrupt:
             self.damage.corrupt_frames += n_samples
+        # Samples of one frame share the image. That is safe because `_stack` copies it into each batch.
         image = resize(self._picture(frame), self._preprocessing)
         for _ in range(n_samples):
             yield frame.number, image

@@ -22,6 +22,7 @@ def segment_starts(frames: int, length: int, count: int) -> list[int]:
 
     Reference: the published feature extraction of ViS4mer for Breakfast and COIN.
     """
+    # The published extraction never uses the very last start, `frames - length`, so it is not counted here.
     possible = max(frames - length, 1)
     count = min(count, possible)
     return [i * possible // count for i in range(count)]
@@ -58,6 +59,8 @@ def _segments(batches: Iterable[NDArray[np.uint8]], starts: Sequence[int], lengt
     for batch in batches:
         for frame in batch:
             held.append(frame)
+            # Frames are added one at a time, so no segment's end is passed over, and a complete segment always consists
+            # of the last `length` frames held.
             while waiting and first_held + len(held) == waiting[0] + length:
                 yield np.stack([held[i] for i in range(len(held) - length, len(held))])
                 waiting.popleft()

@@ -41,12 +41,16 @@ class EagerRunner:
         """Runs the module; see `Runner`."""
         import torch
 
+        # PyTorch rejects arrays with negative strides. It reads a device array in place, through the CUDA array
+        # interface.
         data = np.ascontiguousarray(batch) if isinstance(batch, np.ndarray) else batch
         try:
             with (
                 torch.inference_mode(),
                 torch.autocast(self._device.kind, torch.bfloat16, enabled=self._in_bf16),
             ):
+                # Autocast may return bfloat16, which NumPy lacks, and a view may be strided, but every runner returns
+                # contiguous float32.
                 result = self._module(torch.as_tensor(data, device=str(self._device))).float().contiguous()
                 if self._device.kind == "cpu":
                     return np.asarray(result.numpy())

@@ -56,6 +56,8 @@ class OnnxRunner:
             names, contents = list(graph.companions), list(graph.companions.values())
             options.add_external_initializers_from_files_in_memory(names, contents, [len(data) for data in contents])
         try:
+            # With its fallback, a session that fails on a GPU would continue on the CPU, and the reported device would
+            # be wrong.
             self._session = runtime.InferenceSession(
                 graph.data, options, providers=_providers(runtime, device), enable_fallback=False
             )
@@ -63,6 +65,7 @@ class OnnxRunner:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise _load_error(graph.name, device, one_line(str(error))) from None
+        # ONNX Runtime drops a provider whose libraries it cannot load, and creates the session with the CPU alone.
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError.of(
                 "device",
@@ -87,12 +90,14 @@ class OnnxRunner:
             raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size") from None
 
     def _run_on_device(self, batch: Array) -> DeviceArray:
+        # A binding belongs to one call, so several threads can run the session at the same time.
         binding = self._session.io_binding()
         place = (self._device.kind, self._device.index)
         if isinstance(batch, DeviceArray):
             binding.bind_input(self._input.name, *place, batch.dtype, batch.shape, batch.address)
         else:
             binding.bind_cpu_input(self._input.name, np.ascontiguousarray(batch))
+        # Without an address, ONNX Runtime allocates the output on the device itself.
         binding.bind_output(self._output.name, *place)
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
@@ -154,6 +159,8 @@ def _silent_stderr() -> Iterator[None]:
     if sys.stderr is None or "onnxruntime" in sys.modules:
         yield
         return
+    # Text that Python still buffers would otherwise be dropped with the rest. Native code writes to the descriptor
+    # itself, so replacing sys.stderr would not silence it.
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

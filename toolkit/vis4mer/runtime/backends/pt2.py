@@ -30,6 +30,8 @@ class Pt2Backend:
         except (RuntimeError, OSError, ValueError) as error:
             rule = f"PyTorch {torch.__version__} cannot load it: {first_line(error)}"
             raise BundleError.of("graph", graph.name, rule) from None
+        # Whether a package runs on the CPU or a GPU is fixed at compilation, and `device_index` only chooses among
+        # GPUs. So its metadata has to be compared with the requested device.
         compiled_for = model.get_metadata().get("AOTI_DEVICE_KEY", "cpu")
         if compiled_for != device.kind:
             rule = f"{graph.name} was compiled for {compiled_for}"

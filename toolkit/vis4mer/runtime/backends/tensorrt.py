@@ -78,6 +78,7 @@ class TensorRTRunner:
             loading = f"{trt.__name__} {trt.__version__} cannot load the engine {graph.name}: {self._log.reason()}"
             rule = "engines are bound to the GPU type and the version they were built with"
             raise DeviceError.of("device", str(device), f"{loading}; {rule}", "export on this machine")
+        # Checked first, because the calls below look tensors up by the interface's names.
         graph.require_interface(_interface_of(trt, engine))
         self._input, self._output = graph.interface.input, graph.interface.output
         smallest, _, largest = engine.get_tensor_profile_shape(self._input.name, 0)
@@ -92,12 +93,14 @@ class TensorRTRunner:
         """Allocates memory for the largest batch of an input or output, and binds it to the engine."""
         size = math.prod(tensor.shape(batch=self._largest)) * np.dtype(tensor.dtype).itemsize
         memory = self._stream.allocate(size)
+        # The addresses never change afterwards, so a call sets only the shape of its batch.
         self._context.set_tensor_address(tensor.name, memory.address)
         return memory
 
     def __call__(self, batch: Array, /) -> DeviceArray:
         """Runs the graph; see `Runner`."""
         shape = self._output.shape(batch=len(batch))
+        # Each call returns memory of its own: the engine's buffers are overwritten by the next call.
         output = DeviceArray.empty(shape, np.dtype(self._output.dtype), self._device)
         with self._lock:
             self._stream.activate()
@@ -107,9 +110,12 @@ class TensorRTRunner:
 
     def _run(self, rows: Array, output: DeviceArray) -> None:
         """Runs at most as many rows as the profile's largest batch."""
+        # A device array is complete, so this stream may read it without waiting for the one that wrote it.
         if isinstance(rows, DeviceArray):
             self._stream.copy(rows.address, self._source.address, rows.nbytes)
         else:
+            # The name keeps the contiguous copy alive until the stream is synchronised; the upload may read it until
+            # then.
             self._stream.upload(rows := np.ascontiguousarray(rows), self._source.address)
         # A batch below the profile's smallest runs at the smallest. The rows beyond its own hold old memory, which is
         # harmless: rows are independent, and only the batch's own results are copied.
@@ -118,6 +124,8 @@ class TensorRTRunner:
         if not (accepted and self._context.execute_async_v3(self._stream.handle)):
             rule = f"{self._name} failed on a batch of shape {shape}: {self._log.reason()}"
             raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size")
+        # The engine cannot write to `output` directly: it computes at least the profile's smallest batch, for which
+        # `output` may be too short. Synchronising completes the output and frees the buffers for the next call.
         self._stream.copy(self._result.address, output.address, output.nbytes)
         self._stream.synchronize()
 
@@ -143,6 +151,7 @@ def collect_errors(trt: Any) -> Any:
     error since the last call: later errors are consequences of the first.
     """
 
+    # The class is defined here because its base exists only once a product has been imported.
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
