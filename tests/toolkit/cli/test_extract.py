@@ -167,7 +167,9 @@ def test_workers_that_cannot_start_are_reported_without_a_traceback(
     recipe = CacheRecipe(tmp_path, ExtractSettings(encoder=encoder, preprocessing=Preprocessing(height=32, width=32)))
     jobs = [EncodingJob(path) for path in sorted(videos.rglob("*.mp4"))]
     on_start = partial(show_log_messages, True)
-    with pytest.raises(DeviceError, match=r"workers=2: a worker died, .*; use fewer workers"):
+    with pytest.raises(
+        DeviceError, match=r"workers=2: a worker died, .*; run the same command again with fewer workers"
+    ):
         list(encode_in_workers(recipe, jobs, 2, [Device("meta")], "encoding", ignore_progress, on_start))
     messages = capfd.readouterr().err
     assert "vis4mer: error: a worker cannot start on meta:0: " in messages

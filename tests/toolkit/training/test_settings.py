@@ -151,7 +151,7 @@ def test_numbers_may_have_any_usual_form(tmp_path: Path, text: str) -> None:
         ("preprocessing: {mean: [0, 0, x]}", "preprocessing.mean='x': must be a number"),
         ("windows: {samples: many}", "windows.samples='many': must be an integer"),
         ("cache_dtype: fp16", "cache_dtype='fp16': must be one of"),
-        ("training: {lr: 1" + 400 * "0" + "}", "training.lr=10+: must be a number below"),
+        ("training: {lr: 1" + 400 * "0" + "}", r"training.lr=10+\.\.\.: must be a number below"),
         ("training: [", "not YAML"),
         ("data: {movies: 2024-13-45}", "not YAML .month must be in 1..12"),
         ("training: {epochs: 0x_}", "not YAML .invalid literal"),
