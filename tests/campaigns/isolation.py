@@ -70,7 +70,7 @@ def _child(call: Callable[[], int], stdout: int, stderr: int) -> None:
     """Runs the call and ends the process without the parent's exit handlers."""
     status = 70
     try:
-        faulthandler.disable()  # the ending says it; a test runner's handler would print every thread
+        faulthandler.disable()  # the signal is reported; a test runner's handler would print every thread too
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))

@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -134,28 +135,24 @@ def attempt(way: str, container: str, data: bytes, seed: int, folder: Path) -> t
 
 @dataclass(frozen=True)
 class Task:
-    """A share of the campaign for one process: every `step`-th seed from `first` to `count`."""
+    """A share of the campaign for one process: some mutations of one container."""
 
     way: str
     container: str
     data: bytes
-    first: int
-    step: int
-    count: int
+    seeds: range
 
 
-def work(task: Task) -> Iterator[tuple[str, str, int, str, float, int]]:
-    """Tries a share; yields way, container, seed, outcome, seconds and bytes of each mutation."""
+def work(task: Task) -> list[tuple[str, str, int, str, float, int]]:
+    """Tries a share; returns way, container, seed, outcome, seconds and peak bytes of each mutation."""
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(task.first, task.count, task.step):
-            yield task.way, task.container, seed, *attempt(task.way, task.container, task.data, seed, Path(folder))
+        return [
+            (task.way, task.container, seed, *attempt(task.way, task.container, task.data, seed, Path(folder)))
+            for seed in task.seeds
+        ]
 
 
-def _work(task: Task) -> list[tuple[str, str, int, str, float, int]]:
-    return list(work(task))
-
-
-def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: int) -> list[dict[str, object]]:
+def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: int) -> list[dict[str, Any]]:
     """Runs the campaign and returns a row for each way and container."""
     import_onnxruntime()  # once, before the processes are forked
     with tempfile.TemporaryDirectory() as folder:
@@ -164,24 +161,25 @@ def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: i
         }
     share = 25  # seeds of a task: small enough that progress is shown often
     tasks = [
-        Task(way, name, movies[name], first, 1, min(first + share, count))
+        Task(way, name, movies[name], range(first, min(first + share, count)))
         for way in ways
         for name in containers
         for first in range(0, count, share)
     ]
     outcomes: dict[tuple[str, str], Counter[str]] = {(way, name): Counter() for way in ways for name in containers}
-    slowest, largest = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    slowest = dict.fromkeys(outcomes, 0.0)
+    largest = dict.fromkeys(outcomes, 0)
     failures: dict[tuple[str, str], list[str]] = {key: [] for key in outcomes}
     started, done, total = time.monotonic(), 0, count * len(ways) * len(containers)
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for results in pool.imap_unordered(_work, tasks):
+        for results in pool.imap_unordered(work, tasks):
             for way, name, seed, outcome, seconds, peak in results:
                 key = (way, name)
                 known = outcome in ("read", "refused")
                 outcomes[key][outcome if known else "failed"] += 1
                 if not known:
                     failures[key].append(f"seed {seed}: {outcome}")
-                slowest[key] = max(slowest[key], seconds)  # type: ignore[assignment]
+                slowest[key] = max(slowest[key], seconds)
                 largest[key] = max(largest[key], peak)
             done += len(results)
             left = (time.monotonic() - started) / done * (total - done)
@@ -220,7 +218,7 @@ def main() -> None:
             f"{row['through']:<8} {row['container']:<10} {row['tried']:>6} {row['read']:>6} {row['refused']:>8} "
             f"{row['failed']:>7} {row['slowest_seconds']:>6} {row['peak_megabytes']:>5}"
         )
-        for line in row["failures"]:  # type: ignore[attr-defined]
+        for line in row["failures"]:
             print(f"    {line}")
     if options.output:
         options.output.write_text(json.dumps({"description": __doc__, "rows": rows}, indent=2) + "\n")
