@@ -14,7 +14,6 @@ from vis4mer.cli.options import check_seconds, device_option, quiet_option
 from vis4mer.config import VideoDecoder
 from vis4mer.errors import VideoError, Vis4merError
 from vis4mer.files import check_writable, same_file
-from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from vis4mer.cli.report import FormName
@@ -99,7 +98,7 @@ def run(
     show_log_messages(quiet)
     _require_writable(output, timeline)
 
-    from vis4mer.cli.frame_progress import frame_progress
+    from vis4mer.cli.frame_progress import MovieProgress
     from vis4mer.cli.report import form_of_file, report_form
     from vis4mer.cli.results import Results
     from vis4mer.runtime.loading import load
@@ -113,7 +112,7 @@ def run(
         several=len(videos) > 1,
         on_terminal=output is None and is_terminal(sys.stdout),
     )
-    results, failed = Results(form, output), False
+    results, progress, failed = Results(form, output), MovieProgress(videos, hidden=quiet), False
 
     def save_finished() -> None:
         say("interrupted", f"{len(results)} of {len(videos)} videos done")
@@ -122,12 +121,11 @@ def run(
 
     with at_interrupt(save_finished):
         for number, video in enumerate(videos, start=1):
-            title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
             try:
                 _refuse_url(video)
-                with frame_progress(title, shown=not quiet and is_terminal(sys.stderr)) as progress:
+                with progress.movie(number) as report_frames:
                     movie = scan(video)
-                    prediction = classify(movie, progress=progress)
+                    prediction = classify(movie, progress=report_frames)
                 results.add(prediction)
                 if bundle is None and len(results) == 1 and not quiet:
                     say(
