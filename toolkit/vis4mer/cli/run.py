@@ -215,7 +215,7 @@ def _refuse_to_overwrite(videos: Sequence[str], output: str | None, timeline: st
 def _require_writable(output: str | None, timeline: str | None) -> None:
     """Raises Vis4merError, before the work, if its results could not be written."""
     if output is None and sys.stdout is None:
-        raise Vis4merError("output=stdout: is closed; write to a file with --output")
+        raise Vis4merError("stdout: is closed; write to a file with --output")
     for path in (output, timeline):
         if path is not None:
             check_writable(path)
