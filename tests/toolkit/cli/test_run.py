@@ -439,7 +439,7 @@ def test_a_closed_pipe_is_quiet(vis4mer_command: list[str], movie: Path) -> None
 
 @pytest.mark.parametrize(
     ("shell", "message"),
-    [('"$@" >&-', "stdout: is closed"), ('ulimit -f 0; "$@" > result', "output=stdout: cannot be written")],
+    [('"$@" >&-', "stdout: is closed"), ('ulimit -f 0; "$@" > result', "stdout: cannot be written")],
 )
 def test_results_that_cannot_be_printed_are_an_error(
     vis4mer_command: list[str], movie: Path, tmp_path: Path, shell: str, message: str

@@ -292,7 +292,7 @@ def test_a_mistake_in_a_settings_file_is_one_line(listing: Path, tmp_path: Path)
     path.write_text(f"data: {{movies: {listing}}}\ntraining: {{lr: fast}}\n")
     result = train("--config", path, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.stderr == f"vis4mer: error: config={str(path)!r}: training.lr='fast': must be a number\n"
+    assert result.stderr == f"vis4mer: error: --config={str(path)!r}: training.lr='fast': must be a number\n"
     assert not (tmp_path / "out").exists()
     missing = train("--config", tmp_path / "gone.yaml", "-o", tmp_path / "out")
     assert missing.exit_code == 1
