@@ -117,8 +117,8 @@ def write_manifest(manifest: Manifest, directory: Path) -> None:
         "parity": dict(manifest.parity),
         "lowering": dict(manifest.lowering),
     }
-    # Python would write NaN and Infinity, which are not JSON, and other readers would reject the file. The digest has to
-    # be that of the entries as they will be read, in which a number used as a key has become text, for example.
+    # Python would write NaN and Infinity, which are not JSON, and other readers would reject the file. The digest has
+    # to be that of the entries as they will be read, in which a number used as a key has become text, for example.
     values = json.loads(json.dumps(values, allow_nan=False))
     values[_DIGEST] = manifest_digest(values)
     (directory / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", "utf-8")

@@ -1,0 +1,41 @@
+"""Rows of a name and a value: wrapped at words on a terminal, whole lines elsewhere."""
+
+import shutil
+import sys
+import textwrap
+
+import click
+
+from vis4mer.cli.console import is_terminal
+from vis4mer.text import printable
+
+
+def print_row(name: str, value: str, width: int) -> None:
+    """Prints a name and a value; on a terminal, the value's further lines begin below its first.
+
+    Args:
+        name: Name, such as ``encoder``.
+        value: Value in words; characters that a terminal would act on are escaped.
+        width: Width of the column of names.
+    """
+    print_wrapped(f"{name:<{width}}  {printable(value)}", width + 2)
+
+
+def print_wrapped(line: str, indent: int) -> None:
+    """Prints a line, on a terminal wrapped at words, with further lines indented.
+
+    Args:
+        line: Text without line breaks.
+        indent: Number of spaces before further lines; fewer where the terminal is narrow.
+    """
+    if is_terminal(sys.stdout):
+        columns = shutil.get_terminal_size().columns
+        # A path that is longer than a line is not cut: it could not be copied any more.
+        line = textwrap.fill(
+            line,
+            max(columns, 1),
+            subsequent_indent=" " * min(indent, columns // 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    click.echo(line)
