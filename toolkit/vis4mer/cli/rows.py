@@ -9,6 +9,9 @@ import click
 from vis4mer.cli.console import is_terminal
 from vis4mer.text import printable
 
+# Indentation of values that stand below their names, where a terminal is too narrow for two columns.
+_NARROW_INDENT = 4
+
 
 def print_row(name: str, value: str, width: int) -> None:
     """Prints a name and a value; on a terminal, the value's further lines begin below its first.
@@ -18,7 +21,11 @@ def print_row(name: str, value: str, width: int) -> None:
         value: Value in words; characters that a terminal would act on are escaped.
         width: Width of the column of names.
     """
-    print_wrapped(f"{name:<{width}}  {printable(value)}", width + 2)
+    if is_terminal(sys.stdout) and 2 * (width + 2) > _columns():
+        print_wrapped(name, 0)
+        print_wrapped(" " * _NARROW_INDENT + printable(value), _NARROW_INDENT)
+    else:
+        print_wrapped(f"{name:<{width}}  {printable(value)}", width + 2)
 
 
 def print_wrapped(line: str, indent: int) -> None:
@@ -26,16 +33,16 @@ def print_wrapped(line: str, indent: int) -> None:
 
     Args:
         line: Text without line breaks.
-        indent: Number of spaces before further lines; fewer where the terminal is narrow.
+        indent: Number of spaces before further lines.
     """
     if is_terminal(sys.stdout):
-        columns = shutil.get_terminal_size().columns
         # A path that is longer than a line is not cut: it could not be copied any more.
+        indentation = " " * indent
         line = textwrap.fill(
-            line,
-            max(columns, 1),
-            subsequent_indent=" " * min(indent, columns // 2),
-            break_long_words=False,
-            break_on_hyphens=False,
+            line, _columns(), subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False
         )
     click.echo(line)
+
+
+def _columns() -> int:
+    return max(1, shutil.get_terminal_size().columns)
