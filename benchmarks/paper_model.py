@@ -75,7 +75,7 @@ def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
     format, precision = build
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        # Engines are built here for other machines' GPUs, and ONNX in bf16 for runtimes that have its products.
+        # Engines are built here for the GPUs of other machines.
         options = ExportOptions(format, precision, unverified=True)
         bundle = export_model(model, Path(folder) / "bundle", options, movie=_MOVIE)
         exported = time.perf_counter() - start

@@ -54,7 +54,7 @@ class _Window(NamedTuple):
     """A movie's first window, resized for the encoder.
 
     Attributes:
-        frames: uint8 [T, H, W, 3].
+        frames: Resized frames, uint8 [T, H, W, 3].
         seconds: Time of each frame after the first, [T].
     """
 
