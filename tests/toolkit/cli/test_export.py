@@ -102,8 +102,8 @@ def test_an_existing_bundle_is_refused_before_pytorch_is_imported(tiny_bundle: P
 
 def test_the_compiler_s_warning_of_a_missing_gpu_is_silenced(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    code = "from vis4mer_export.targets.pt2 import _quiet_compiler\nimport torch\n"
-    code += "with _quiet_compiler():\n    import torch.utils.cpp_extension"
+    code = "from vis4mer.runtime.backends.pt2 import quiet_inductor\nimport torch\n"
+    code += "with quiet_inductor():\n    import torch.utils.cpp_extension"
     environment = {**os.environ, "CUDA_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stderr == ""
