@@ -29,7 +29,7 @@ from vis4mer.devices.device import CPU
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.manifest import Precision
-from vis4mer.runtime.parity import check_bundle, not_executed
+from vis4mer.runtime.parity import check_bundle
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.targets.registry import names
@@ -80,7 +80,7 @@ def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
         bundle = export_model(model, Path(folder) / "bundle", options, movie=_MOVIE)
         exported = time.perf_counter() - start
         start = time.perf_counter()
-        verified = {} if not_executed(bundle) else check_bundle(Bundle.open(bundle.path), CPU)
+        verified = {} if bundle.not_executed else check_bundle(Bundle.open(bundle.path), CPU)
         verify_seconds = time.perf_counter() - start
         return {
             "format": format,

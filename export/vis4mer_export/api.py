@@ -73,7 +73,7 @@ def export(
         MissingDependencyError: A package that the export needs is not installed.
         ParityError: A graph's outputs differ from the checkpoint's; the message names the first stage that differs.
     """
-    from vis4mer.runtime.loading import require_checkpoint
+    from vis4mer.runtime.model_path import require_checkpoint
     from vis4mer.runtime.output_folder import OutputFolder
 
     options = ExportOptions(format, precision, lowering, length, target_options, unverified)

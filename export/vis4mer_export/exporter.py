@@ -13,10 +13,10 @@ from torch import nn
 from vis4mer.errors import BundleError, ExportError, Vis4merError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.base import Runner
-from vis4mer.runtime.bundle import Bundle, BundleWriter
+from vis4mer.runtime.bundle import RAN, REASON, Bundle, BundleWriter
 from vis4mer.runtime.cases import CASES_FILE, GraphCases
 from vis4mer.runtime.interface import ENCODER, GraphInterface, graph_interfaces
-from vis4mer.runtime.parity import PARITY_TOLERANCES, RAN, REASON, GraphParity, ParityError, check_graph, is_classifier
+from vis4mer.runtime.parity import PARITY_TOLERANCES, GraphParity, ParityError, check_graph, is_classifier
 from vis4mer.text import first_line
 from vis4mer_export.cases import make_cases
 from vis4mer_export.drift import first_drift

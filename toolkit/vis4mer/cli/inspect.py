@@ -29,7 +29,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
     A bundle's files are checked against its manifest; a checkpoint is loaded, which needs vis4mer[torch].
     """
-    from vis4mer.runtime.loading import is_bundle
+    from vis4mer.runtime.model_path import is_bundle
 
     if as_json:
         values = _bundle_values(path) if is_bundle(path) else _checkpoint_values(path)
@@ -108,9 +108,7 @@ def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
 
 def _warning_rows(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     """Yields a row for each fact that limits the trust in a bundle."""
-    from vis4mer.runtime.parity import not_executed
-
-    for graph, reason in not_executed(bundle).items():
+    for graph, reason in bundle.not_executed.items():
         yield "not executed", f"{graph} did not run as written on the machine that exported it: {reason}"
     for name in bundle.extra_files:
         yield "not part of it", name

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from vis4mer.cli.console import is_terminal
 from vis4mer.cli.rows import print_wrapped
-from vis4mer.runtime.bundle import Bundle
-from vis4mer.runtime.parity import RAN, REASON
+from vis4mer.runtime.bundle import RAN, REASON, Bundle
 from vis4mer.text import printable
 
 # Wide enough for every table: away from a terminal, a row is one line.

@@ -29,9 +29,9 @@ def verify(bundle: Path, device: "RequestedDevice", as_json: bool) -> None:
     from vis4mer.cli.parity_table import print_parity
     from vis4mer.devices.device import on_device
     from vis4mer.runtime.bundle import Bundle
-    from vis4mer.runtime.loading import is_bundle
     from vis4mer.runtime.meaning import not_compared
-    from vis4mer.runtime.parity import check_bundle, not_executed
+    from vis4mer.runtime.model_path import is_bundle
+    from vis4mer.runtime.parity import check_bundle
 
     if not is_bundle(bundle):
         raise BundleError.of("bundle", bundle, "is a checkpoint, and only bundles can be verified", "export it first")
@@ -48,7 +48,7 @@ def verify(bundle: Path, device: "RequestedDevice", as_json: bool) -> None:
     for name in extra:
         print_wrapped(f"not part of the bundle: {printable(name)}", indent=4)
     print_parity(opened, graphs)
-    for graph, reason in not_executed(opened).items():
+    for graph, reason in opened.not_executed.items():
         print_wrapped(f"{graph} ran here as it is written, but not on the machine that exported it: {reason}", indent=4)
     for point in open_points:
         print_wrapped(f"not compared: {point}", indent=4)

@@ -32,6 +32,10 @@ from vis4mer.runtime.manifest import (
 )
 from vis4mer.runtime.output_folder import OutputFolder, flush_to_disk
 
+# Keys of a graph's parity report in the manifest: what ran in place of a graph that the exporting machine cannot run as
+# it was written, and why it cannot.
+RAN, REASON = "ran", "reason"
+
 
 @dataclass(frozen=True)
 class Bundle(Manifest):
@@ -63,6 +67,17 @@ class Bundle(Manifest):
     def graphs(self) -> tuple[str, ...]:
         """Names of the graphs that the model needs: ``encoder``, if it has one, and every head."""
         return graph_names(self.model)
+
+    @property
+    def not_executed(self) -> dict[str, str]:
+        """Graphs that their export did not run in the form in which it wrote them, and the reason for each."""
+        reports = ((graph, self.parity.get(graph)) for graph in self.graphs)
+        # Nothing has checked the form of these reports.
+        return {
+            graph: str(report.get(REASON, "its export states no reason"))
+            for graph, report in reports
+            if isinstance(report, Mapping) and RAN in report
+        }
 
     def file_of(self, graph: str) -> str:
         """Returns the name of the one file that holds `graph`: ``<graph>.<suffix>``.

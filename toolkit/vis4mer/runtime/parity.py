@@ -22,10 +22,6 @@ from vis4mer.runtime.interface import ENCODER, shown
 from vis4mer.runtime.manifest import Precision
 from vis4mer.runtime.meaning import check_labels, check_model, check_pictures
 
-# Keys of a graph's parity report in the manifest: what ran in place of a graph that the exporting machine cannot run as
-# it was written, and why it cannot.
-RAN, REASON = "ran", "reason"
-
 # Largest relative L2 error of a graph's outputs. Half precision rounds each product to 11 (fp16) or 8 (bf16) bits, and
 # the errors of a dozen layers add up.
 PARITY_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 2e-2}
@@ -161,19 +157,9 @@ def _open(bundle: Bundle, graph: str, device: Device) -> Runner:
         return bundle.open_graph(graph, device)
     except (BundleError, DeviceError) as error:
         # A graph that the exporting machine could not run either is no sign of damage.
-        if (reason := not_executed(bundle).get(graph)) is not None:
+        if (reason := bundle.not_executed.get(graph)) is not None:
             raise type(error)(f"{error}; its export did not run it either: {reason}") from None
         raise
-
-
-def not_executed(bundle: Bundle) -> dict[str, str]:
-    """Returns the graphs that their export did not run in the form in which it wrote them, and the reason for each."""
-    reports = ((graph, bundle.parity.get(graph)) for graph in bundle.graphs)
-    return {
-        graph: str(report.get(REASON, "the machine could not run them"))
-        for graph, report in reports
-        if isinstance(report, Mapping) and RAN in report
-    }
 
 
 def is_classifier(model: ModelConfig, graph: str) -> bool:
