@@ -75,11 +75,12 @@ def measure(model: Vis4mer, build: Build) -> dict[str, Any]:
     format, precision = build
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        bundle = export_model(model, Path(folder) / "bundle", ExportOptions(format, precision), movie=_MOVIE)
+        # Engines are built here for the GPUs of other machines.
+        options = ExportOptions(format, precision, unverified=True)
+        bundle = export_model(model, Path(folder) / "bundle", options, movie=_MOVIE)
         exported = time.perf_counter() - start
         start = time.perf_counter()
-        # An engine for TensorRT-RTX is built without a GPU, but runs only on one.
-        verified = {} if format == "trt-rtx" else check_bundle(Bundle.open(bundle.path), CPU)
+        verified = {} if bundle.not_executed else check_bundle(Bundle.open(bundle.path), CPU)
         verify_seconds = time.perf_counter() - start
         return {
             "format": format,

@@ -134,7 +134,8 @@ Graph load(const std::filesystem::path& bundle, const Manifest& manifest, const 
 void run(const std::filesystem::path& bundle, const std::filesystem::path& raw, const std::string& head) {
   const Manifest manifest(bundle / "manifest.json");
   const std::string schema = manifest.text("schema_version"), format = manifest.text("format");
-  if (schema != "2") throw Error("schema_version=" + schema + ": must be 2; export the bundle again");
+  if (schema != "2" && schema != "3")
+    throw Error("schema_version=" + schema + ": must be 2 or 3; export the bundle again");
   if (format != "torchscript" && format != "pt2") throw Error("format=" + format + ": must be torchscript or pt2");
   const TensorSpec pixels(manifest, "encoder/inputs/0"), encoded(manifest, "encoder/outputs/0");
   const TensorSpec features(manifest, head + "/inputs/0");

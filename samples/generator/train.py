@@ -56,7 +56,7 @@ def main() -> None:
     print("training the S4 decoder", flush=True)
     checkpoint = _train_decoder(listing, preprocessing, weights, work / "run", seed, arguments.epochs)
     # The lowering with the smallest file, because every checkout carries the bundle.
-    bundle = vis4mer.export(checkpoint, arguments.output, format="onnx", lowering="matmul_dft")
+    bundle = vis4mer.export(checkpoint, arguments.output, format="onnx", lowering="matmul_dft", force=True)
     print(f"wrote {bundle.path}")
 
 

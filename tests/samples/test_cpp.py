@@ -144,7 +144,7 @@ def manifest_with(**changes: object) -> str:
     [
         ("", "is not JSON"),
         ('{"schema_version": 2, "format": ', "is not JSON"),
-        ('{"schema_version": 1, "format": "pt2"}', "schema_version=1: must be 2; export the bundle again"),
+        ('{"schema_version": 1, "format": "pt2"}', "schema_version=1: must be 2 or 3; export the bundle again"),
         (
             '{"schema_version": 2, "format": "pt2", "interface": {}, "tools": []}',
             "no interface/encoder/inputs/0/axes/0",

@@ -3,12 +3,10 @@
 A package holds machine code for one kind of device and the instruction set of the machine that compiled it.
 """
 
-import contextlib
 import copy
 import dataclasses
-import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +50,15 @@ class Pt2Target(Target):
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
         """Compiles and writes a module; see `Target`."""
         from vis4mer.models.placement import to_device
+        from vis4mer.runtime.backends.pt2 import quiet_inductor
 
         device = Device(settings["device"])
         # `to_device` moves a module in place, and a failed comparison runs the caller's module on the CPU.
         module = to_device(copy.deepcopy(source.module), str(device))
         example = source.example.to(str(device))
         try:
-            with _quiet_compiler():
+            with quiet_inductor(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the compiler, which users cannot act on
                 _compile(dataclasses.replace(source, module=module, example=example), path)
             _remove_origins(path)
         except Exception as error:  # the compiler's many stages share no narrower base
@@ -75,20 +75,6 @@ def _compile(source: GraphSource, path: Path) -> None:
     with torch.no_grad():
         program = torch.export.export(source.module, (source.example,), dynamic_shapes=shapes)
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
-
-
-@contextlib.contextmanager
-def _quiet_compiler() -> Iterator[None]:
-    """Silences the compiler's warnings about operators without a C interface and about absent GPUs."""
-    logger = logging.getLogger("torch._inductor")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _remove_origins(path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from vis4mer.config import CONFIG_FILE, ModelConfig
+from vis4mer.config import ModelConfig
 from vis4mer.devices.device import Device, on_device
 from vis4mer.errors import BundleError, CheckpointError, ConfigError
 from vis4mer.packages import missing
@@ -16,6 +16,7 @@ from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.classifier import Classifier
 from vis4mer.runtime.interface import ENCODER, graph_interfaces
 from vis4mer.runtime.manifest import MANIFEST
+from vis4mer.runtime.model_path import is_bundle
 from vis4mer.runtime.precision import ChosenPrecision, RequestedPrecision, bundle_precision, encoder_precision
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
     from vis4mer.models.vis4mer import Vis4mer
 
-_WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
-_WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # first bytes of torch.save's present and former format
 _SAMPLE_BUNDLE = "vis4mer_sample_bundle"
-_NAME_A_MODEL = "pass a bundle folder, a checkpoint folder or a checkpoint file"
 
 
 class Runners(NamedTuple):
@@ -111,38 +109,6 @@ def sample_bundle() -> Path:
             return Path(folder)
     rule = f"the package {_SAMPLE_BUNDLE} is not installed or holds no {MANIFEST}"
     raise BundleError.of("bundle", None, rule, "pass a bundle")
-
-
-def is_bundle(path: Path) -> bool:
-    """Returns whether `path` is a bundle, as opposed to a checkpoint.
-
-    Raises:
-        BundleError: It is neither.
-    """
-    try:
-        if (path / MANIFEST).exists():
-            return True
-        if (path / CONFIG_FILE).exists():
-            return False
-        if path.is_file():
-            _require_weights(path)
-            return False
-        problem = f"holds neither {MANIFEST} nor {CONFIG_FILE}" if path.exists() else "does not exist"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    raise BundleError.of("bundle", path, problem, _NAME_A_MODEL)
-
-
-def _require_weights(file: Path) -> None:
-    """Raises BundleError, without loading PyTorch, for a file that does not look like weights."""
-    if (file.parent / MANIFEST).exists():
-        raise BundleError.of("bundle", file, "is one file of a bundle", f"pass its folder, {str(file.parent)!r}")
-    # A known suffix has to be enough: safetensors, for one, begins with a length and has no magic number.
-    if file.suffix.lower() in _WEIGHTS_SUFFIXES:
-        return
-    with file.open("rb") as opened:
-        if not opened.read(4).startswith(_WEIGHTS_MAGIC):
-            raise BundleError.of("bundle", file, "is neither a bundle nor a checkpoint", _NAME_A_MODEL)
 
 
 def _read_bundle(path: Path, requested: RequestedPrecision) -> _Model:
