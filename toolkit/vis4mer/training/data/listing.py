@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
 
-from vis4mer.config import Task
+from vis4mer.config import HeadConfig, Task
 from vis4mer.errors import DataError
 from vis4mer.training.data.tables import Table, read_table
 
@@ -85,7 +85,7 @@ class Listing:
             logger.warning("%d of %d videos of %s are missing: %s", len(self.missing), total, data_set, names)
 
     @classmethod
-    def read(cls, path: Path, *, val_ratio: float = 0.2, seed: int = 0) -> Self:
+    def read(cls, path: Path, *, val_ratio: float = 0.2, seed: int = 0, tested_head: HeadConfig | None = None) -> Self:
         """Reads a CSV with the header ``path``, then ``label`` or ``value``, and optionally ``split``.
 
         Other columns are ignored. Relative paths start at the CSV's folder. The classes are the labels of the training
@@ -96,10 +96,13 @@ class Listing:
             val_ratio: Fraction of the movies to draw for the validation split if the file has no ``split`` column, in
                 (0, 1). See `draw_splits`.
             seed: Seed of that draw.
+            tested_head: Trained head that the movies are to test. The classes are then those of the head, and any split
+                may be empty.
 
         Raises:
             DataError: The file is not such a CSV, a video is missing or listed twice, a value is not a number, a label
-                does not occur in the training split, or the training or validation split is empty.
+                does not occur in the training split or is no class of `tested_head`, the training or validation split
+                is empty, or the targets do not fit the task of `tested_head`.
         """
         table = _read_columns(path)
         task: Task = "classification" if "label" in table.columns else "regression"
@@ -112,13 +115,15 @@ class Listing:
         else:
             splits = draw_splits(values or texts, task, val_ratio, seed)
             remedy = f"val_ratio={val_ratio} leaves one of each label to train on; add movies, or a column 'split'"
-        for needed in ("train", "val"):
-            if needed not in splits:
-                raise DataError.of("listing", path, f"no movie in split {needed!r}", remedy)
-        labels: tuple[str, ...] = ()
+        if tested_head is not None:
+            _check_targets(path, table, task, tested_head)
+            labels = tested_head.labels
+        else:
+            for needed in ("train", "val"):
+                if needed not in splits:
+                    raise DataError.of("listing", path, f"no movie in split {needed!r}", remedy)
+            labels = _trained_classes(path, texts, splits) if task == "classification" else ()
         if task == "classification":
-            labels = _class_names(text for text, split in zip(texts, splits, strict=True) if split == "train")
-            _refuse_any(path, "label that no training movie has", (text for text in texts if text not in labels))
             values = [labels.index(text) for text in texts]
         return cls(task, labels, tuple(map(Example, videos, values, splits)))
 
@@ -186,6 +191,24 @@ def _target_texts(path: Path, table: Table, task: Task) -> list[str]:
     return [row.fields[column] for row in table.rows]
 
 
+def _check_targets(path: Path, table: Table, task: Task, head: HeadConfig) -> None:
+    """Checks that the movies can test a head.
+
+    Raises:
+        DataError: The targets are of another task, or a label is no class of the head.
+    """
+    if task != head.task:
+        column = "label" if head.task == "classification" else "value"
+        rule = f"holds the targets of a {task}, but the model predicts a {head.task}"
+        raise DataError.of("listing", path, rule, f"name the targets in a column {column!r}")
+    if head.task == "regression":
+        return
+    for row in table.rows:
+        if (label := row.fields["label"]) not in head.labels:
+            rule = f"line {row.line}: the model has no class {label!r} ({len(head.labels)} classes)"
+            raise DataError.of("listing", path, rule, "correct the label or remove the row")
+
+
 def _finite_numbers(path: Path, texts: Sequence[str]) -> list[float]:
     _refuse_any(path, "value that is not a finite number", (text for text in texts if not _is_finite(text)))
     return [float(text) for text in texts]
@@ -202,6 +225,12 @@ def _named_splits(path: Path, names: Sequence[str]) -> list[Split]:
     known = get_args(Split)
     _refuse_any(path, f"split that is none of {', '.join(known)}", (name for name in names if name not in known))
     return cast(list[Split], list(names))
+
+
+def _trained_classes(path: Path, texts: Sequence[str], splits: Sequence[Split]) -> tuple[str, ...]:
+    labels = _class_names(text for text, split in zip(texts, splits, strict=True) if split == "train")
+    _refuse_any(path, "label that no training movie has", (text for text in texts if text not in labels))
+    return labels
 
 
 def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
