@@ -140,7 +140,7 @@ def recorded_protocol(checkpoint: Path) -> str:
     name = read_record(checkpoint).get("protocol")
     if not isinstance(name, str) or name not in PROTOCOLS:
         rule = f"its {RECORD_FILE} names no benchmark"
-        raise ConfigError.of("checkpoint", checkpoint, rule, "pass a protocol or a CSV of movies")
+        raise ConfigError.of("checkpoint", checkpoint, rule, "name a benchmark or a CSV of movies")
     return name
 
 

@@ -9,6 +9,7 @@ from vis4mer.training.evaluation.plot_style import BLUE, INK, MUTED, ORANGE, sho
 from vis4mer.training.evaluation.report import Report
 
 _ROW = 0.26  # inches
+_SURROUNDINGS = 2.2  # inches, for title, axis and legend
 _MOST_CLASSES_IN_ORDER = 20
 
 
@@ -21,7 +22,7 @@ def draw_classes(report: Report) -> Figure:
     rows = range(len(classes))
     names = [shortened(figures.label) for figures in classes]
     width = 5.5 + 0.085 * max(map(len, names))
-    figure = Figure(figsize=(width, 1.6 + _ROW * max(len(rows), 2)), layout="constrained")
+    figure = Figure(figsize=(width, _SURROUNDINGS + _ROW * len(rows)), layout="constrained")
     axes = figure.subplots()
     recalls = [100 * (figures.recall or 0) for figures in classes]
     recall = axes.barh(
