@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _GAP = 2  # characters between columns
 _LEAST_NAME = 12  # characters
+_WIDEST_NOTE = 100  # characters, for easy reading
 _TEXT_COLUMNS = ("data", "metric", "class", "mistaken for")
 _AFTER_PUBLISHED = (
     "baseline",
@@ -47,7 +49,7 @@ def eval_table(reports: "Sequence[Report]", width: int) -> str:
     parts = [_figures(reports, width)]
     if len(reports) == 1 and reports[0].labels:
         parts += [Text(), _classes(reports[0], width)]
-    parts += [Text(), *(Text(printable(note)) for note in figure_notes(reports))]
+    parts += [Text(), *(Constrain(Text(printable(note)), _WIDEST_NOTE) for note in figure_notes(reports))]
     text = io.StringIO()
     Console(file=text, width=width, color_system=None).print(Group(*parts), highlight=False)
     return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
