@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from vis4mer.cli.main import main
@@ -268,6 +269,33 @@ def test_a_checkpoint_that_is_named_twice_is_refused(movies: Path, runs: list[Pa
     result = evaluate(movies, runs[0], runs[0], "--movies", movies / "movies.csv")
     assert result.exit_code == 1
     assert "is named twice" in result.stderr
+
+
+def test_too_many_windows_for_the_memory_are_a_one_line_error(
+    movies: Path, runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("vis4mer.training.evaluation.checkpoints.predict_windows", out_of_memory)
+    result = evaluate(movies, runs[0], "--movies", movies / "movies.csv", "--batch-size", "500")
+    assert result.exit_code == 1
+    assert "500: cpu has too little memory for this many windows at once; lower it" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_second_checkpoint_is_checked_before_the_first_is_evaluated(
+    movies: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[1], tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(config.read_text().replace('"boss"', '"chief"'))
+    result = command(
+        "eval", runs[0], tmp_path / "other", "--movies", movies / "movies.csv", "--cache", tmp_path / "new"
+    )
+    assert result.exit_code == 1
+    assert "only the data set has the class 'boss' (4 and 4 classes)" in result.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_terminals_width_is_kept(movies: Path, runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
