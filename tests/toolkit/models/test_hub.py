@@ -63,7 +63,7 @@ def test_torchvision_fails_at_once(
     address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(video_swin, "weights_url", lambda name: f"{address}/{name}.pth")
-    with pytest.raises(CheckpointError, match="encoder='swin3d_t': its weights .* from torchvision .*encoder-weights"):
+    with pytest.raises(CheckpointError, match=r"encoder='swin3d_t': its weights .* from torchvision .*encoder-weights"):
         FrameEncoder.build("swin3d_t", Preprocessing(height=32, width=32, segments=2), "hub")
     assert capfd.readouterr() == ("", "")
 

@@ -57,6 +57,21 @@ class FrameEncoder(nn.Module):
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(preprocessing, name)) * 255, persistent=False)
 
+    @staticmethod
+    def configure(name: str, preprocessing: Preprocessing) -> EncoderConfig:
+        """Returns the configuration of an encoder by name, without its weights.
+
+        Args:
+            name: Model name in timm, or one of `vis4mer.models.video_swin.NAMES`.
+            preprocessing: Frame size.
+
+        Raises:
+            ConfigError: The name is unknown or no Vision Transformer.
+        """
+        frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
+        tokens, features = _token_shape(name, preprocessing, frames)
+        return EncoderConfig(name, tokens, features, frames)
+
     @classmethod
     def build(
         cls, name: str, preprocessing: Preprocessing, weights: Path | str | Literal["hub", "random"], seed: int = 0
@@ -74,12 +89,11 @@ class FrameEncoder(nn.Module):
             ConfigError: The name is unknown or no Vision Transformer.
             CheckpointError: The weights cannot be read or downloaded, or belong to another model.
         """
-        frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
-        tokens, features = _token_shape(name, preprocessing, frames)
+        config = cls.configure(name, preprocessing)
         # The caller's random state must not change. Modules are created on the CPU, so no GPU's generator is saved.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = cls(EncoderConfig(name, tokens, features, frames), preprocessing)
+            encoder = cls(config, preprocessing)
         if weights == "hub":
             encoder.vit.load_state_dict(_hub_weights(name, preprocessing))
         elif weights != "random":

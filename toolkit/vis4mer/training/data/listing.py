@@ -12,6 +12,7 @@ from typing import Literal, Self, cast, get_args
 from vis4mer.config import Task
 from vis4mer.errors import DataError
 from vis4mer.training.data.tables import Table, read_table
+from vis4mer.training.names import shortened
 
 Split = Literal["train", "val", "test"]
 Clip = tuple[float, float]  # start and end, in seconds after the movie's first frame
@@ -76,13 +77,13 @@ class Listing:
         return tuple(example.video.name for example in self.missing if example.split == split)
 
     def warn_missing(self, data_set: str) -> None:
-        """Logs a warning with the names of the missing movies, if there are any.
+        """Logs a warning with the number and the first names of the missing movies, if there are any.
 
         Args:
             data_set: Name of the data set.
         """
         if self.missing:
-            names = " ".join(example.video.name for example in self.missing)
+            names = shortened([example.video.name for example in self.missing])
             total = len(self.examples) + len(self.missing)
             logger.warning("%d of %d videos of %s are missing: %s", len(self.missing), total, data_set, names)
 
