@@ -16,15 +16,16 @@ def options_of_a_command() -> None:
     ("message", "shown"),
     [
         ("batch_size=0: must be at least 1 frame", "--batch-size=0: must be at least 1 frame"),
-        ("video='a': cannot be read; use video_decoder='pyav'", "video='a': cannot be read; use --video-decoder='pyav'"),
+        (
+            "video='a': cannot be read; use video_decoder='pyav'",
+            "video='a': cannot be read; use --video-decoder='pyav'",
+        ),
         ("video='stride=3.mp4': no such file", "video='stride=3.mp4': no such file"),
         ("video='use stride.mp4': no such file", "video='use stride.mp4': no such file"),
         ("window_size=3: is no argument of this command", "window_size=3: is no argument of this command"),
     ],
 )
-def test_messages_name_options_as_they_are_typed(
-    capsys: pytest.CaptureFixture[str], message: str, shown: str
-) -> None:
+def test_messages_name_options_as_they_are_typed(capsys: pytest.CaptureFixture[str], message: str, shown: str) -> None:
     say("error", message)
     assert capsys.readouterr().err == f"vis4mer: error: {shown}\n"
 

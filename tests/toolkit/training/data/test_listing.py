@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import DataError
 from vis4mer.training.data.listing import Example, Listing
 
@@ -43,6 +44,39 @@ def test_a_regression_listing(tmp_path: Path) -> None:
     listing = Listing.read(write(tmp_path, "path,value,split\na,-1.5,train\nb,2e-1,val\n", "a", "b"))
     assert (listing.task, listing.labels) == ("regression", ())
     assert [example.target for example in listing.examples] == [-1.5, 0.2]
+
+
+def head(*labels: str) -> HeadConfig:
+    """A trained head with these classes, or a regression."""
+    decoder = DecoderConfig(4, 8, max(len(labels), 1), 4, 1, d_state=4)
+    return HeadConfig(decoder, "classification", labels) if labels else HeadConfig(decoder, "regression")
+
+
+def test_test_movies_alone_have_the_classes_of_the_head(tmp_path: Path) -> None:
+    text = "path,label,split\na,yes,test\nb,no,test\n"
+    listing = Listing.read(write(tmp_path, text, "a", "b"), tested_head=head("yes", "maybe", "no"))
+    assert listing.labels == ("yes", "maybe", "no")
+    assert [example.target for example in listing.split("test")] == [0, 2]
+    listing = Listing.read(write(tmp_path, "path,value,split\na,1.5,test\n", "a"), tested_head=head())
+    assert listing.split("test") == (Example(tmp_path / "a", 1.5, "test"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "tested", "message"),
+    [
+        (
+            "path,label,split\na,yes,test\nb,No,test\n",
+            head("yes", "no"),
+            r"line 3: label that is none of the model's 2 classes: 'No'; ",
+        ),
+        ("path,value,split\na,1,test\n", head("yes", "no"), "targets of a regression.*classification; .*'label'"),
+        ("path,label,split\na,yes,test\n", head(), "targets of a classification.*regression; .*'value'"),
+    ],
+)
+def test_targets_that_do_not_fit_the_head(tmp_path: Path, text: str, tested: HeadConfig, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^listing='.*movies.csv'.*{message}") as error:
+        Listing.read(write(tmp_path, text, "a", "b"), tested_head=tested)
+    assert "\n" not in str(error.value)
 
 
 def test_a_drawn_validation_split_is_seeded_and_even_over_the_labels(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
 
-from vis4mer.config import Task
+from vis4mer.config import HeadConfig, Task
 from vis4mer.errors import DataError
 from vis4mer.training.data.tables import Table, read_table
 from vis4mer.training.names import shortened
@@ -88,7 +88,15 @@ class Listing:
             logger.warning("%d of %d videos of %s are missing: %s", len(self.missing), total, data_set, names)
 
     @classmethod
-    def read(cls, path: Path, *, val_ratio: float = 0.2, seed: int = 0, skip_missing: bool = False) -> Self:
+    def read(
+        cls,
+        path: Path,
+        *,
+        val_ratio: float = 0.2,
+        seed: int = 0,
+        skip_missing: bool = False,
+        tested_head: HeadConfig | None = None,
+    ) -> Self:
         """Reads a CSV with the header ``path``, then ``label`` or ``value``, and optionally ``split``.
 
         Other columns are ignored. Relative paths start at the CSV's folder. The classes are the labels of the training
@@ -100,10 +108,13 @@ class Listing:
                 (0, 1). See `draw_splits`.
             seed: Seed of that draw, which does not depend on missing videos.
             skip_missing: Whether to list videos that do not exist under `missing` instead of refusing the file.
+            tested_head: Trained head that the movies are to test. The classes are then those of the head, and any split
+                may be empty.
 
         Raises:
             DataError: The file is not such a CSV, a video is missing or listed twice, a value is not a number, a label
-                does not occur in the training split, or the training or validation split is empty.
+                does not occur in the training split or is no class of `tested_head`, the training or validation split
+                is empty, or the targets do not fit the task of `tested_head`.
         """
         table = _read_columns(path)
         task: Task = "classification" if "label" in table.columns else "regression"
@@ -118,20 +129,19 @@ class Listing:
         else:
             splits = draw_splits(values or texts, task, val_ratio, seed)
             remedy = f"val_ratio={val_ratio} leaves one of each label to train on; add movies, or a column 'split'"
-        found = set(itertools.compress(splits, exists))
-        for needed in ("train", "val"):
-            if needed not in found:
-                raise DataError.of("listing", path, f"no movie in split {needed!r}", remedy)
-        labels: tuple[str, ...] = ()
+        if tested_head is not None:
+            _check_targets(table, task, tested_head)
+            labels = tested_head.labels
+        else:
+            present = list(itertools.compress(splits, exists))
+            for needed in ("train", "val"):
+                if needed not in present:
+                    raise DataError.of("listing", path, f"no movie in split {needed!r}", remedy)
+            labels = _trained_classes(table, splits, exists) if task == "classification" else ()
         if task == "classification":
-            trains = [split == "train" and present for split, present in zip(splits, exists, strict=True)]
-            labels = _class_names(itertools.compress(texts, trains))
-            unknown = ((row, row.fields["label"]) for row in table.rows if row.fields["label"] not in labels)
-            table.refuse("label that no training movie has", unknown)
-            _warn_similar(table, labels)
             values = [labels.index(text) for text in texts]
         examples = tuple(map(Example, videos, values, splits))
-        missing = itertools.compress(examples, (not present for present in exists))
+        missing = itertools.compress(examples, (not there for there in exists))
         return cls(task, labels, tuple(itertools.compress(examples, exists)), tuple(missing))
 
 
@@ -205,6 +215,22 @@ def _target_texts(table: Table, task: Task) -> list[str]:
     return [row.fields[column] for row in table.rows]
 
 
+def _check_targets(table: Table, task: Task, head: HeadConfig) -> None:
+    """Checks that the movies can test a head.
+
+    Raises:
+        DataError: The targets are of another task, or a label is no class of the head.
+    """
+    if task != head.task:
+        column = "label" if head.task == "classification" else "value"
+        rule = f"holds the targets of a {task}, but the model predicts a {head.task}"
+        raise DataError.of("listing", table.path, rule, f"name the targets in a column {column!r}")
+    if head.task == "classification":
+        unknown = ((row, row.fields["label"]) for row in table.rows if row.fields["label"] not in head.labels)
+        fault = f"label that is none of the model's {len(head.labels)} classes"
+        table.refuse(fault, unknown, "correct the label or remove the row")
+
+
 def _finite_numbers(table: Table) -> list[float]:
     wrong = [(row, text) for row in table.rows if not _is_finite(text := row.fields["value"])]
     decimal_comma = bool(wrong) and _is_finite(wrong[0][1].replace(",", ".", 1))
@@ -226,6 +252,16 @@ def _named_splits(table: Table) -> list[Split]:
     wrong = ((row, row.fields["split"]) for row, name in zip(table.rows, names, strict=True) if name not in known)
     table.refuse(f"split that is none of {', '.join(known)}", wrong)
     return cast(list[Split], names)
+
+
+def _trained_classes(table: Table, splits: Sequence[Split], exists: Sequence[bool]) -> tuple[str, ...]:
+    """Returns the labels of the training movies that exist; no other movie may have another label."""
+    rows = zip(table.rows, splits, exists, strict=True)
+    labels = _class_names(row.fields["label"] for row, split, there in rows if split == "train" and there)
+    unknown = ((row, row.fields["label"]) for row in table.rows if row.fields["label"] not in labels)
+    table.refuse("label that no training movie has", unknown)
+    _warn_similar(table, labels)
+    return labels
 
 
 def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
