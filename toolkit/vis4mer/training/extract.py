@@ -8,10 +8,10 @@ from pathlib import Path
 from vis4mer.devices.device import Device, RequestedDevice, on_device, parse_device, probe_driver
 from vis4mer.errors import ConfigError
 from vis4mer.packages import require
+from vis4mer.text import count
 from vis4mer.training.data.dataset import DataSet
 from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.data.videos import EncodingJob, gather_videos
-from vis4mer.training.names import counted
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.settings import ExtractSettings
 
@@ -89,7 +89,7 @@ def extract(
     _, chosen, reason = on_device(requested, lambda candidate: to_device(features.encoder, str(candidate)))
     todo = [job for job in jobs if not features.holds(job.video, job.clip)]
     if todo:
-        logger.info("encoding %d of %s on %s (%s)", len(todo), counted(len(jobs), "video"), chosen, reason)
+        logger.info("encoding %d of %s on %s (%s)", len(todo), count(len(jobs), "video"), chosen, reason)
     n_workers = min(workers, len(todo))
     results = (
         encode_videos(features, todo, _TASK, progress)

@@ -1,13 +1,8 @@
-"""Counts and lists of names in messages."""
+"""Lists of names in messages."""
 
 from collections.abc import Sequence
 
 _SHOWN = 5
-
-
-def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun, whose plural ends in s: ``1 movie``, ``2 movies``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def shortened(names: Sequence[str]) -> str:

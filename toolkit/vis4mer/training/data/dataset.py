@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Self
 
 from vis4mer.errors import DataError
+from vis4mer.text import count
 from vis4mer.training.data.listing import Example, Listing, Split
 from vis4mer.training.data.protocols import Protocol, find_protocol
-from vis4mer.training.names import counted
 from vis4mer.training.settings import DataSettings, TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class TrainingPlan:
         remedy = "replace them, or convert them with ffmpeg"
         for split, before, after in (("train", self.train, train), (self.chosen_on, self.val, val)):
             if not after:
-                raise DataError.of("split", split, f"none of its {counted(len(before), 'movie')} can be read", remedy)
+                raise DataError.of("split", split, f"none of its {count(len(before), 'movie')} can be read", remedy)
         if lost := _targets(self.train) - _targets(train) if self.data.listing.labels else set():
             label = self.data.listing.labels[int(min(lost))]
             raise DataError.of("label", label, "none of its training movies can be read", remedy)
@@ -137,7 +137,7 @@ def _check_targets(plan: TrainingPlan) -> None:
     if len(targets) == 1:
         (target,) = targets
         held = f"the label {labels[int(target)]!r}" if labels else f"the value {target:g}"
-        rule = f"holds only {held} ({counted(len(plan.train), 'movie')}); training needs at least two"
+        rule = f"holds only {held} ({count(len(plan.train), 'movie')}); training needs at least two"
         raise DataError.of("split", "train", rule, f"add other movies to {plan.data.name}")
 
 

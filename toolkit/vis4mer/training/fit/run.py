@@ -11,6 +11,7 @@ from vis4mer.config import ModelConfig
 from vis4mer.devices.device import RequestedDevice, on_device
 from vis4mer.models.placement import to_device
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.text import count
 from vis4mer.training.data.dataset import TrainingPlan
 from vis4mer.training.data.listing import Split
 from vis4mer.training.distributed import Processes
@@ -18,7 +19,6 @@ from vis4mer.training.fit.curves import Curves
 from vis4mer.training.fit.loop import Trainer
 from vis4mer.training.fit.model import build_model, model_config
 from vis4mer.training.fit.state import RunFolder, run_identity
-from vis4mer.training.names import counted
 from vis4mer.training.progress import EpochRecord, Progress
 from vis4mer.training.provenance import Origin, read_record
 from vis4mer.training.result import TrainingResult, best_epoch
@@ -98,7 +98,7 @@ def run_training(
         history = _completed_epochs(folder, plan, config) if processes.is_main else []
     history = processes.from_main(history)
     if len(history) == plan.settings.training.epochs:
-        logger.info("the run in %s is finished: %s of %d", folder.path, counted(len(history), "epoch"), len(history))
+        logger.info("the run in %s is finished: %s of %d", folder.path, count(len(history), "epoch"), len(history))
         return _result(folder, history)
     if options.resume and not history:
         logger.info("%s holds no complete epoch to resume after; starting at the first", folder.path)
@@ -167,7 +167,7 @@ def _prepare(
     logger.info("training on %s (%s)%s", device, reason, together)
     n_cores = os.cpu_count() or 1
     if options.loader_workers > n_cores:
-        cores = counted(n_cores, "CPU core")
+        cores = count(n_cores, "CPU core")
         logger.warning("%d loader workers are slower than fewer: this machine has %s", options.loader_workers, cores)
     return _Prepared(model, str(device), features, curves)
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vis4mer.errors import VideoError, Vis4merError
+from vis4mer.text import count
 from vis4mer.training.data.listing import Example, Split
 from vis4mer.training.data.videos import EncodingJob
 from vis4mer.training.distributed import Processes
-from vis4mer.training.names import counted, shortened
+from vis4mer.training.names import shortened
 from vis4mer.training.progress import Progress
 from vis4mer.training.tokens.cache import FeatureCache
 from vis4mer.training.tokens.windows import TrainingMovie
@@ -66,7 +67,7 @@ def warn_damaged(results: Iterable[EncodingResult]) -> None:
     """Logs one warning with the videos of which only the readable part was encoded, if there are any."""
     damaged = [f"{result.job.video.name} ({'; '.join(result.damage)})" for result in results if result.damage]
     if damaged:
-        logger.warning("encoded the readable part of %s: %s", counted(len(damaged), "video"), shortened(damaged))
+        logger.warning("encoded the readable part of %s: %s", count(len(damaged), "video"), shortened(damaged))
 
 
 def encode_examples(
@@ -108,7 +109,7 @@ def encode_examples(
     errors = {result.job: result.error for result in everywhere if result.error is not None}
     if errors:
         reasons = [str(error) for error in errors.values()]
-        logger.warning("left out %d of %s: %s", len(errors), counted(len(jobs), "movie"), shortened(reasons))
+        logger.warning("left out %d of %s: %s", len(errors), count(len(jobs), "movie"), shortened(reasons))
     return tuple(example for example, job in zip(examples, jobs, strict=True) if job in errors)
 
 
