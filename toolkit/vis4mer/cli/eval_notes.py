@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vis4mer.training.names import shortened
+
 if TYPE_CHECKING:
     from vis4mer.training.evaluation.report import Report
 
 MOST_CLASSES = 20
-_MOST_MISSING = 10
 
 
 def figure_notes(reports: "Sequence[Report]") -> list[str]:
@@ -22,7 +23,7 @@ def figure_notes(reports: "Sequence[Report]") -> list[str]:
         notes.append("* The epoch was chosen on the test split, as in the published code, so the figure is optimistic.")
     for report in reports:
         if report.missing:
-            notes.append(f"{report.name}: {len(report.missing)} missing: {_listed(report.missing)}")
+            notes.append(f"{report.name}: {len(report.missing)} missing: {shortened(report.missing)}")
     return notes
 
 
@@ -73,8 +74,3 @@ def _classes(reports: "Sequence[Report]") -> str:
     if len(report.labels) > MOST_CLASSES:
         notes.append(f"the {MOST_CLASSES} of {len(report.labels)} classes with the lowest recall are shown")
     return f"{'; '.join(notes)}. {everything}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_MISSING} more" if len(names) > _MOST_MISSING else ""
-    return " ".join(names[:_MOST_MISSING]) + more

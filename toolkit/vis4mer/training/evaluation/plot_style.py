@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import font_manager
 
+from vis4mer.text import count
 from vis4mer.training.evaluation.report import Report
 
 if TYPE_CHECKING:
@@ -56,9 +57,8 @@ def style() -> "dict[RcKeyType, Any]":
 
 def title(report: Report, figure: str) -> str:
     """Returns the title of a plot: the data set, its figure, and the number of movies and runs."""
-    movies = f"{report.movies} movie{'' if report.movies == 1 else 's'}"
     runs = "" if len(report.runs) == 1 else f", {len(report.runs)} runs"
-    return f"{shortened(report.name)}: {figure}\n{movies}{runs}"
+    return f"{shortened(report.name)}: {figure}\n{count(report.movies, 'movie')}{runs}"
 
 
 def shortened(name: str) -> str:
