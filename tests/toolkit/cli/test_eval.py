@@ -176,7 +176,7 @@ def test_a_run_as_published_is_marked(movies: Path, runs: list[Path], tmp_path: 
     ("listing", "message"),
     [
         ("path,label,split\n{a},friends,train\n{b},friends,val\n", "split='test': holds no movie"),
-        ("path,label,split\n{a},boss,test\n{b},x,test\n", "line 3: the model has no class 'x' (4 classes)"),
+        ("path,label,split\n{a},boss,test\n{b},x,test\n", "line 3: label that is none of the model's 4 classes: 'x'"),
         ("path,value,split\n{a},1,train\n{b},2,val\n{c},3,test\n", "holds the targets of a regression"),
     ],
 )
