@@ -9,6 +9,10 @@ from vis4mer.text import printable
 
 _MOST_CURVES = 6  # as many as there are colours that are easy to tell apart
 
+# The axis of a regression head spans at least these, so that noise looks like noise.
+_LEAST_SPAN = 0.02
+_LEAST_RELATIVE_SPAN = 0.1  # of the largest magnitude
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -33,7 +37,7 @@ class Plot:
         heading: Name of the head.
         verdict: Prediction for the whole movie, formatted.
         curves: Curves, the most probable label first.
-        rest: Summary of the labels that have no curve; empty if all have one.
+        rest: Number of labels that have no curve, and their common probability, formatted; None if all have one.
         ticks: Values with their formatted text, ascending. The first and last bound the plot.
         percent: Whether values are probabilities, to be shown as percentages.
     """
@@ -41,7 +45,7 @@ class Plot:
     heading: str
     verdict: str
     curves: Sequence[Curve]
-    rest: str
+    rest: tuple[str, str] | None
     ticks: Sequence[tuple[float, str]]
     percent: bool
 
@@ -55,6 +59,10 @@ class Plot:
         """Value at the plot's upper edge."""
         return self.ticks[-1][0]
 
+    def part(self, value: float) -> float:
+        """Returns the height of a value in the plot: 0 at the lower edge, 1 at the upper one."""
+        return (value - self.low) / (self.high - self.low)
+
 
 def plot_head(name: str, head: HeadPrediction) -> Plot:
     """Returns the plot of one head."""
@@ -63,8 +71,8 @@ def plot_head(name: str, head: HeadPrediction) -> Plot:
 
 def _plot_value(name: str, head: HeadPrediction, mean: float) -> Plot:
     values = [window.value or 0.0 for window in head.windows]
-    curve = Curve("value", f"{mean:.4g}", values)
-    return Plot(name, f"{mean:.4g}", [curve], "", value_ticks(min(values), max(values)), percent=False)
+    curve = Curve("value", number(mean), values)
+    return Plot(name, number(mean), [curve], None, value_ticks(min(values), max(values)), percent=False)
 
 
 def _plot_labels(name: str, head: HeadPrediction) -> Plot:
@@ -77,7 +85,8 @@ def _plot_labels(name: str, head: HeadPrediction) -> Plot:
         values = [window.probabilities[index] for window in head.windows]
         curves.append(Curve(printable(label), f"{head.probabilities[label]:.1%}", values))
     verdict = f"{curves[0].label}  {curves[0].overall}"
-    rest = f"{len(hidden)} more  {sum(head.probabilities[label] for label in hidden):.1%}" if hidden else ""
+    probability = sum(head.probabilities[label] for label in hidden)
+    rest = (f"{len(hidden)} more", f"{probability:.1%}") if hidden else None
     return Plot(name, verdict, curves, rest, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")], percent=True)
 
 
@@ -85,11 +94,16 @@ def value_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Returns two to five round values, with their text, that enclose `low` and `high`.
 
     Their distance is the smallest of 1, 2, 5 and 10 times a power of ten that is at least a third of the span, so that
-    rounding both ends outwards adds at most two steps to three.
+    rounding both ends outwards adds at most two steps to three. Values that differ less than noise does get a wider
+    span around them.
     """
-    span = high - low or max(abs(high), 1.0)  # a constant curve gets a span too
+    span = max(high - low, _LEAST_SPAN, _LEAST_RELATIVE_SPAN * max(abs(low), abs(high)))
+    low, high = (low + high - span) / 2, (low + high + span) / 2
     magnitude = 10.0 ** math.floor(math.log10(span / 2))
     step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= span / 3)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    last = max(last, first + 1)  # the edges of a plot must differ
-    return [(i * step, f"{i * step:.4g}") for i in range(first, last + 1)]
+    return [(i * step, number(i * step)) for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
+
+
+def number(value: float) -> str:
+    """Formats a value of a regression head: with four significant digits, or as a whole number from 10,000 on."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
