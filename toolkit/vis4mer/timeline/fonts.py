@@ -26,13 +26,8 @@ def font_for(text: str, size: float, bold: bool = False) -> ImageFont.FreeTypeFo
         size: Font size, in pixels.
         bold: Whether the text is set in semi-bold.
     """
-    missing = _missing(_bundled(_MEASURED_SIZE, bold), text)
-    if missing:
-        file, index = _system_font("".join(sorted(missing)), bold)
-        with contextlib.suppress(OSError):  # fonts of bitmaps have few sizes
-            if file and len(_missing(ImageFont.truetype(file, _MEASURED_SIZE, index), text)) < len(missing):
-                return ImageFont.truetype(file, size, index)
-    return _bundled(size, bold)
+    file, index = _font_file("".join(sorted(set(text))), bold)
+    return _open(file, index, size)
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
@@ -40,18 +35,31 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return float(font_for(text, _MEASURED_SIZE, bold).getlength(text)) * size / _MEASURED_SIZE
 
 
+@functools.lru_cache(maxsize=1024)
+def _font_file(characters: str, bold: bool) -> tuple[Path, int]:
+    """Returns the file of the font that has the most of some characters, and the font's index in the file."""
+    own = _FOLDER / f"NotoSans-{'SemiBold' if bold else 'Regular'}.ttf", 0
+    missing = _missing(*own, characters)
+    if missing and (other := _system_font(missing, bold)):
+        with contextlib.suppress(OSError):  # fonts of bitmaps have few sizes
+            if len(_missing(*other, characters)) < len(missing):
+                return other
+    return own
+
+
 @functools.lru_cache(maxsize=32)
-def _bundled(size: float, bold: bool) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(_FOLDER / f"NotoSans-{'SemiBold' if bold else 'Regular'}.ttf", size)
+def _open(file: Path, index: int, size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size, index)
 
 
-def _missing(font: ImageFont.FreeTypeFont, text: str) -> set[str]:
+def _missing(file: Path, index: int, characters: str) -> str:
     """Returns the characters that a font has no glyph for.
 
     Pillow offers no access to a font's character map, so a glyph is compared with the one for missing characters.
     """
+    font = _open(file, index, _MEASURED_SIZE)
     box = _glyph(font, _NO_CHARACTER)
-    return {character for character in set(text) if not character.isspace() and _glyph(font, character) == box}
+    return "".join(c for c in characters if not c.isspace() and _glyph(font, c) == box)
 
 
 def _glyph(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
@@ -59,12 +67,11 @@ def _glyph(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int
     return mask.size, bytes(mask)
 
 
-@functools.lru_cache(maxsize=256)
-def _system_font(characters: str, bold: bool) -> tuple[str, int]:
-    """Returns the file, and the index in it, of the font that fontconfig prefers for some characters.
+def _system_font(characters: str, bold: bool) -> tuple[Path, int] | None:
+    """Returns the file and index of the font that fontconfig prefers for some characters.
 
-    The file is empty on a machine without fontconfig. The font need not have the characters: fontconfig returns its
-    default font if none has them.
+    The font need not have them, because fontconfig returns its default font if none has. The result is None on a
+    machine without fontconfig.
     """
     charset = " ".join(f"{ord(character):x}" for character in characters)
     pattern = f"sans-serif:weight={180 if bold else 80}:charset={charset}"
@@ -72,7 +79,7 @@ def _system_font(characters: str, bold: bool) -> tuple[str, int]:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_MATCH_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
-        return "", 0
+        return None
     file, _, index = result.stdout.partition("\n")
     # The upper 16 bits choose an instance of a variable font.
-    return file, int(index or 0) & 0xFFFF
+    return Path(file), int(index or 0) & 0xFFFF

@@ -30,20 +30,18 @@ from vis4mer.timeline.page import Page
 from vis4mer.timeline.plots import Plot, plot_head
 from vis4mer.timeline.series import group_size, group_windows
 from vis4mer.timeline.strip import draw_strip
+from vis4mer.timeline.ticks import time_ticks
 from vis4mer.timeline.typesetting import Measure, fit, wrap, wrap_name
 
 _TEXT, _SMALL, _VERDICT = 13, 13, 16  # font sizes
 _LINE_HEIGHT = 19
 _TITLE_TOP, _TITLE_GAP, _STRIP_GAP = 20, 4, 20
-_HEADING_GAP, _VERDICT_HEIGHT, _GAP = 28, 21, 18  # above a plot's heading, of its verdict's lines, and below the plot
+_HEADING_GAP, _GAP = 28, 18  # above a plot's heading, and below the plot
+_VERDICT_HEIGHT, _VERDICT_GAP = 21, 8  # of a verdict's lines, and below them
 _AXIS = 34  # height of the time axis with its labels
 _TICK_LENGTH, _TICK_GAP = 5, 10
+_TIME_TICK_WIDTH = 70  # of a label with the gap beside it
 _LEGEND_GAP, _WIDEST_LEGEND = 28, 420
-
-# Steps that look round as minutes and seconds, or hours and minutes, which decimal steps such as 20 or 50 do not.
-_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)  # seconds
-_DAY = 86400  # seconds
-_TIME_TICK_WIDTH = 70
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,8 @@ class Layout:
         tops = []
         y = self.strip_y + self.page.strip_height
         for plot in self.plots:
-            tops.append(y + _HEADING_GAP + _LINE_HEIGHT + len(self._verdict(plot)) * _VERDICT_HEIGHT + 8)
+            verdict = len(self._verdict(plot)) * _VERDICT_HEIGHT + _VERDICT_GAP
+            tops.append(y + _HEADING_GAP + _LINE_HEIGHT + verdict)
             y = self._end(plot, tops[-1])
         return tops
 
@@ -194,12 +193,8 @@ class Layout:
         return wrap_name(plot.verdict, self._text_width, _VERDICT, self.measure, bold=True)
 
     def _draw_plot(self, plot: Plot, top: int) -> Iterator[Shape]:
-        x, verdict = self._text_x, self._verdict(plot)
-        y = top - 8 - len(verdict) * _VERDICT_HEIGHT
-        heading = fit(plot.heading, self._text_width, _TEXT, self.measure)
-        yield from _lines([heading], x, y - _LINE_HEIGHT, _TEXT, _LINE_HEIGHT, "muted")
-        yield from _lines(verdict, x, y, _VERDICT, _VERDICT_HEIGHT, "ink", bold=True)
         right, bottom = self.plot_x + self.plot_width, top + self.page.plot_height
+        yield from self._draw_heading(plot, top)
         for value, text in plot.ticks:
             y = bottom - self.page.plot_height * plot.part(value)
             yield Line([(self.plot_x, y), (right, y)], "grid")
@@ -213,6 +208,13 @@ class Layout:
             yield from self.legend.draw(plot, self._text_x, bottom + _AXIS)
         if plot is self.plots[-1] or not self.page.legend_beside:
             yield from self._draw_time_axis(bottom)
+
+    def _draw_heading(self, plot: Plot, top: int) -> Iterator[Shape]:
+        x, verdict = self._text_x, self._verdict(plot)
+        y = top - _VERDICT_GAP - len(verdict) * _VERDICT_HEIGHT
+        name = fit(plot.heading, self._text_width, _TEXT, self.measure)
+        yield from _lines([name], x, y - _LINE_HEIGHT, _TEXT, _LINE_HEIGHT, "muted")
+        yield from _lines(verdict, x, y, _VERDICT, _VERDICT_HEIGHT, "ink", bold=True)
 
     def _draw_time_axis(self, y: float) -> Iterator[Shape]:
         for seconds in time_ticks(self.duration, int(self.plot_width / _TIME_TICK_WIDTH)):
@@ -229,15 +231,3 @@ def _lines(
     """Draws lines of text, the first one's upper edge at `y`."""
     for i, text in enumerate(lines):
         yield Label((x, y + i * line_height + size), text, size, colour, bold=bold)
-
-
-def time_ticks(duration: float, most: int) -> list[float]:
-    """Returns the times, in seconds, that the axis of a movie names: the finest round steps that leave room.
-
-    Args:
-        duration: Time that the axis spans, in seconds.
-        most: Number of steps that there is room for, at least 1.
-    """
-    step = next((step for step in _TIME_STEPS if duration / step <= most), None)
-    step = step or _DAY * max(1, -int(-duration // (_DAY * most)))
-    return [float(i * step) for i in range(int(duration / step) + 1)]

@@ -1,17 +1,13 @@
 """The content of a timeline's plots, one for each head, before it is laid out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vis4mer.runtime.prediction import HeadPrediction
 from vis4mer.text import printable
+from vis4mer.timeline.ticks import number, value_ticks
 
 _MOST_CURVES = 6  # as many as there are colours that are easy to tell apart
-
-# The axis of a regression head spans at least these, so that noise looks like noise.
-_LEAST_SPAN = 0.02
-_LEAST_RELATIVE_SPAN = 0.1  # of the largest magnitude
 
 
 @dataclass(frozen=True)
@@ -88,22 +84,3 @@ def _plot_labels(name: str, head: HeadPrediction) -> Plot:
     probability = sum(head.probabilities[label] for label in hidden)
     rest = (f"{len(hidden)} more", f"{probability:.1%}") if hidden else None
     return Plot(name, verdict, curves, rest, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")], percent=True)
-
-
-def value_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Returns two to five round values, with their text, that enclose `low` and `high`.
-
-    Their distance is the smallest of 1, 2, 5 and 10 times a power of ten that is at least a third of the span, so that
-    rounding both ends outwards adds at most two steps to three. Values that differ less than noise does get a wider
-    span around them.
-    """
-    span = max(high - low, _LEAST_SPAN, _LEAST_RELATIVE_SPAN * max(abs(low), abs(high)))
-    low, high = (low + high - span) / 2, (low + high + span) / 2
-    magnitude = 10.0 ** math.floor(math.log10(span / 2))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= span / 3)
-    return [(i * step, number(i * step)) for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
-
-
-def number(value: float) -> str:
-    """Formats a value of a regression head: with four significant digits, or as a whole number from 10,000 on."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
