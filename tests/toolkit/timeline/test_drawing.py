@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vis4mer.timeline.drawing import LIGHT, Area, Drawing, Label, Line, fit
+from vis4mer.timeline.drawing import DARK, LIGHT, Area, Drawing, Label, Line
 from vis4mer.timeline.png import to_png
 from vis4mer.timeline.svg import to_svg
 
@@ -30,14 +30,31 @@ def test_a_drawing_is_the_same_in_both_forms() -> None:
     assert ">a&lt;b</text>" in svg
 
 
-@pytest.mark.parametrize(
-    ("text", "width", "shown"),
-    [
-        ("short.mp4", 500, "short.mp4"),
-        ("a" * 20 + "b" * 20, 13 * 0.62 * 15, "aaaaaaaa...bbbb"),
-        ("長" * 40, 13 * 20, "長" * 12 + "..." + "長" * 6),
-        ("abcdef", 0, "ab...f"),
-    ],
-)
-def test_text_that_is_too_wide_is_shortened_in_its_middle(text: str, width: float, shown: str) -> None:
-    assert fit(text, width, 13) == shown
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", ["ink", "muted"])
+def test_text_is_readable_on_the_page(theme: dict[str, str], colour: str) -> None:
+    light, dark = sorted((luminance(theme[colour]), luminance(theme["surface"])), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5, "the contrast of WCAG 2.2, level AA"
+
+
+def luminance(colour: str) -> float:
+    channels = np.array(list(bytes.fromhex(colour[1:]))) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_overlapping_areas_are_both_seen() -> None:
+    square = [(0, 0), (10, 0), (10, 10), (0, 10)]
+    drawing = Drawing(10, 10, [Area(square, "line0", 0.5), Area(square, "line1", 0.5)])
+    (red, green, blue) = np.asarray(Image.open(io.BytesIO(to_png(drawing))))[10, 10]
+    line0, line1 = (np.array(list(bytes.fromhex(LIGHT[name][1:]))) for name in ("line0", "line1"))
+    np.testing.assert_allclose([red, green, blue], 0.25 * 255 + 0.25 * line0 + 0.5 * line1, atol=2)
+    assert to_svg(drawing).count('fill-opacity="0.5"') == 2
+
+
+def test_labels_with_accents_are_drawn() -> None:
+    def pixels(text: str) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(to_png(Drawing(60, 30, [Label((5, 22), text, 20)])))))
+
+    assert not np.array_equal(pixels("u"), pixels("ü"))
+    np.testing.assert_array_equal(pixels("ü"), pixels("u\u0308"))

@@ -1,6 +1,5 @@
 """A drawing as a list of shapes; `vis4mer.timeline.png` and `vis4mer.timeline.svg` are its two forms."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Point = tuple[float, float]
-
-AREA_OPACITY = 0.12
 
 # Colours by name, for a white page and for a dark one. Those of lines are distinct in any colour vision (Okabe & Ito,
 # Color Universal Design, 2008; lightened for the dark page).
@@ -52,10 +49,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Area:
-    """A polygon, filled with `AREA_OPACITY`."""
+    """A filled polygon; an opacity of 1 would hide what is under it."""
 
     points: Sequence[Point]
     colour: str
+    opacity: float = 0.12
 
 
 @dataclass(frozen=True)
@@ -94,30 +92,18 @@ Shape = Line | Area | Dot | Label | Picture
 
 @dataclass(frozen=True)
 class Drawing:
-    """Shapes on a page, later ones over earlier ones; lengths are in CSS pixels, and y grows downwards."""
+    """Shapes on a page, later ones over earlier ones; lengths are in CSS pixels, and y grows downwards.
+
+    Attributes:
+        width: Width of the page.
+        height: Height of the page.
+        shapes: Shapes on it.
+        title: Title for readers who do not see the drawing.
+        description: Content of the drawing in words, for the same readers.
+    """
 
     width: int
     height: int
     shapes: Sequence[Shape]
-
-
-def fit(text: str, width: float, size: float) -> str:
-    """Shortens text that is too wide, in its middle, because names often differ only at their end.
-
-    Args:
-        text: Text of one line.
-        width: Largest width, in CSS pixels.
-        size: Font size, in CSS pixels.
-    """
-    keep = len(text)
-    shortened = text
-    while keep > 3 and _text_width(shortened, size) > width:
-        keep -= 1
-        tail = keep // 3
-        shortened = f"{text[: keep - tail]}...{text[-tail:]}"
-    return shortened
-
-
-def _text_width(text: str, size: float) -> float:
-    """Returns a generous estimate, because the fonts of whoever reads the HTML page are unknown."""
-    return size * sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.62 for c in text)
+    title: str = ""
+    description: str = ""

@@ -1,11 +1,11 @@
 """The content of a timeline's plots, one for each head, before it is laid out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vis4mer.runtime.prediction import HeadPrediction
 from vis4mer.text import printable
+from vis4mer.timeline.ticks import number, value_ticks
 
 _MOST_CURVES = 6  # as many as there are colours that are easy to tell apart
 
@@ -33,7 +33,7 @@ class Plot:
         heading: Name of the head.
         verdict: Prediction for the whole movie, formatted.
         curves: Curves, the most probable label first.
-        rest: Summary of the labels that have no curve; empty if all have one.
+        rest: Number of labels that have no curve, and their common probability, formatted; None if all have one.
         ticks: Values with their formatted text, ascending. The first and last bound the plot.
         percent: Whether values are probabilities, to be shown as percentages.
     """
@@ -41,7 +41,7 @@ class Plot:
     heading: str
     verdict: str
     curves: Sequence[Curve]
-    rest: str
+    rest: tuple[str, str] | None
     ticks: Sequence[tuple[float, str]]
     percent: bool
 
@@ -55,6 +55,10 @@ class Plot:
         """Value at the plot's upper edge."""
         return self.ticks[-1][0]
 
+    def part(self, value: float) -> float:
+        """Returns the height of a value in the plot: 0 at the lower edge, 1 at the upper one."""
+        return (value - self.low) / (self.high - self.low)
+
 
 def plot_head(name: str, head: HeadPrediction) -> Plot:
     """Returns the plot of one head."""
@@ -63,8 +67,8 @@ def plot_head(name: str, head: HeadPrediction) -> Plot:
 
 def _plot_value(name: str, head: HeadPrediction, mean: float) -> Plot:
     values = [window.value or 0.0 for window in head.windows]
-    curve = Curve("value", f"{mean:.4g}", values)
-    return Plot(name, f"{mean:.4g}", [curve], "", value_ticks(min(values), max(values)), percent=False)
+    curve = Curve("value", number(mean), values)
+    return Plot(name, number(mean), [curve], None, value_ticks(min(values), max(values)), percent=False)
 
 
 def _plot_labels(name: str, head: HeadPrediction) -> Plot:
@@ -77,19 +81,6 @@ def _plot_labels(name: str, head: HeadPrediction) -> Plot:
         values = [window.probabilities[index] for window in head.windows]
         curves.append(Curve(printable(label), f"{head.probabilities[label]:.1%}", values))
     verdict = f"{curves[0].label}  {curves[0].overall}"
-    rest = f"{len(hidden)} more  {sum(head.probabilities[label] for label in hidden):.1%}" if hidden else ""
+    probability = sum(head.probabilities[label] for label in hidden)
+    rest = (f"{len(hidden)} more", f"{probability:.1%}") if hidden else None
     return Plot(name, verdict, curves, rest, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")], percent=True)
-
-
-def value_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Returns two to five round values, with their text, that enclose `low` and `high`.
-
-    Their distance is the smallest of 1, 2, 5 and 10 times a power of ten that is at least a third of the span, so that
-    rounding both ends outwards adds at most two steps to three.
-    """
-    span = high - low or max(abs(high), 1.0)  # a constant curve gets a span too
-    magnitude = 10.0 ** math.floor(math.log10(span / 2))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= span / 3)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    last = max(last, first + 1)  # the edges of a plot must differ
-    return [(i * step, f"{i * step:.4g}") for i in range(first, last + 1)]

@@ -1,26 +1,25 @@
 """Draws as PNG."""
 
-import contextlib
 import io
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, PngImagePlugin
 
-from vis4mer.timeline.drawing import AREA_OPACITY, LIGHT, Area, Dot, Drawing, Label, Line, Picture, Point, Shape
+from vis4mer.timeline.drawing import LIGHT, Area, Dot, Drawing, Label, Line, Picture, Point, Shape
+from vis4mer.timeline.fonts import font_for
 
 _PIXELS_PER_UNIT = 2  # sharp on a dense screen
 _OVERSAMPLING = 2  # Pillow draws without antialiasing, so the drawing is reduced by this factor
 _DASH = 5.0  # CSS pixels
-_FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "LiberationSans-Regular.ttf")
 
 
 def to_png(drawing: Drawing) -> bytes:
-    """Returns a PNG file: the drawing on a white page, with two pixels per CSS pixel."""
+    """Returns a PNG file: the drawing on a white page, with two pixels per CSS pixel, and its description as text."""
     scale = _PIXELS_PER_UNIT * _OVERSAMPLING
     canvas = Image.new("RGB", (drawing.width * scale, drawing.height * scale), LIGHT["surface"])
-    pen = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas, "RGBA")  # areas are transparent
     for shape in drawing.shapes:
         _paint(pen, shape, scale)
     image = canvas.reduce(_OVERSAMPLING)
@@ -28,8 +27,11 @@ def to_png(drawing: Drawing) -> bytes:
     for shape in drawing.shapes:
         if isinstance(shape, Picture):
             _paste(image, shape)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("Title", drawing.title)
+    text.add_itxt("Description", drawing.description)
     file = io.BytesIO()
-    image.save(file, "PNG", dpi=(72 * _PIXELS_PER_UNIT,) * 2)
+    image.save(file, "PNG", dpi=(72 * _PIXELS_PER_UNIT,) * 2, pnginfo=text)
     return file.getvalue()
 
 
@@ -48,28 +50,16 @@ def _paint(pen: ImageDraw.ImageDraw, shape: Shape, scale: int) -> None:
             for piece in _dashes(points) if dashed else [points]:
                 scaled = [(x * scale, y * scale) for x, y in piece]
                 pen.line(scaled, LIGHT[colour], round(width * scale), joint="curve")
-        case Area(points, colour):
-            pen.polygon([(x * scale, y * scale) for x, y in points], _faint(LIGHT[colour]))
+        case Area(points, colour, opacity):
+            red, green, blue = bytes.fromhex(LIGHT[colour].removeprefix("#"))
+            pen.polygon([(x * scale, y * scale) for x, y in points], (red, green, blue, round(255 * opacity)))
         case Dot((x, y), radius, colour):
             pen.circle((x * scale, y * scale), radius * scale, LIGHT[colour])
         case Label((x, y), text, size, colour, anchor, bold):
             place = {"start": "ls", "middle": "ms", "end": "rs"}[anchor]
-            drawn, font = _typeset(text, size * scale)
-            pen.text((x * scale, y * scale), drawn, LIGHT[colour], font, place, stroke_width=scale // 4 if bold else 0)
-
-
-def _typeset(text: str, size: float) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
-    """Returns the text, and a font that has its letters; Pillow's own font covers ASCII only.
-
-    On a machine without one of the other fonts, accents are dropped and other letters become question marks.
-    """
-    if text.isascii():
-        return text, ImageFont.load_default(size)
-    for name in _FONTS:
-        with contextlib.suppress(OSError):
-            return text, ImageFont.truetype(name, size)
-    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return "".join(letters).encode("ascii", "replace").decode(), ImageFont.load_default(size)
+            # A decomposed letter, as in file names of macOS, is often drawn worse than the composed one.
+            text = unicodedata.normalize("NFC", text)
+            pen.text((x * scale, y * scale), text, LIGHT[colour], font_for(text, size * scale, bold), place)
 
 
 def _dashes(points: Sequence[Point]) -> list[list[Point]]:
@@ -77,10 +67,3 @@ def _dashes(points: Sequence[Point]) -> list[list[Point]]:
     (x0, y), (x1, _) = points[0], points[-1]
     starts = np.arange(x0, x1, 2 * _DASH)
     return [[(float(x), y), (float(min(x + _DASH, x1)), y)] for x in starts]
-
-
-def _faint(colour: str) -> tuple[int, int, int]:
-    """Returns a colour ``#rrggbb`` blended with white at `AREA_OPACITY`."""
-    channels = bytes.fromhex(colour.removeprefix("#"))
-    red, green, blue = (round(255 + (channel - 255) * AREA_OPACITY) for channel in channels)
-    return red, green, blue

@@ -7,10 +7,14 @@ from vis4mer.errors import ConfigError
 from vis4mer.files import write_atomically
 from vis4mer.runtime.prediction import Prediction
 from vis4mer.text import printable
+from vis4mer.timeline.fonts import text_width
 from vis4mer.timeline.html import to_html
 from vis4mer.timeline.layout import Layout
+from vis4mer.timeline.page import MEDIUM, NARROW, WIDE
 from vis4mer.timeline.png import to_png
+from vis4mer.timeline.readout import readout
 from vis4mer.timeline.thumbnails import read_thumbnails
+from vis4mer.timeline.typesetting import estimated_width
 from vis4mer.video.movie import Movie, scan
 
 
@@ -30,11 +34,14 @@ def save_timeline(prediction: Prediction, path: str | os.PathLike[str], movie: M
     suffix = Path(path).suffix.lower()
     if suffix not in (".png", ".html"):
         raise ConfigError.of("timeline", os.fspath(path), "must end in .png or .html")
-    layout = Layout.of(prediction)
+    measure = text_width if suffix == ".png" else estimated_width
+    pages = (WIDE,) if suffix == ".png" else (NARROW, MEDIUM, WIDE)
+    layouts = [Layout.of(prediction, page, measure) for page in pages]
+    widest = layouts[-1]
     movie = movie or scan(prediction.video)
-    drawing = layout.draw(read_thumbnails(movie, layout.duration, layout.strip_width, layout.strip_height))
+    thumbnails = read_thumbnails(movie, widest.duration, widest.plot_width, widest.page.strip_height)
+    drawings = [layout.draw(thumbnails) for layout in layouts]
     if suffix == ".png":
-        write_atomically(path, to_png(drawing))
+        write_atomically(path, to_png(drawings[0]))
     else:
-        title = printable(Path(prediction.video).name)
-        write_atomically(path, to_html(drawing, title, layout.readout()).encode())
+        write_atomically(path, to_html(drawings, printable(Path(prediction.video).name), readout(layouts)).encode())

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
+from vis4mer.timeline.strip import slots
 from vis4mer.video.movie import Movie
 from vis4mer.video.reader import open_video
 
-_FEWEST, _MOST = 4, 20
 _PIXELS_PER_UNIT = 2  # sharp on a dense screen
 
 
@@ -27,8 +27,7 @@ def read_thumbnails(movie: Movie, duration: float, width: float, height: float) 
     Raises:
         VideoError: The movie can no longer be read.
     """
-    aspect_ratio = movie.info.width / movie.info.height
-    count = min(_MOST, max(_FEWEST, round(width / (height * aspect_ratio))))
+    count = slots(width, height, movie.info.width / movie.info.height)
     preprocessing = Preprocessing(
         height=round(height * _PIXELS_PER_UNIT),
         width=round(width * _PIXELS_PER_UNIT / count),
