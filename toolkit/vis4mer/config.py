@@ -238,7 +238,12 @@ class DecoderConfig(_Config):
         for name in ("d_input", "l_max", "d_output", "d_model", "n_layers", "d_state"):
             _require(_is_count(getattr(self, name)), name, getattr(self, name), "must be a positive integer")
         shrink = 2**self.n_layers
-        _require(self.d_model % shrink == 0, "d_model", self.d_model, f"must be divisible by 2**n_layers={shrink}")
+        _require(
+            self.d_model % shrink == 0,
+            "d_model",
+            self.d_model,
+            f"must be divisible by {shrink}, as layers halve it",
+        )
         _require(self.l_max >= shrink, "l_max", self.l_max, f"must be at least 2**n_layers={shrink} tokens")
         _require(self.d_state % 2 == 0, "d_state", self.d_state, "must be even: states come in conjugate pairs")
         _require(_is_number(self.dropout) and 0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")

@@ -179,7 +179,7 @@ def test_a_finished_run_is_not_computed_again(
     assert caplog.messages == [f"the run in {tmp_path / 'run'} is finished: 2 epochs of 2"]
     assert not (tmp_path / "run" / "features").exists()
     other = dataclasses.replace(settings(movies), training=TrainConfig(epochs=2, batch_size=2, lr=0.5))
-    with pytest.raises(ConfigError, match=r"lr: is 0\.5 now, was 0\.01"):
+    with pytest.raises(ConfigError, match=r"lr=0\.5: is 0\.01 in the run that"):
         vis4mer.train(other, tmp_path / "run", resume=True, device="cpu")
 
 

@@ -20,9 +20,6 @@ from vis4mer.text import one_line
 from vis4mer.training.mapping import merged
 from vis4mer.training.settings import TrainSettings, absolute_paths, section
 
-SETTINGS_FILE = "settings.yaml"
-"""Name of the file in a run's folder that holds the run's settings."""
-
 
 def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
     """Reads a settings file.

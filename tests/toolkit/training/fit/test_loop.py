@@ -173,7 +173,7 @@ def test_a_run_resumes_with_the_same_settings_and_data_only(
     config = TrainConfig(epochs=1, batch_size=4)
     Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
     folder = RunFolder(tmp_path, resume=True)
-    with pytest.raises(ConfigError, match=r"lr: is 0\.5 now, was 0\.001"):
+    with pytest.raises(ConfigError, match=r"lr=0\.5: is 0\.001 in the run that .* holds; start a new"):
         Trainer(make_model(), "decoder", *data, TrainConfig(epochs=1, batch_size=4, lr=0.5), folder)
     with pytest.raises(ConfigError, match="data: has changed"):
         Trainer(make_model(), "decoder", data[0][:-1], data[1], config, folder)

@@ -180,6 +180,15 @@ def draw_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: flo
     return splits
 
 
+def names_splits(path: Path) -> bool:
+    """Returns whether a CSV of movies has a column 'split'.
+
+    Raises:
+        DataError: The file is not such a CSV.
+    """
+    return "split" in _read_columns(path).columns
+
+
 def _read_columns(path: Path) -> Table:
     table = read_table(path, "listing", "pass a CSV of movies")
     n_targets = len({"label", "value"} & set(table.columns))
