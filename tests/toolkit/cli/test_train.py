@@ -127,7 +127,6 @@ def test_wrong_usage_exits_with_2(listing: Path, tmp_path: Path, option: str, va
     result = train(listing, "-o", tmp_path / "out", option, value)
     assert result.exit_code == 2
     assert option in result.stderr.splitlines()[-1]
-    assert option.removeprefix("--").replace("-", "_") + "=" not in result.stderr
     assert not (tmp_path / "out").exists()
 
 

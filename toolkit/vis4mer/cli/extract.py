@@ -20,6 +20,7 @@ from vis4mer.cli.training_options import (
     SEED,
     encoder_options,
     given_settings,
+    hide_library_logs,
     naming_options,
     setting,
 )
@@ -98,5 +99,6 @@ def extract(
 
 def _show_messages(quiet: bool) -> None:
     show_log_messages(quiet)
+    hide_library_logs()
     if not quiet:
         logging.getLogger("vis4mer").setLevel(logging.INFO)

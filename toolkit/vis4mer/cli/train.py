@@ -30,6 +30,7 @@ from vis4mer.cli.training_options import (
     check_data_set,
     encoder_options,
     given_settings,
+    hide_library_logs,
     loader_workers_option,
     naming_options,
     setting,
@@ -216,6 +217,7 @@ def train(
     """
     is_main = is_main_process()
     show_log_messages(quiet=not is_main)
+    hide_library_logs()
     if is_main:
         logging.getLogger("vis4mer").setLevel(logging.INFO)
     command = command_line(ctx)

@@ -1,5 +1,7 @@
 """Options that `vis4mer train`, `vis4mer extract` and `vis4mer eval` share, and options that are settings."""
 
+import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +114,16 @@ def naming_options(ctx: click.Context) -> Iterator[None]:
 def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
     assert parameter.name is not None
     return ctx.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+
+
+def hide_library_logs() -> None:
+    """Hides what the libraries that create and download encoders log, except for errors.
+
+    They repeat what this project reports itself, or advertise an account of the hub.
+    """
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    # huggingface_hub sets its logger's level when it is imported, from this variable.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def _nested(key: str, value: object) -> dict[str, Any]:
