@@ -83,7 +83,7 @@ def test_from_movies_to_a_table_a_bundle_and_a_prediction(lvu: Path, tmp_path: P
                 *("run", lvu / "videos" / "test-00.mp4", "--bundle", model, "--device", "cpu"),
                 *("--video-decoder", "pyav", "--output-format", "json"),
             )
-        )["heads"]["relationship"]
+        )[0]["heads"]["relationship"]
         for model in (run / "best", bundle)
     ]
     assert tuple(sorted(answers[0]["probabilities"])) == tuple(sorted(_CLASSES))

@@ -44,7 +44,8 @@ def test_run_prints_the_correct_label(samples: Path) -> None:
     done = subprocess.run(
         [*command, "--output-format", "json", "--device", "cpu"], capture_output=True, text=True, check=True
     )
-    (head,) = json.loads(done.stdout)["heads"].values()
+    (prediction,) = json.loads(done.stdout)
+    (head,) = prediction["heads"].values()
     assert head["label"] == Story.from_seed(SEED).label
 
 

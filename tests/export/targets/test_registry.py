@@ -72,7 +72,7 @@ def test_a_registered_target_is_a_format_like_any_other(
     assert (verified.exit_code, "verified on cpu" in verified.stdout) == (0, True)
     inspected = json.loads(run("inspect", output, "--json").stdout)
     assert (inspected["format"], inspected["interface"]["scene"]["inputs"][0]["name"]) == ("zipped", "features")
-    answer = json.loads(run("run", movie, "--bundle", output, "--device", "cpu", "--output-format", "json").stdout)
+    (answer,) = json.loads(run("run", movie, "--bundle", output, "--device", "cpu", "--output-format", "json").stdout)
     expected = vis4mer.load(checkpoint, "cpu", "fp32")(movie)
     assert answer["heads"]["scene"]["probabilities"] == pytest.approx(expected.heads["scene"].probabilities, abs=1e-4)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 import pytest
+from click.shell_completion import get_completion_class
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
@@ -438,7 +439,7 @@ def test_a_closed_pipe_is_quiet(vis4mer_command: list[str], movie: Path) -> None
 
 @pytest.mark.parametrize(
     ("shell", "message"),
-    [('"$@" >&-', "output=stdout: is closed"), ('ulimit -f 0; "$@" > result', "output=stdout: cannot be written")],
+    [('"$@" >&-', "stdout: is closed"), ('ulimit -f 0; "$@" > result', "stdout: cannot be written")],
 )
 def test_results_that_cannot_be_printed_are_an_error(
     vis4mer_command: list[str], movie: Path, tmp_path: Path, shell: str, message: str
@@ -457,7 +458,7 @@ def test_a_full_stdout_is_one_line(tiny_bundle: Path, arguments: Sequence[str]) 
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("vis4mer: error: output=stdout: cannot be written: No space left on device")
+    assert done.stderr.startswith("vis4mer: error: stdout: cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
 
 
@@ -624,3 +625,41 @@ main()
     assert process.returncode == 130
     assert stderr == f"vis4mer: interrupted: 1 of 3 videos done\nvis4mer: info: wrote {output}\n"
     assert [values["video"] for values in json.loads(output.read_text())] == [str(movie)]
+
+
+def test_what_is_said_about_the_command_line_names_its_options(run: Run, movie: Path) -> None:
+    assert run(movie, "--stride", "1.2").stderr == (
+        "vis4mer: warning: --stride=1.2: windows start at sampled frames, 1 per second; using 1 s\n"
+    )
+    result = run(movie, "--precision", "bf16")
+    assert (result.exit_code, result.stderr.startswith("vis4mer: error: --precision='bf16': ")) == (1, True)
+
+
+def test_notes_on_the_movie_are_in_every_form(run: Run, make_video: Any, tmp_path: Path) -> None:
+    black = make_video(tmp_path / "black.mkv", [(0, 0, 0)] * 10)
+    result = run(black, "--output-format", "json")
+    assert only_result(result)["notes"] == ["every frame is black"]
+    assert result.stderr == f"vis4mer: warning: video={str(black)!r}: every frame is black\n"
+    assert "note: every frame is black" in run(black, "--quiet").stdout
+    for windows in ([], ["--windows"]):
+        rows = csv.DictReader(io.StringIO(run(black, "--output-format", "csv", *windows).stdout))
+        assert {row["notes"] for row in rows} == {"every frame is black"}
+
+
+@pytest.mark.parametrize(
+    ("before", "incomplete"),
+    [
+        (["run"], "sam"),
+        (["run", "a.mp4"], "sam"),
+        (["run", "--bundle"], "sam"),
+        (["run", "a.mp4", "-o"], "res"),
+        (["run", "a.mp4", "--output"], ""),
+        (["run", "a.mp4", "--timeline"], "time"),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_paths(shell: str, before: list[str], incomplete: str) -> None:
+    complete = get_completion_class(shell)
+    assert complete is not None
+    (completion,) = complete(main, {}, "vis4mer", "_VIS4MER_COMPLETE").get_completions(before, incomplete)
+    assert (completion.type, completion.value) == ("file", incomplete)

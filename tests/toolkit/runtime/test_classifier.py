@@ -219,14 +219,17 @@ def test_a_movie_shorter_than_a_window_is_reported(
     assert reported == [True] * padded
 
 
-def test_a_stride_rounded_to_frames_is_reported_once(
-    tiny_bundle: Path, movie: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("stride", "used"), [(0.3, 1.0), (1.005, 1.0), (2.9, 3.0)])
+def test_a_stride_rounded_to_frames_is_reported_by_every_classifier(
+    tiny_bundle: Path, movie: Path, caplog: pytest.LogCaptureFixture, stride: float, used: float
 ) -> None:
-    classifier = vis4mer.load(tiny_bundle, device="cpu")
-    assert [classifier(movie, stride=0.3).to_dict()["stride"] for _ in range(2)] == [1.0, 1.0]
-    assert [m.partition(":")[0] for m in caplog.messages] == ["stride=0.3"]
-    assert (classifier(movie).stride, classifier(movie, stride=3.0).stride) == (2.0, 3.0)
-    assert len(caplog.messages) == 1
+    for number in (1, 2):
+        classifier = vis4mer.load(tiny_bundle, device="cpu")
+        assert [classifier(movie, stride=stride).to_dict()["stride"] for _ in range(2)] == [used, used]
+        message = f"stride={stride:g}: windows start at sampled frames, 1 per second; using {used:g} s"
+        assert caplog.messages == [message] * number
+        assert (classifier(movie).stride, classifier(movie, stride=3.0).stride) == (2.0, 3.0)
+        assert len(caplog.messages) == number
 
 
 def test_threads_share_a_classifier(tiny_bundle: Path, make_video: Any, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_damaged_movies_are_left_to_pyav(vp9, tmp_path):
 
 def test_without_the_package_the_error_names_the_extra(vp9, monkeypatch):
     monkeypatch.setattr(dali, "installed", lambda: False)
-    with pytest.raises(MissingDependencyError, match=r"vis4mer\[dali\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[dali\]"):
         open_video(vp9, Preprocessing(), video_decoder="dali")
 
 

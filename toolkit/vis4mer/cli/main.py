@@ -43,7 +43,7 @@ class _Commands(click.Group):
         except OSError as error:
             if not _concerns_stdout(error):
                 raise
-            say("error", f"output=stdout: cannot be written: {error.strerror}; free some space, or redirect it")
+            say("error", f"stdout: cannot be written: {error.strerror}; free some space, or redirect it")
             sys.stdout = None  # otherwise Python fails again when it flushes stdout at exit
             sys.exit(1)
 

@@ -4,20 +4,19 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vis4mer.runtime.prediction import HeadPrediction, Prediction
+from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction
 from vis4mer.text import clock, count, printable
 
 _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 5  # a shorter bar shows nothing
 _CURVE_CELLS = 24
-_LEAST_CURVE_CELLS = 9  # as wide as the heading
+_LEAST_CURVE_CELLS = 10  # as wide as the heading's longest line, "maximum of"
 _LEAST_LABEL_CELLS = 12
 _LEAST_HEAD_CELLS = 4
 _GAP = 2  # between columns
@@ -68,37 +67,43 @@ def _describe(prediction: Prediction, width: int) -> RenderableType:
     rows = [row for name, head in prediction.heads.items() for row in _rows(printable(name), head)]
     widths = _fit(rows, width)
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-    for name in ("head", "label", "figure", "bar", "curve"):
-        if widths[name]:
-            heading = {"curve": "over time", "figure": "", "bar": ""}.get(name, name)
-            justify: Literal["left", "right"] = "right" if name == "figure" else "left"
-            table.add_column(heading, width=widths[name], no_wrap=True, overflow="ellipsis", justify=justify)
+    table.add_column("head", width=widths["head"])
+    table.add_column("label", width=widths["label"])
+    table.add_column("", width=widths["figure"], justify="right")
+    if widths["bar"]:
+        table.add_column("")  # as wide as the longest bar
+    if widths["curve"]:
+        table.add_column(_curve_title(prediction.windows, widths["curve"]))
     for number, row in enumerate(rows):
         if row.head and number > 0:
-            table.add_row()
-        cells = [Text(row.label, style=row.style), Text(row.figure, style=row.style)]
+            table.add_row()  # blank
+        cells = [row.label, row.figure]
         if widths["bar"]:
-            cells.append(Text("" if row.bar is None else _bar(row.bar, widths["bar"]), style=row.style))
+            cells.append("" if row.bar is None else _bar(row.bar, widths["bar"]))
         if widths["curve"]:
-            cells.append(Text(_curve(row.curve, widths["curve"]), style=row.style))
-        table.add_row(Text(row.head), *cells)
+            cells.append(_curve(row.curve, widths["curve"]))
+        table.add_row(_cell(row.head), *(_cell(cell, row.style) for cell in cells))
     title = Text(printable(prediction.video), style="bold", overflow="fold")
     notes = [Text(f"note: {note}", style="yellow") for note in prediction.notes]
-    return Group(title, Text(_facts(prediction, widths["curve"]), style="dim"), *notes, "", table)
+    return Group(title, Text(_facts(prediction), style="dim"), *notes, "", table)
 
 
-def _facts(prediction: Prediction, curve_cells: int) -> str:
-    """Returns the lines under the movie's name: its length, what read and classified it, and what the curves show."""
+def _facts(prediction: Prediction) -> str:
     parts = [clock(prediction.duration), count(prediction.frames, "frame"), prediction.video_decoder, prediction.device]
     if prediction.precision != "fp32":
         parts.append(prediction.precision)
-    lines = [" · ".join(parts)]
-    if curve_cells:
-        windows = prediction.windows
-        length = f"{windows[0].end - windows[0].start:.4g} s"
-        maximum = ", the maximum in each cell" if len(windows) > curve_cells else ""
-        lines.append(f"over time: {len(windows)} windows of {length}{maximum}")
-    return "\n".join(lines)
+    return " · ".join(parts)
+
+
+def _curve_title(windows: Sequence[WindowPrediction], cells: int) -> str:
+    """Returns the heading of the curves, which states what a cell stands for: a window, or the maximum of several."""
+    maximum = "maximum of " if len(windows) > cells else ""
+    return f"{maximum}{len(windows)} windows of {windows[0].end - windows[0].start:.4g} s"
+
+
+def _cell(text: str, style: str = "") -> Text:
+    # Only the headings wrap: the text of a cell is cut, because a second line would look like another row.
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _fit(rows: Sequence[_Row], width: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """`vis4mer run`: predictions for movies."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 import click
 
 from vis4mer.cli.console import is_terminal, say, show_log_messages
+from vis4mer.cli.destinations import form_of_file, is_stdout, refuse_to_overwrite, require_writable
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_seconds, device_option, quiet_option
 from vis4mer.config import VideoDecoder
 from vis4mer.errors import VideoError, Vis4merError
-from vis4mer.files import check_writable, is_replaceable, own_descriptor, same_file
 
 if TYPE_CHECKING:
     from vis4mer.cli.report import FormName
     from vis4mer.devices.device import RequestedDevice
-
-_STDOUT = 1  # number of the descriptor
 
 
 def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -106,14 +104,13 @@ def run(
     """
     if timeline is not None and len(videos) > 1:
         raise click.UsageError("--timeline draws one video; run each video separately")
-    if output == "-" or (output is not None and own_descriptor(output) == _STDOUT):
-        output = None
-    _refuse_to_overwrite(videos, output, timeline)
-    form_name = output_format or _form_of_file(output)
+    output = None if is_stdout(output) else output
+    refuse_to_overwrite(videos, output, timeline)
+    form_name = output_format or form_of_file(output)
     if windows and form_name != "csv":
         raise click.UsageError("--windows applies to CSV only; use it with --output-format csv")
     show_log_messages(quiet)
-    _require_writable(output, timeline)
+    require_writable(output, timeline)
 
     from vis4mer.cli.frame_progress import MovieProgress
     from vis4mer.cli.report import report_form
@@ -177,48 +174,6 @@ def _draw(save: Callable[[], None]) -> bool:
         say("error", str(error))
         return False
     return True
-
-
-def _form_of_file(output: str | None) -> "FormName":
-    """Returns the form for a file by its suffix; a table for stdout, and for a pipe or device, which need no suffix.
-
-    Raises:
-        UsageError: The suffix names no form.
-    """
-    from vis4mer.cli.report import FORM_OF_SUFFIX, form_of_suffix
-
-    if output is None:
-        return "table"
-    form = form_of_suffix(output)
-    if form is None and _may_replace(output):
-        known = ", ".join(FORM_OF_SUFFIX)
-        raise click.UsageError(f"--output {output!r} ends in none of {known}; use one, or set --output-format")
-    return form or "table"
-
-
-def _may_replace(output: str) -> bool:
-    try:
-        return is_replaceable(output)
-    except OSError:  # reported when the file is checked
-        return False
-
-
-def _refuse_to_overwrite(videos: Sequence[str], output: str | None, timeline: str | None) -> None:
-    """Raises UsageError if a result would replace a video or another result."""
-    for option, path in (("--output", output), ("--timeline", timeline)):
-        if path is not None and any(same_file(path, video) for video in videos):
-            raise click.UsageError(f"{option} {path!r} is one of the videos; choose another file")
-    if output is not None and timeline is not None and same_file(output, timeline):
-        raise click.UsageError(f"--output and --timeline are both {output!r}; choose two files")
-
-
-def _require_writable(output: str | None, timeline: str | None) -> None:
-    """Raises Vis4merError, before the work, if its results could not be written."""
-    if output is None and sys.stdout is None:
-        raise Vis4merError("output=stdout: is closed; write to a file with --output")
-    for path in (output, timeline):
-        if path is not None:
-            check_writable(path)
 
 
 def _refuse_url(video: str) -> None:

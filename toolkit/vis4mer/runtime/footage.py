@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from vis4mer.video.frames import FrameBatch
 
-BLACK = 16  # of 255; the largest value of a channel in a black frame, which compression noise may reach
-STILL = 16  # of 255; the largest change of a channel of a pixel in a still film, which compression noise may reach
+BLACK = 16  # of 255; the largest value of a channel in a black frame
+STILL = 12  # of 255; the largest change of a channel of a pixel in a still film
 
 
 class Footage:
@@ -17,7 +17,8 @@ class Footage:
     A movie is *black* if no channel of any pixel of any sampled frame exceeds `BLACK`. It is *still* if it has several
     sampled frames, and no channel of any pixel varies by more than `STILL` over all of them. A dark scene is therefore
     not black, and neither is a movie with a single bright frame. Frames are looked at as the model sees them, after
-    resizing, which averages noise away.
+    resizing, which averages noise away. The limits leave room for the noise of compression at good quality; a still
+    film of poor quality is not recognised, since its noise is as large as a small motion.
 
     The frames must be on the host, where both video readers leave them. Frames of an ordinary movie are looked at until
     it is neither, which is usually in the first batch.
