@@ -44,7 +44,7 @@ def test_a_model_of_segments() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: decoder(d_model=60), "d_model=60: must be divisible by 2[*][*]n_layers=8"),
+        (lambda: decoder(d_model=60), "d_model=60: must be divisible by 8, as layers halve it"),
         (lambda: decoder(l_max=7), "l_max=7: must be at least"),
         (lambda: decoder(d_state=63), "d_state=63: must be even"),
         (lambda: decoder(dropout=1.0), "dropout=1.0: must be in"),

@@ -210,7 +210,16 @@ def test_windows_longer_than_every_movie_are_mentioned(
     caplog.clear()
     exact = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=5))
     vis4mer.train(exact, tmp_path / "exact", cache=tmp_path / "run" / "features", device="cpu")
-    assert caplog.messages == []
+    assert "longer than" not in caplog.text
+
+
+def test_windows_and_strides_are_rounded_with_a_message(
+    movies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uneven = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=4.4, stride=0.3))
+    vis4mer.train(uneven, tmp_path / "run", device="cpu")
+    assert "windows of 4.4 s: rounded to 4 frames, 4 s" in caplog.messages
+    assert "a stride of 0.3 s: rounded to 1 frame, 1 s" in caplog.messages
 
 
 @pytest.mark.slow
