@@ -203,3 +203,11 @@ def test_a_window_holds_at_least_one_frame() -> None:
         TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=1.9))
     TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=2))
     TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=1.9, samples=3))
+
+
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029", "\n", "\r\n", "\t", "\ufeff"])
+def test_names_with_line_separators_survive_the_file(tmp_path: Path, separator: str) -> None:
+    for name in (separator, f"a{separator}b", f"{separator} a"):
+        settings = TrainSettings(DataSettings(Path("/movies.csv")), head=HeadSettings(name=name))
+        (tmp_path / "settings.yaml").write_text(dump_settings(settings), encoding="utf-8", newline="")
+        assert read_settings(tmp_path / "settings.yaml") == settings

@@ -86,6 +86,13 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """PyYAML's safe dumper, which quotes text that `_Loader` would read as a number."""
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # In other than double quotes, YAML reads a next-line character or a Unicode line separator as a blank.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
 # YAML 1.1, the version that PyYAML reads, takes 1e-3 for text because it has no dot.
 for _yaml_class in (_Loader, _Dumper):
     # PyYAML tries a resolver only on text that begins with one of its characters.
