@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns import videos
+from tests.campaigns.campaign import ROOT, failure
 from tests.campaigns.isolation import isolated
 from tests.campaigns.mutation import mutate
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
@@ -40,14 +39,14 @@ def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
     ids=["crash", "hang", "exception", "memory"],
 )
 def test_a_failure_is_noticed(call: Callable[[], int], time_limit: float, expected: str, tmp_path: Path) -> None:
-    assert expected in videos.failure(isolated(call, time_limit, tmp_path), "reader")
+    assert expected in failure(isolated(call, time_limit, tmp_path))
 
 
 def test_an_error_line_of_run_is_expected(tmp_path: Path) -> None:
     ending = isolated(lambda: videos.run(tmp_path / "absent.mp4"), 30.0, tmp_path)
-    assert (ending.status, videos.failure(ending, "run")) == (1, "")
+    assert (ending.status, failure(ending, command=True)) == (1, "")
     silent = isolated(lambda: 1, 30.0, tmp_path)
-    assert videos.failure(silent, "run") == "prints 0 error lines"
+    assert failure(silent, command=True) == "prints 0 error lines"
 
 
 def test_mutations_are_reproducible_and_differ() -> None:
