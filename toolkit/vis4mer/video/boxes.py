@@ -1,8 +1,8 @@
 """Bounds the tables that the header of an MP4 file announces, before FFmpeg allocates them.
 
-A header of a few hundred bytes may announce any number of samples of equal size. FFmpeg makes an index entry of 24 bytes
-for each of them, whether or not the file holds the sample, and an edit list repeats the entries once per edit. No option
-of FFmpeg limits this.
+A header of a few hundred bytes may announce any number of samples of equal size. FFmpeg makes an index entry of 24
+bytes for each of them, whether or not the file holds the sample, and an edit list repeats the entries once per edit. No
+option of FFmpeg limits this.
 """
 
 import struct
