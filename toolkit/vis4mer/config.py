@@ -27,6 +27,7 @@ VideoDecoder = Literal["auto", DecoderName]
 
 _MAX_SECONDS = 1e300  # times the highest frame rate, it is still a finite float
 _SECONDS_RULE = f"must be positive, and at most {_MAX_SECONDS:g} seconds"
+_MAX_OUTPUTS = 1_000_000  # each class has a label, in memory
 _MAX_LAYERS = 62  # d_model is divisible by 2**n_layers, which fits into 64 bits
 
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -241,6 +242,7 @@ class DecoderConfig(_Config):
     def __post_init__(self) -> None:
         for name in ("d_input", "l_max", "d_output", "d_model", "n_layers", "d_state"):
             _require(_is_count(getattr(self, name)), name, getattr(self, name), "must be a positive integer")
+        _require(self.d_output <= _MAX_OUTPUTS, "d_output", self.d_output, f"must be at most {_MAX_OUTPUTS:,}")
         # A larger power would be computed for hours before a rule rejects it.
         _require(self.n_layers <= _MAX_LAYERS, "n_layers", self.n_layers, f"must be at most {_MAX_LAYERS}")
         shrink = 2**self.n_layers
