@@ -105,8 +105,9 @@ def test_a_program_extracts_trains_and_evaluates(movies: Path, tmp_path: Path) -
         "encoding movies",
         "training, steps",
         "encoding test movies",
+        "testing windows",
     ]
-    assert [values[-1] for values in updates.values()] == [(8, 8), (6, 6), (4, 4), (2, 2)]
+    assert [values[-1] for values in updates.values()] == [(8, 8), (6, 6), (4, 4), (2, 2), (4, 4)]
     for values in updates.values():
         assert [done for done, _ in values] == sorted(done for done, _ in values)
 

@@ -1,60 +1,164 @@
-"""The table that `vis4mer eval` prints: one task per row, published results beside those of the checkpoints."""
+"""The text that `vis4mer eval` prints: the figures of every task, and those of the classes of a single task."""
 
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
+from vis4mer.cli.eval_notes import MOST_CLASSES, figure_notes
 from vis4mer.text import printable
 
 if TYPE_CHECKING:
+    from vis4mer.training.evaluation.classes import ClassFigures
     from vis4mer.training.evaluation.report import Figure, Report
 
-_WIDTH = 160  # characters, so that the published methods and the figures fit on one line
+_GAP = 2  # characters between columns
+_LEAST_NAME = 12  # characters
+_WIDEST_NOTE = 100  # characters, for easy reading
+_TEXT_COLUMNS = ("data", "metric", "class", "mistaken for")
+_AFTER_PUBLISHED = (
+    "baseline",
+    "this run",
+    "mean of runs",
+    "95 % interval",
+    "per window",
+    "movies",
+    "runs",
+)
+# From the widest to the narrowest.
+_CLASS_LAYOUTS = (
+    ("class", "movies", "recall, %", "95 % interval", "precision, %", "mistaken for"),
+    ("class", "movies", "recall, %", "95 % interval", "precision, %"),
+    ("class", "movies", "recall, %", "precision, %"),
+    ("class", "movies", "recall", "precision"),
+)
 
 
-def eval_table(reports: "Sequence[Report]") -> str:
-    """Returns the table and its notes as text."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-    methods = list(dict.fromkeys(method for report in reports for method in report.published))
-    for name in ("data", "metric", *methods, "here", "here, windows", "movies", "runs"):
-        table.add_column(name, justify="left" if name in ("data", "metric") else "right", no_wrap=True)
-    for report in reports:
-        classifies = report.task == "classification"
-        n_listed = report.movies + len(report.missing)
-        cells = (
-            printable(report.name),
-            "accuracy, %" if classifies else "mse",
-            *(
-                _number(report.published[method], classifies) if method in report.published else ""
-                for method in methods
-            ),
-            _figure(report.metric, classifies) + ("*" if report.as_published else ""),
-            _figure(report.window_metric, classifies),
-            f"{report.movies} of {n_listed}",
-            str(len(report.runs)),
-        )
-        table.add_row(*map(Text, cells))
+def eval_table(reports: "Sequence[Report]", width: int) -> str:
+    """Returns tables and notes as text.
+
+    Args:
+        reports: Results to show.
+        width: Width of the terminal, in characters.
+    """
+    parts = [_figures(reports, width)]
+    if len(reports) == 1 and reports[0].labels:
+        parts += [Text(), _classes(reports[0], width)]
+    parts += [Text(), *(Constrain(Text(printable(note)), _WIDEST_NOTE) for note in figure_notes(reports))]
     text = io.StringIO()
-    console = Console(file=text, width=_WIDTH, color_system=None)
-    console.print(table)
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "".join(f"{line}\n" for line in [*lines, *_notes(reports)])
+    Console(file=text, width=width, color_system=None).print(Group(*parts), highlight=False)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
-def _notes(reports: "Sequence[Report]") -> list[str]:
-    notes = []
-    if any(len(report.runs) > 1 for report in reports):
-        notes.append("± is the standard deviation over runs.")
-    if any(report.as_published for report in reports):
-        notes.append("* The epoch was chosen on the test split, as in the published code, so the figure is optimistic.")
-    for report in reports:
-        if report.missing:
-            notes.append(f"{report.name}: {len(report.missing)} missing: {' '.join(map(printable, report.missing))}")
-    return ["", *notes] if notes else []
+def _figures(reports: "Sequence[Report]", width: int) -> RenderableType:
+    """Returns one row per report; where the rows are too wide, one block of lines per report."""
+    rows = [_report_cells(report) for report in reports]
+    methods = dict.fromkeys(printable(method) for report in reports for method in report.published)
+    order = ("data", "metric", *methods, *_AFTER_PUBLISHED)
+    headings = [heading for heading in order if any(heading in row for row in rows)]
+    widths = [
+        max(cell_len(text) for text in (heading, *(row.get(heading, "") for row in rows))) for heading in headings
+    ]
+    if sum(widths) + _GAP * (len(widths) - 1) <= width:
+        return _table(headings, rows)
+    blocks: list[RenderableType] = []
+    for row in rows:
+        block = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+        block.add_column(no_wrap=True)
+        block.add_column(overflow="fold")
+        for heading in headings:
+            if heading in row:
+                block.add_row(Text(heading), Text(row[heading]))
+        blocks += [Text(), block] if blocks else [block]
+    return Group(*blocks)
+
+
+def _report_cells(report: "Report") -> dict[str, str]:
+    """Returns the figures of a report by the headings of their columns."""
+    percent = report.task == "classification"
+    several = len(report.runs) > 1
+    cells = {"data": printable(report.name), "metric": "accuracy, %" if percent else "MSE"}
+    cells |= {printable(method): _number(value, percent) for method, value in report.published.items()}
+    cells["baseline"] = _number(report.baseline.metric, percent)
+    mark = "*" if report.as_published else ""
+    cells["mean of runs" if several else "this run"] = _figure(report.metric, percent) + mark
+    if report.interval is not None:
+        low, high = (_number(limit, percent) for limit in report.interval)
+        cells["95 % interval"] = f"{low} to {high}"
+    cells["per window"] = _figure(report.window_metric, percent)
+    cells["movies"] = f"{report.movies} of {report.movies + len(report.missing)}"
+    cells["runs"] = str(len(report.runs))
+    return cells
+
+
+def _classes(report: "Report", width: int) -> Table:
+    """Returns one row per class, for many classes those with the lowest recall; a narrow table has fewer columns."""
+    classes = report.classes()
+    if len(classes) > MOST_CLASSES:
+        tested = [figures for figures in classes if figures.recall is not None]
+        classes = sorted(tested, key=lambda figures: figures.recall or 0)[:MOST_CLASSES]
+    headings, name_width = _class_columns(width, has_intervals=len(report.runs) == 1)
+    rows = [{heading: _class_cell(figures, heading, name_width) for heading in headings} for figures in classes]
+    return _table(headings, rows)
+
+
+def _class_columns(width: int, has_intervals: bool) -> tuple[list[str], int]:
+    """Returns the headings of the widest layout that fits, and the width that it leaves for a name."""
+    headings, room = list[str](), 0
+    for layout in _CLASS_LAYOUTS:
+        headings = [heading for heading in layout if has_intervals or heading != "95 % interval"]
+        n_names = sum(heading in _TEXT_COLUMNS for heading in headings)
+        figures = sum(len(heading) for heading in headings if heading not in _TEXT_COLUMNS)
+        room = (width - figures - _GAP * (len(headings) - 1)) // n_names
+        if room >= _LEAST_NAME:
+            break
+    return headings, max(room, _LEAST_NAME)
+
+
+def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:
+    match heading.removesuffix(", %"):
+        case "class":
+            return _shortened(printable(figures.label), name_width)
+        case "movies":
+            return str(figures.movies)
+        case "recall":
+            return _share(figures.recall)
+        case "precision":
+            return _share(figures.precision)
+        case "95 % interval":
+            interval = figures.recall_interval
+            return "" if interval is None else f"{_share(interval.low)} to {_share(interval.high)}"
+        case _:
+            return _shortened(printable(figures.mistaken_for or ""), name_width)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[dict[str, str]]) -> Table:
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(row.get(heading, "")) for heading in headings))
+    return table
+
+
+def _shortened(name: str, width: int) -> str:
+    """Shortens a name in its middle, because names often differ only at their end."""
+    keep = len(name)
+    shortened = name
+    while cell_len(shortened) > width:
+        keep -= 1
+        tail = keep // 3
+        shortened = f"{name[: keep - tail]}...{name[len(name) - tail :]}"
+    return shortened
 
 
 def _figure(figure: "Figure", percent: bool) -> str:
@@ -63,4 +167,5 @@ def _figure(figure: "Figure", percent: bool) -> str:
 
 
 def _number(value: float, percent: bool) -> str:
-    return f"{100 * value if percent else value:.2f}"
+    """Formats a share in percent, or an error with four significant digits."""
+    return f"{100 * value:.2f}" if percent else f"{value:.4g}"

@@ -1,6 +1,7 @@
 """`vis4mer.evaluate`: evaluates checkpoints on a test split, beside published results."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from vis4mer.errors import ConfigError
 from vis4mer.packages import require
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.data.dataset import DataSet
+from vis4mer.training.data.listing import Listing
 from vis4mer.training.data.protocols import find_protocol
+from vis4mer.training.evaluation.heads import find_head
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.settings import DataSettings
 
@@ -35,23 +38,26 @@ def evaluate(
 ) -> "list[Report]":
     """Evaluates checkpoints on the test split of a CSV of movies or of a published benchmark.
 
-    Several checkpoints of one task, trained with different seeds, are summarised by their mean and spread. Without
-    `movies` and `protocol`, each checkpoint is evaluated on the benchmark that it was trained on.
+    The figure of a single checkpoint has a 95 % confidence interval: Wilson's score interval of an accuracy, the BCa
+    bootstrap's of a mean squared error. Several checkpoints of one task, trained with different seeds, are summarised
+    by their mean and spread. Without `movies` and `protocol`, each checkpoint is evaluated on the benchmark that it was
+    trained on.
 
     Args:
         checkpoints: Model folders, at least one.
-        movies: CSV of movies; see `vis4mer.training.data.listing.Listing.read`.
+        movies: CSV of movies; see `vis4mer.training.data.listing.Listing.read`. Movies marked ``test`` are enough. The
+            baseline is that of the movies marked ``train``, if there are any.
         protocol: Name of a published benchmark.
         videos: Folder of the benchmark's videos.
         splits: Folder of the benchmark's own split files.
         head: Name of the head to evaluate; by default the only one, or the one with the name of the benchmark's task.
         cache: Folder of the encoded movies, ``features`` beside each checkpoint by default.
         cache_dtype: Type of the stored tokens.
-        device: Device to run the heads on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: Device to encode movies and to run the heads on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the heads; ``bf16`` runs matrix products in bfloat16.
         batch_size: Windows per pass.
         loader_workers: Processes that read tokens; 0 reads them in this process.
-        progress: Callback for the movies that are encoded.
+        progress: Callback for the movies that are encoded and the windows that are tested.
 
     Returns:
         One report per data set, in the order of the checkpoints.
@@ -61,38 +67,57 @@ def evaluate(
         CheckpointError: A checkpoint cannot be read, or has no encoder.
         DataError: The data set cannot be read, has no test split, or has other classes than a checkpoint.
         VideoError: A video cannot be read.
-        DeviceError: The device is absent or unusable.
+        DeviceError: The device is absent or unusable, or lacks memory.
         MissingDependencyError: PyTorch or timm is not installed.
     """
     paths = [Path(checkpoints)] if isinstance(checkpoints, Path | str) else [Path(path) for path in checkpoints]
     movies, videos, splits, cache = (None if path is None else Path(path) for path in (movies, videos, splits, cache))
     if not paths:
         raise ConfigError.of("checkpoints", [], "must name at least one model folder")
-    named = _named_data_set(movies, protocol, videos, splits)
+    if len(set(paths)) < len(paths):
+        raise ConfigError.of("checkpoints", list(map(str, paths)), "a folder is named twice", "name each one once")
+    is_named = movies is not None or protocol is not None
+    if not is_named and (videos is None or splits is None):
+        raise ConfigError.of("movies", None, "there is no data set", "pass movies, or a benchmark's videos and splits")
+    data = _named_data_set(DataSettings(movies, protocol, videos, splits), paths[0], head) if is_named else None
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for evaluation", extra="train")
-    from vis4mer.training.evaluation.checkpoints import Evaluator, recorded_protocol
+    from vis4mer.training.evaluation.checkpoints import Evaluator
 
     evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)
-    if named is not None:
-        return [evaluator.report(paths, named)]
-    if videos is None or splits is None:
-        raise ConfigError.of("movies", None, "there is no data set", "pass movies, or a benchmark's videos and splits")
+    evaluations = _recorded_data_sets(paths, videos, splits) if data is None else [(paths, data)]
+    # Everything is read and checked before the first evaluation, which may take a long time.
+    for same_data, data_set in evaluations:
+        evaluator.check(same_data, data_set)
+    several = len(paths) > 1
+    tasks = (f"testing windows, run {n} of {len(paths)}" if several else "testing windows" for n in count(1))
+    return [evaluator.report(same_data, data_set, tasks) for same_data, data_set in evaluations]
+
+
+def _named_data_set(settings: DataSettings, checkpoint: Path, head: str | None) -> DataSet:
+    if settings.movies is None:
+        return _checked(DataSet.read(settings))
+    # The classes are the model's, so the CSV needs no training movies to define them.
+    _, config = find_head(checkpoint, head, None)
+    return _checked(DataSet(settings.movies.name, None, Listing.read(settings.movies, tested_head=config)))
+
+
+def _recorded_data_sets(
+    checkpoints: Sequence[Path], videos: Path | None, splits: Path | None
+) -> list[tuple[list[Path], DataSet]]:
+    """Returns the benchmarks that checkpoints were trained on, each with its checkpoints."""
+    from vis4mer.training.evaluation.checkpoints import recorded_protocol
+
+    assert videos is not None, "evaluate has checked it"
+    assert splits is not None, "evaluate has checked it"
     checkpoints_of: dict[str, list[Path]] = {}
-    for path in paths:
-        checkpoints_of.setdefault(recorded_protocol(path), []).append(path)
-    # All data sets are read before the first evaluation, which may take a long time.
-    data_sets = [_checked(DataSet.read_protocol(find_protocol(name), videos, splits)) for name in checkpoints_of]
-    return [evaluator.report(checkpoints_of[data.name], data) for data in data_sets]
-
-
-def _named_data_set(
-    movies: Path | None, protocol: str | None, videos: Path | None, splits: Path | None
-) -> DataSet | None:
-    if movies is None and protocol is None:
-        return None
-    return _checked(DataSet.read(DataSettings(movies, protocol, videos, splits)))
+    for checkpoint in checkpoints:
+        checkpoints_of.setdefault(recorded_protocol(checkpoint), []).append(checkpoint)
+    return [
+        (same_data, _checked(DataSet.read_protocol(find_protocol(name), videos, splits)))
+        for name, same_data in checkpoints_of.items()
+    ]
 
 
 def _checked(data: DataSet) -> DataSet:
