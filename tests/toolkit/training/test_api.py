@@ -174,6 +174,7 @@ def test_a_finished_run_is_not_computed_again(
 ) -> None:
     first = vis4mer.train(settings(movies), tmp_path / "run", cache=tmp_path / "cache", device="cpu")
     monkeypatch.setattr(FrameEncoder, "build", None)  # no weights are needed either
+    caplog.clear()
     with caplog.at_level(logging.INFO, "vis4mer"):
         again = vis4mer.train(settings(movies), tmp_path / "run", resume=True, device="cpu")
     assert again == first
