@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import videos
+from tests.campaigns import bombs, videos
+from tests.campaigns.campaign import ROOT, failure
 from tests.campaigns.isolation import isolated
 from tests.campaigns.mutation import mutate
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
@@ -29,6 +28,20 @@ def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
     assert {row["container"]: row["tried"] for row in rows} == dict.fromkeys(videos.CONTAINERS, 6)
 
 
+@pytest.mark.slow
+def test_bombs_are_read_or_refused(tmp_path: Path) -> None:
+    names = [name for name in bombs.BOMBS if name not in bombs.SLOW]
+    command = [sys.executable, "-m", "tests.campaigns.bombs", "--through", "reader", "--only", *names]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "rows.json")], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert row["tried"] == len(names)
+    assert row["read"] >= 20
+    assert row["refused"] >= 20
+
+
 @pytest.mark.parametrize(
     ("call", "time_limit", "expected"),
     [
@@ -40,14 +53,14 @@ def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
     ids=["crash", "hang", "exception", "memory"],
 )
 def test_a_failure_is_noticed(call: Callable[[], int], time_limit: float, expected: str, tmp_path: Path) -> None:
-    assert expected in videos.failure(isolated(call, time_limit, tmp_path), "reader")
+    assert expected in failure(isolated(call, time_limit, tmp_path))
 
 
 def test_an_error_line_of_run_is_expected(tmp_path: Path) -> None:
     ending = isolated(lambda: videos.run(tmp_path / "absent.mp4"), 30.0, tmp_path)
-    assert (ending.status, videos.failure(ending, "run")) == (1, "")
+    assert (ending.status, failure(ending, command=True)) == (1, "")
     silent = isolated(lambda: 1, 30.0, tmp_path)
-    assert videos.failure(silent, "run") == "prints 0 error lines"
+    assert failure(silent, command=True) == "prints 0 error lines"
 
 
 def test_mutations_are_reproducible_and_differ() -> None:

@@ -8,32 +8,24 @@ run` an exit status other than 0 and 1 or more than one error line.
     python -m tests.campaigns.videos --containers ts --count 50 --through run
 """
 
-import argparse
-import json
-import multiprocessing
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
-from tests.campaigns.isolation import Ending, isolated
+from tests.campaigns.campaign import HANG_SECONDS, Trial, failure, finish, in_processes, parser, table
+from tests.campaigns.isolation import isolated
 from tests.campaigns.mutation import mutate
 from vis4mer.cli.main import main as command
 from vis4mer.config import Preprocessing
 from vis4mer.errors import Vis4merError
 from vis4mer.runtime.backends.onnx import import_onnxruntime
 from vis4mer.video.reader import open_video
-
-HANG_SECONDS, MOST_BYTES = 60, 1_000_000_000
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -99,42 +91,26 @@ def run(path: Path) -> int:
 WAYS: dict[str, Callable[[Path], int]] = {"reader": read, "run": run}
 
 
-def failure(ending: Ending, way: str) -> str:
-    """Returns why an ending is a failure, or an empty string."""
-    if ending.timed_out:
-        return f"runs for more than {HANG_SECONDS} s"
-    if ending.signal:
-        return f"ended by {ending.signal}"
-    if ending.status not in (0, 1):
-        return f"exit status {ending.status}: {ending.stderr.strip().splitlines()[-1:]}"
-    if ending.peak_bytes > MOST_BYTES:
-        return f"takes {ending.peak_bytes / 1e6:.0f} MB"
-    errors = [line for line in ending.stderr.splitlines() if line.startswith("vis4mer: error:")]
-    if "Traceback" in ending.stderr:
-        return "prints a traceback"
-    if way == "run" and ending.status == 1 and len(errors) != 1:
-        return f"prints {len(errors)} error lines"
-    return ""
-
-
-def attempt(way: str, container: str, data: bytes, seed: int, folder: Path) -> tuple[str, float, int]:
-    """Tries one mutation.
-
-    Returns:
-        ``read``, ``refused`` or why it is a failure; seconds; and the peak memory in bytes.
-    """
+def attempt(way: str, container: str, data: bytes, seed: int, folder: Path) -> Trial:
+    """Tries one mutation."""
     path = folder / f"{container}-{seed}{CONTAINERS[container].suffix}"
     path.write_bytes(mutate(data, seed))
     try:
         ending = isolated(lambda: WAYS[way](path), HANG_SECONDS, folder)
     finally:
         path.unlink()
-    why = failure(ending, way)
-    return why or ("refused" if ending.status else "read"), ending.seconds, ending.peak_bytes
+    return Trial(
+        row=(way, container, CONTAINERS[container].codec),
+        name=f"seed {seed}",
+        outcome="refused" if ending.status else "read",
+        problem=failure(ending, command=way == "run"),
+        seconds=ending.seconds,
+        peak_bytes=ending.peak_bytes,
+    )
 
 
 @dataclass(frozen=True)
-class Task:
+class Share:
     """A share of the campaign for one process: some mutations of one container."""
 
     way: str
@@ -143,86 +119,40 @@ class Task:
     seeds: range
 
 
-def work(task: Task) -> list[tuple[str, str, int, str, float, int]]:
-    """Tries a share; returns way, container, seed, outcome, seconds and peak bytes of each mutation."""
+def work(share: Share) -> list[Trial]:
+    """Tries a share."""
     with tempfile.TemporaryDirectory() as folder:
-        return [
-            (task.way, task.container, seed, *attempt(task.way, task.container, task.data, seed, Path(folder)))
-            for seed in task.seeds
-        ]
+        return [attempt(share.way, share.container, share.data, seed, Path(folder)) for seed in share.seeds]
 
 
-def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: int) -> list[dict[str, Any]]:
-    """Runs the campaign and returns a row for each way and container."""
+def campaign(ways: Sequence[str], containers: Sequence[str], count: int, jobs: int) -> Iterator[Trial]:
+    """Tries the first `count` mutations of each container in each way."""
     import_onnxruntime()  # once, before the processes are forked
     with tempfile.TemporaryDirectory() as folder:
         movies = {
             name: encode(CONTAINERS[name], Path(folder) / f"movie{CONTAINERS[name].suffix}") for name in containers
         }
-    share = 25  # seeds of a task: small enough that progress is shown often
-    tasks = [
-        Task(way, name, movies[name], range(first, min(first + share, count)))
+    seeds_at_once = 25
+    shares = [
+        Share(way, name, movies[name], range(first, min(first + seeds_at_once, count)))
         for way in ways
         for name in containers
-        for first in range(0, count, share)
+        for first in range(0, count, seeds_at_once)
     ]
-    outcomes: dict[tuple[str, str], Counter[str]] = {(way, name): Counter() for way in ways for name in containers}
-    slowest = dict.fromkeys(outcomes, 0.0)
-    largest = dict.fromkeys(outcomes, 0)
-    failures: dict[tuple[str, str], list[str]] = {key: [] for key in outcomes}
-    started, done, total = time.monotonic(), 0, count * len(ways) * len(containers)
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for results in pool.imap_unordered(work, tasks):
-            for way, name, seed, outcome, seconds, peak in results:
-                key = (way, name)
-                known = outcome in ("read", "refused")
-                outcomes[key][outcome if known else "failed"] += 1
-                if not known:
-                    failures[key].append(f"seed {seed}: {outcome}")
-                slowest[key] = max(slowest[key], seconds)
-                largest[key] = max(largest[key], peak)
-            done += len(results)
-            left = (time.monotonic() - started) / done * (total - done)
-            print(f"{done} of {total}, {left:.0f} s left", end="\r", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return [
-        {
-            "through": way,
-            "container": name,
-            "codec": CONTAINERS[name].codec,
-            "tried": counts.total(),
-            "read": counts["read"],
-            "refused": counts["refused"],
-            "failed": counts["failed"],
-            "slowest_seconds": round(slowest[way, name], 2),
-            "peak_megabytes": round(largest[way, name] / 1e6),
-            "failures": sorted(failures[way, name]),
-        }
-        for (way, name), counts in outcomes.items()
-    ]
+    return in_processes(work, shares, count * len(ways) * len(containers), jobs)
 
 
 def main() -> None:
     """Runs the campaign, prints its table and optionally writes it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000, help="mutations of each container")
-    parser.add_argument("--containers", nargs="+", choices=CONTAINERS, default=list(CONTAINERS))
-    parser.add_argument("--through", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
-    parser.add_argument("--output", type=Path, help="JSON file for the rows")
-    options = parser.parse_args()
-    rows = campaign(options.through, options.containers, options.count, options.jobs)
-    print(f"{'through':<8} {'container':<10} {'tried':>6} {'read':>6} {'refused':>8} {'failed':>7} {'s':>6} {'MB':>5}")
-    for row in rows:
-        print(
-            f"{row['through']:<8} {row['container']:<10} {row['tried']:>6} {row['read']:>6} {row['refused']:>8} "
-            f"{row['failed']:>7} {row['slowest_seconds']:>6} {row['peak_megabytes']:>5}"
-        )
-        for line in row["failures"]:
-            print(f"    {line}")
-    if options.output:
-        options.output.write_text(json.dumps({"description": __doc__, "rows": rows}, indent=2) + "\n")
-    sys.exit(any(row["failed"] for row in rows))
+    options_of = parser(__doc__)
+    options_of.add_argument("--count", type=int, default=1000, help="mutations of each container")
+    options_of.add_argument("--containers", nargs="+", choices=CONTAINERS, default=list(CONTAINERS))
+    options_of.add_argument("--through", nargs="+", choices=WAYS, default=list(WAYS))
+    options_of.add_argument("--jobs", type=int, default=2, help="processes at once")
+    options = options_of.parse_args()
+    trials = campaign(options.through, options.containers, options.count, options.jobs)
+    rows = table(("through", "container", "codec"), ("read", "refused"), trials)
+    sys.exit(finish("videos", __doc__, rows, options.output))
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ def test_a_movie_is_classified_with_the_base_install_only() -> None:
 )
 def test_what_needs_an_extra_names_it(arguments: list[str], extra: str, tmp_path: Path) -> None:
     listing = tmp_path / "movies.csv"
-    for name in ("a", "b"):
+    for name in "abcd":
         (tmp_path / f"{name}.mp4").touch()
-    listing.write_text("path,label,split\na.mp4,x,train\nb.mp4,x,val\n")
+    listing.write_text("path,label,split\na.mp4,x,train\nb.mp4,y,train\nc.mp4,x,val\nd.mp4,y,val\n")
     arguments = [str(listing) if argument == "LISTING" else argument for argument in arguments]
     result = python(BASE_INSTALL_ONLY + "from vis4mer.cli.main import main; main()", *arguments)
     assert result.returncode == 1

@@ -44,11 +44,16 @@ def test_a_model_of_segments() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: decoder(d_model=60), "d_model=60: must be divisible by 2[*][*]n_layers=8"),
+        (lambda: decoder(d_model=60), "d_model=60: must be divisible by 8, as layers halve it"),
         (lambda: decoder(l_max=7), "l_max=7: must be at least"),
         (lambda: decoder(d_state=63), "d_state=63: must be even"),
         (lambda: decoder(dropout=1.0), "dropout=1.0: must be in"),
         (lambda: decoder(n_layers=True), "n_layers=True: must be a positive integer"),
+        (lambda: decoder(d_output=10**9), "d_output=1000000000: must be at most 1,000,000"),
+        (lambda: decoder(n_layers=2**62), "n_layers=4611686018427387904: must be at most 62"),
+        (lambda: Preprocessing(fps=10**400), "fps=10+[.]*: must be in"),
+        (lambda: WindowConfig(seconds=1e308), "seconds=1e[+]308: must be positive, and at most 1e[+]300 seconds"),
+        (lambda: WindowConfig(stride=1e308), "stride=1e[+]308: must be positive, and at most"),
         (lambda: HeadConfig(decoder(), labels=("a",)), "must be d_output=2 names"),
         (lambda: HeadConfig(decoder(), labels=("a", "a")), "must be distinct"),
         (lambda: HeadConfig(decoder(), "regression"), "must be 1 for a regression head"),

@@ -119,11 +119,13 @@ def test_the_clips_of_a_protocol_are_encoded_and_missing_videos_are_named(videos
     [
         (["--splits", "."], 2, "--splits requires --protocol"),
         (["--workers", "0"], 2, "--workers"),
-        (["--protocol", "lvu"], 1, "protocol='lvu': must be one of"),
-        (["--segments", "5"], 1, "segments=5: must be set for encoders that take segments"),
-        (["--encoder", "swin3d_t"], 1, "segments=None: must be set"),
-        (["--encoder", "no_such_model"], 1, "encoder='no_such_model'"),
-        (["--image-size", "9000"], 1, "height=9000"),
+        (["--protocol", "lvu"], 2, "Invalid value for '--protocol': 'lvu' is not one of"),
+        (["--segments", "5", "--fps", "2"], 2, "--fps has no effect: with --segments 5"),
+        (["--encoder-weights", "hub", "--seed", "2"], 2, "--seed has no effect: only --encoder-weights random draws"),
+        (["--segments", "5"], 1, "--segments=5: must be set for encoders that take segments"),
+        (["--encoder", "swin3d_t"], 1, "--segments=None: must be set"),
+        (["--encoder", "no_such_model"], 1, "--encoder='no_such_model'"),
+        (["--image-size", "9000"], 2, "Error: --image-size=9000: must be an integer from 1 to 8192"),
         (["--encoder-weights", "nowhere.pth"], 1, "nowhere.pth"),
     ],
 )

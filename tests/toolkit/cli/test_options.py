@@ -1,8 +1,13 @@
+import subprocess
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from vis4mer.cli.extract import extract
 from vis4mer.cli.options import renamed_option
+from vis4mer.cli.train import train
 
 
 @click.command()
@@ -63,3 +68,40 @@ def test_both_spellings_at_once_are_wrong_usage() -> None:
 def test_an_old_spelling_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCODER_WEIGHTS", "environment")
     assert "'w.pt'" in invoke("--weights", "w.pt").stdout
+
+
+def test_the_logs_of_other_libraries_are_hidden() -> None:
+    program = (
+        "import logging\n"
+        "from vis4mer.cli.training_options import hide_library_logs\n"
+        "hide_library_logs()\n"
+        "import huggingface_hub, timm\n"
+        "for name in ('huggingface_hub.utils._http', 'timm.models._hub'):\n"
+        "    logging.getLogger(name).warning('a hint')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [train, extract])
+def test_shells_complete_every_path(command: click.Command) -> None:
+    """A parameter that takes a file or folder has a type that shells complete."""
+    words = ("FILE", "DIR", "VIDEO", "CSV", "CACHE", "PATH", "DIRECTORY")
+    ctx = click.Context(command)
+    for parameter in command.params:
+        metavar = parameter.make_metavar(ctx)
+        if any(word in metavar for word in words):
+            completed = {item.type for item in parameter.type.shell_complete(ctx, parameter, "")}
+            assert completed <= {"file", "dir"}, parameter.name
+            assert completed, parameter.name
+
+
+def test_shells_complete_the_words_for_weights_and_the_benchmarks() -> None:
+    ctx = click.Context(train)
+    options = {parameter.name: parameter for parameter in train.params}
+    for name, start, found in (
+        ("encoder_weights", "ra", ["random"]),
+        ("protocol", "co", ["coin"]),
+    ):
+        items = options[name].type.shell_complete(ctx, options[name], start)
+        assert [item.value for item in items] == found

@@ -174,13 +174,14 @@ def test_a_finished_run_is_not_computed_again(
 ) -> None:
     first = vis4mer.train(settings(movies), tmp_path / "run", cache=tmp_path / "cache", device="cpu")
     monkeypatch.setattr(FrameEncoder, "build", None)  # no weights are needed either
+    caplog.clear()
     with caplog.at_level(logging.INFO, "vis4mer"):
         again = vis4mer.train(settings(movies), tmp_path / "run", resume=True, device="cpu")
     assert again == first
     assert caplog.messages == [f"the run in {tmp_path / 'run'} is finished: 2 epochs of 2"]
     assert not (tmp_path / "run" / "features").exists()
     other = dataclasses.replace(settings(movies), training=TrainConfig(epochs=2, batch_size=2, lr=0.5))
-    with pytest.raises(ConfigError, match=r"lr: is 0\.5 now, was 0\.01"):
+    with pytest.raises(ConfigError, match=r"lr=0\.5: is 0\.01 in the run that"):
         vis4mer.train(other, tmp_path / "run", resume=True, device="cpu")
 
 
@@ -211,7 +212,16 @@ def test_windows_longer_than_every_movie_are_mentioned(
     caplog.clear()
     exact = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=5))
     vis4mer.train(exact, tmp_path / "exact", cache=tmp_path / "run" / "features", device="cpu")
-    assert caplog.messages == []
+    assert "longer than" not in caplog.text
+
+
+def test_windows_and_strides_are_rounded_with_a_message(
+    movies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uneven = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=4.4, stride=0.3))
+    vis4mer.train(uneven, tmp_path / "run", device="cpu")
+    assert "windows of 4.4 s: rounded to 4 frames, 4 s" in caplog.messages
+    assert "a stride of 0.3 s: rounded to 1 frame, 1 s" in caplog.messages
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_an_error_in_one_process_ends_all_with_one_message(folder: Path, run_one
     (code, message), (other_code, other_message) = run_two(folder, folder / "run", "2")
     assert (code, other_code) == (1, 1)
     assert "Error" not in other_message
-    assert "vis4mer.errors.ConfigError: data: has changed in the run" in message.splitlines()[-1]
+    assert "vis4mer.errors.ConfigError: data: has changed since the start of the run" in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("length", "batch_size", "count"), [(9, 4, 2), (16, 4, 4), (5, 3, 8), (1, 1, 2)])

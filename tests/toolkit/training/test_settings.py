@@ -66,12 +66,14 @@ SETTINGS = st.builds(
     encoder=st.builds(EncoderSettings, name=TEXTS, weights=st.sampled_from(["hub", "random"]) | PATHS.map(str)),
     preprocessing=st.builds(
         Preprocessing,
-        fps=st.floats(min_value=1e-300, max_value=1000),
+        fps=st.floats(min_value=1e-6, max_value=1000),
         last_frame=st.booleans(),
         mean=st.tuples(*3 * [FRACTIONS]),
     )
     | st.builds(Preprocessing, segments=COUNTS),
-    windows=st.builds(WindowConfig, seconds=POSITIVE, stride=POSITIVE) | st.builds(WindowConfig, samples=COUNTS),
+    # A window of a million seconds holds a frame at any of the rates above.
+    windows=st.builds(WindowConfig, seconds=st.floats(min_value=1e6, max_value=1e300), stride=POSITIVE)
+    | st.builds(WindowConfig, samples=COUNTS),
     head=st.builds(HeadSettings, name=TEXTS, d_state=st.sampled_from([2, 64]), dropout=FRACTIONS),
     training=st.builds(
         TrainConfig,
@@ -135,6 +137,7 @@ def test_numbers_may_have_any_usual_form(tmp_path: Path, text: str) -> None:
         ("trainig: {}", "trainig: unknown key; known keys are data, encoder"),
         ("training: {learning_rate: 1}", "training.learning_rate: unknown key; known keys are epochs"),
         ("1: 2", "1: unknown key"),
+        ('"a\\nb": 2', r"a\\nb: unknown key"),
         ("training: {lr: fast}", "training.lr='fast': must be a number"),
         ("training: {lr: true}", "training.lr=True: must be a number"),
         ("training: {lr: 0}", "training.lr=0.0: must be positive"),
@@ -193,3 +196,19 @@ def test_extraction_takes_a_benchmarks_encoder_and_frames() -> None:
     assert ExtractSettings.from_dict(settings.to_dict()) == settings
     with pytest.raises(ConfigError, match="windows: unknown key"):
         ExtractSettings.from_dict({"windows": {}})
+
+
+def test_a_window_holds_at_least_one_frame() -> None:
+    frames = Preprocessing(fps=0.5)
+    with pytest.raises(ConfigError, match=r"windows.seconds=1.9: must be at least 2, the time from one frame to the n"):
+        TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=1.9))
+    TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=2))
+    TrainSettings(DataSettings(Path("m.csv")), preprocessing=frames, windows=WindowConfig(seconds=1.9, samples=3))
+
+
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029", "\n", "\r\n", "\t", "\ufeff"])
+def test_names_with_line_separators_survive_the_file(tmp_path: Path, separator: str) -> None:
+    for name in (separator, f"a{separator}b", f"{separator} a"):
+        settings = TrainSettings(DataSettings(Path("/movies.csv")), head=HeadSettings(name=name))
+        (tmp_path / "settings.yaml").write_text(dump_settings(settings), encoding="utf-8", newline="")
+        assert read_settings(tmp_path / "settings.yaml") == settings

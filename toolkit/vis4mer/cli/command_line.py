@@ -18,6 +18,9 @@ def command_line(ctx: click.Context) -> str:
             words += map(str, value if isinstance(value, tuple) else (value,))
         elif value is True:
             words.append(parameter.opts[-1])
+        elif value is False:
+            words.append(parameter.secondary_opts[-1])
         else:
-            words += [parameter.opts[-1], str(value)]
+            # An option that takes "none" has the value None.
+            words += [parameter.opts[-1], "none" if value is None else str(value)]
     return shlex.join(words)

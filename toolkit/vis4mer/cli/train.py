@@ -1,15 +1,20 @@
 """`vis4mer train`: from a data set to a trained model."""
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from rich.console import Console
 
 import vis4mer
 from vis4mer.cli.command_line import command_line
 from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.epochs import epoch_line
+from vis4mer.cli.ignored_options import ignored_in_training, refuse_ignored
 from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import device_option
 from vis4mer.cli.progress import progress_bars
@@ -17,31 +22,40 @@ from vis4mer.cli.training_options import (
     BELOW_ONE,
     COUNT,
     COUNT_OR_NONE,
+    FILE,
     FOLDER,
     POSITIVE,
+    PROTOCOL,
     SEED,
     check_data_set,
     encoder_options,
     given_settings,
+    hide_library_logs,
     loader_workers_option,
+    naming_options,
     setting,
 )
 from vis4mer.config import WindowConfig
+from vis4mer.errors import VideoError
 from vis4mer.packages import require
 from vis4mer.training.config import Schedule, TrainConfig, TrainPrecision
 from vis4mer.training.launch import is_main_process, one_error_per_machine
 from vis4mer.training.mapping import merged
-from vis4mer.training.settings import DataSettings, HeadSettings, TrainSettings
+from vis4mer.training.progress import EpochRecord
+from vis4mer.training.result import best_epoch, read_history
+from vis4mer.training.settings import SETTINGS_FILE, DataSettings, HeadSettings, TrainSettings
 
 if TYPE_CHECKING:
     from vis4mer.devices.device import RequestedDevice
 
+_FULL_LINE = 1000  # characters, more than any line has
+
 
 @click.command(short_help="Train a head on your movies or on a published benchmark.")
-@click.argument("movies", type=click.Path(dir_okay=False, path_type=Path), metavar="[MOVIES.csv]", required=False)
+@click.argument("movies", type=FILE, metavar="[MOVIES.csv]", required=False)
 @click.option(
     "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.yaml",
     help="Settings of the run, such as another run's settings.yaml. Other options override them. "
     "MOVIES.csv replaces the file's CSV; a file with a benchmark keeps it.",
@@ -49,14 +63,24 @@ if TYPE_CHECKING:
 @setting(
     "--protocol",
     "data.protocol",
+    type=PROTOCOL,
     metavar="NAME",
     help="Published benchmark, with its own settings: lvu/TASK, breakfast or coin.",
 )
 @setting("--videos", "data.videos", type=FOLDER, metavar="DIR", help="Folder of the benchmark's videos.")
 @setting("--splits", "data.splits", type=FOLDER, metavar="DIR", help="Folder of the benchmark's own split files.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for models and history.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of encoded movies.  [default: OUTPUT/features]")
-@click.option("--resume", is_flag=True, help="Continue the run in OUTPUT after its last complete epoch, if any.")
+@click.option("-o", "--output", required=True, type=FOLDER, help="Folder for models and history.")
+@click.option(
+    "--cache",
+    type=FOLDER,
+    help="Folder of encoded movies.  [default: that of the resumed run, or OUTPUT/features]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in OUTPUT after its last complete epoch. Without MOVIES.csv, --protocol and --config, its "
+    "own settings are used.",
+)
 @device_option("Device to encode and train on.")
 @setting(
     "--val-ratio",
@@ -64,6 +88,11 @@ if TYPE_CHECKING:
     default=DataSettings.val_ratio,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Fraction of the movies to validate on if MOVIES.csv has no column 'split'.",
+)
+@setting(
+    "--skip-unreadable/--no-skip-unreadable",
+    "data.skip_unreadable",
+    help="Leave out movies that are missing or cannot be decoded, instead of ending. They are listed in training.json.",
 )
 @encoder_options
 @setting(
@@ -186,18 +215,25 @@ def train(
 
     Under torchrun, several processes share each step's windows: torchrun --nproc-per-node 8 --no-python vis4mer train
     """
-    if config is None:
-        check_data_set(movies, settings["protocol"], settings["videos"], settings["splits"])
     is_main = is_main_process()
     show_log_messages(quiet=not is_main)
+    hide_library_logs()
     if is_main:
         logging.getLogger("vis4mer").setLevel(logging.INFO)
     command = command_line(ctx)
     with one_error_per_machine():
         train_settings = settings_of(ctx)
+        refuse_ignored(ctx, ignored_in_training(ctx, train_settings))
+
+    def report_epoch(record: EpochRecord) -> None:
+        best = best_epoch(read_history(output))["epoch"]
+        _print(epoch_line(record, n_epochs, width, is_best=record["epoch"] == best))
+
+    n_epochs, width = train_settings.training.epochs, Console(stderr=True).width
     with (
         at_interrupt(lambda: _report_interrupt(command, is_main)),
         progress_bars(hidden=not is_main) as progress,
+        _hint_at_skipping(),
     ):
         result = vis4mer.train(
             train_settings,
@@ -209,28 +245,52 @@ def train(
             tensorboard=tensorboard,
             command=command,
             progress=progress,
-            on_epoch=_report_epoch if is_main else None,
+            on_epoch=report_epoch if is_main else None,
         )
     if is_main:
-        click.echo(f"{result.best}: {_line(result.best_epoch)}")
+        click.echo(f"{result.best}: {epoch_line(result.best_epoch, n_epochs, _FULL_LINE)}")
 
 
 def settings_of(ctx: click.Context) -> TrainSettings:
     """Returns the settings on the command line, which override those of the settings file, if there is one.
 
     Raises:
-        ConfigError: A setting breaks its rule, or the file cannot be read.
+        click.UsageError: A setting on the command line breaks its rule, or there is no data set.
+        ConfigError: A setting of the file breaks its rule, or the file cannot be read.
         MissingDependencyError: PyYAML is not installed.
     """
-    given = given_settings(ctx)
+    given, file = given_settings(ctx), _settings_file(ctx)
     if (movies := ctx.params["movies"]) is not None:
         given = merged(given, {"data": {"movies": str(movies)}})
-    if ctx.params["config"] is None:
-        return TrainSettings.from_dict(given)
-    require("yaml", purpose="for settings files", extra="train")
-    from vis4mer.training.settings_file import read_settings
+    with naming_options(ctx):
+        if file is None:
+            check_data_set(movies, *(ctx.params[name] for name in ("protocol", "videos", "splits")))
+            return TrainSettings.from_dict(given)
+        require("yaml", purpose="for settings files", extra="train")
+        from vis4mer.training.settings_file import read_settings
 
-    return read_settings(ctx.params["config"], given)
+        return read_settings(file, given)
+
+
+def _settings_file(ctx: click.Context) -> Path | None:
+    """Returns the file that the user named, or that of the run to resume if the command line names no data set."""
+    config: Path | None = ctx.params["config"]
+    if config is not None or not ctx.params["resume"] or ctx.params["movies"] or ctx.params["protocol"]:
+        return config
+    stored: Path = ctx.params["output"] / SETTINGS_FILE
+    if not stored.is_file():
+        raise click.UsageError(
+            f"--resume: {ctx.params['output']} holds no run; pass a CSV of movies or --protocol", ctx
+        )
+    return stored
+
+
+@contextmanager
+def _hint_at_skipping() -> Iterator[None]:
+    try:
+        yield
+    except VideoError as error:
+        raise VideoError(f"{error}; --skip-unreadable trains without such movies") from None
 
 
 def _report_interrupt(command: str, is_main: bool) -> None:
@@ -239,9 +299,7 @@ def _report_interrupt(command: str, is_main: bool) -> None:
         say("info", f"interrupted; continue after the last complete epoch with: {again}")
 
 
-def _report_epoch(record: Mapping[str, float]) -> None:
-    say("info", _line(record))
-
-
-def _line(record: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in record.items())
+def _print(line: str) -> None:
+    """Prints a line on stderr, above the progress bars; sys.stderr is None if the process was started without it."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)

@@ -1,24 +1,33 @@
 """Options that `vis4mer train`, `vis4mer extract` and `vis4mer eval` share, and options that are settings."""
 
-from collections.abc import Callable, Sequence
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from vis4mer.cli.options import renamed_option
 from vis4mer.config import EncoderConfig, Preprocessing
+from vis4mer.errors import ConfigError
 from vis4mer.training.config import TokenDtype
+from vis4mer.training.data.protocols import PROTOCOLS
 from vis4mer.training.mapping import merged
-from vis4mer.training.settings import EncoderSettings
+from vis4mer.training.settings import WEIGHT_NAMES, EncoderSettings
 
 COUNT = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 BELOW_ONE = click.FloatRange(min=0, max=1, max_open=True)
 SEED = click.IntRange(0, 2**32 - 1)
 
+FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+PROTOCOL = click.Choice(tuple(PROTOCOLS))
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -31,6 +40,14 @@ class _CountOrNone(click.IntRange):
 
 
 COUNT_OR_NONE = _CountOrNone(min=1)
+
+
+class _Weights(click.Path):
+    """A weight file, or one of the words for weights that come from elsewhere; shells complete both."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        words = [word for word in WEIGHT_NAMES if incomplete and word.startswith(incomplete)]
+        return [CompletionItem(word) for word in words] or super().shell_complete(ctx, param, incomplete)
 
 
 class SettingOption(click.Option):
@@ -63,13 +80,50 @@ def given_settings(ctx: click.Context) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for parameter in ctx.command.params:
         assert parameter.name is not None
-        source = ctx.get_parameter_source(parameter.name)
-        if not isinstance(parameter, SettingOption) or source is ParameterSource.DEFAULT:
+        if not isinstance(parameter, SettingOption) or not _is_given(ctx, parameter):
             continue
         value = ctx.params[parameter.name]
         for key in parameter.keys:
             settings = merged(settings, _nested(key, str(value) if isinstance(value, Path) else value))
     return settings
+
+
+@contextmanager
+def naming_options(ctx: click.Context) -> Iterator[None]:
+    """Reports a setting of the command line that breaks a rule as wrong usage, under the name of its option.
+
+    A setting that the user did not give belongs to the settings file, if there is one, and keeps its key.
+
+    Raises:
+        click.UsageError: A setting of the command line breaks its rule.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        is_from_file = ctx.params.get("config") is not None
+        for parameter in ctx.command.params:
+            if not isinstance(parameter, SettingOption) or (is_from_file and not _is_given(ctx, parameter)):
+                continue
+            keys = "|".join(map(re.escape, parameter.keys))
+            # read_settings puts the name of the file before the key.
+            if found := re.match(rf"(?:config='.*': )?(?:{keys})(?==)", str(error)):
+                raise click.UsageError(f"{parameter.opts[-1]}{str(error)[found.end() :]}", ctx) from None
+        raise
+
+
+def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
+    assert parameter.name is not None
+    return ctx.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+
+
+def hide_library_logs() -> None:
+    """Hides what the libraries that create and download encoders log, except for errors.
+
+    They repeat what this project reports itself, or advertise an account of the hub.
+    """
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    # huggingface_hub sets its logger's level when it is imported, from this variable.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def _nested(key: str, value: object) -> dict[str, Any]:
@@ -102,6 +156,7 @@ encoder_options = chained(
         "encoder.weights",
         default=EncoderSettings.weights,
         metavar="FILE|hub|random",
+        type=_Weights(dir_okay=False),
         help="Weight file of the encoder; 'hub' downloads the published weights.",
     ),
     setting(

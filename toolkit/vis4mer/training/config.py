@@ -57,7 +57,7 @@ class TrainConfig:
             "precision", self.precision in get_args(TrainPrecision), f"must be one of {get_args(TrainPrecision)}"
         )
         is_published_schedule = self.schedule == "plateau" or not self.as_published
-        self._require("schedule", is_published_schedule, "must be 'plateau', the published one, with as_published")
+        self._require("schedule", is_published_schedule, "must be 'plateau' to train as published")
         self._require("warmup", 0 <= self.warmup < 1, "must be in [0, 1)")
         self._require("seed", 0 <= self.seed < 2**32, "must be in [0, 2**32)")
 

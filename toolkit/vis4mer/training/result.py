@@ -1,10 +1,14 @@
 """The result of a training run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vis4mer.training.progress import EpochRecord
+
+HISTORY_FILE = "history.jsonl"
+"""Name of the file in a run's folder that holds a line of JSON with the figures of each epoch."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class TrainingResult:
     best_epoch: EpochRecord
     history: tuple[EpochRecord, ...]
     skipped: tuple[str, ...] = ()
+
+
+def read_history(folder: Path) -> list[EpochRecord]:
+    """Reads the figures of the epochs that the run in a folder has completed."""
+    return [json.loads(line) for line in (folder / HISTORY_FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:

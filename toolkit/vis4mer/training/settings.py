@@ -11,7 +11,11 @@ from vis4mer.training.config import TokenDtype, TrainConfig
 from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.mapping import from_plain, merged, to_plain
 
-_WEIGHT_NAMES = ("hub", "random")
+SETTINGS_FILE = "settings.yaml"
+"""Name of the file in a run's folder that holds the run's settings."""
+
+WEIGHT_NAMES = ("hub", "random")
+"""Weights of an encoder that come from no file."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,12 @@ class TrainSettings:
     training: TrainConfig = field(default_factory=TrainConfig)
     cache_dtype: TokenDtype = "bf16"
 
+    def __post_init__(self) -> None:
+        fps, seconds = self.preprocessing.fps, self.windows.seconds
+        if self.windows.samples is None and seconds * fps < 1:
+            rule = f"must be at least {1 / fps:g}, the time from one frame to the next at fps={fps:g}"
+            raise ConfigError.of("windows.seconds", seconds, rule)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values from which `from_dict` builds an equal object."""
         values: dict[str, Any] = to_plain(self)
@@ -211,7 +221,7 @@ def absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for key, names in (("data", ("movies", "videos", "splits")), ("encoder", ("weights",))):
         paths = {name: path for name, path in section(values, key).items() if name in names}
         for name, path in paths.items():
-            if isinstance(path, str) and path not in _WEIGHT_NAMES:
+            if isinstance(path, str) and path not in WEIGHT_NAMES:
                 result = merged(result, {key: {name: str(folder / path)}})
     return result
 

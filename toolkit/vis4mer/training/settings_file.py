@@ -20,9 +20,6 @@ from vis4mer.text import one_line
 from vis4mer.training.mapping import merged
 from vis4mer.training.settings import TrainSettings, absolute_paths, section
 
-SETTINGS_FILE = "settings.yaml"
-"""Name of the file in a run's folder that holds the run's settings."""
-
 
 def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
     """Reads a settings file.
@@ -88,6 +85,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """PyYAML's safe dumper, which quotes text that `_Loader` would read as a number."""
 
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # In other than double quotes, YAML reads a next-line character or a Unicode line separator as a blank.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 
 # YAML 1.1, the version that PyYAML reads, takes 1e-3 for text because it has no dot.
 for _yaml_class in (_Loader, _Dumper):

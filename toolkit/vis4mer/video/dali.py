@@ -34,6 +34,7 @@ from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.packages import install_command
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call
+from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
 from vis4mer.video.resize import upright
@@ -123,7 +124,7 @@ class DALIReader(SampledReader):
         super().__init__(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
         self._pipeline = _build_pipeline(device, batch_size)
 
-    def _decode(self) -> Iterator[Decoded]:
+    def _decode(self, damage: Damage) -> Iterator[Decoded]:
         group: list[_Clip] = []
         for clip in self._clips():
             group.append(clip)
@@ -163,6 +164,8 @@ class DALIReader(SampledReader):
                 if self._plan.drain[ordinal]:
                     yield from self._clips_of_run(stream, np.array(run), held)
                     run, held = [], []
+                if ordinal == self._plan.last:
+                    return
 
     def _clips_of_run(
         self, stream: VideoStream, run: NDArray[np.intp], held: "Sequence[av.Packet[VideoStream]]"

@@ -35,6 +35,18 @@ def test_a_path_that_no_file_can_have_is_a_data_error() -> None:
             Listing.read(Path(name))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [("x" * 5000, "no such video"), ("loop", "no such video"), ("a\0b", "not a text file")]
+)
+def test_a_video_that_no_file_can_be(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = write(tmp_path, f"path,label\na,y\nb,y\n{name},y\n", "a", "b")
+    with pytest.raises(DataError, match=message):
+        Listing.read(path)
+    if "\0" not in name:
+        assert len(Listing.read(path, skip_missing=True).missing) == 1
+
+
 def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     text = "path,label,split\na,10,train\nb,9,train\nc,9,val\n"
     assert Listing.read(write(tmp_path, text, "a", "b", "c")).labels == ("9", "10")

@@ -42,17 +42,20 @@ def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: py
         ("list.csv", b"label,path\nx,a\ny,\n", "list.csv', line 3: without a path: 'y,'"),
         ("list.txt", b"\xff\xfea\0", "is encoded in UTF-16, not in UTF-8"),
         ("list.txt", b"a\nb\xe9.mp4", "list.txt', line 2: byte 0xe9 is not UTF-8; .* it means 'é'; save it in UTF-8"),
-        ("list.txt", b"\n \n", "hold no video"),
+        ("list.txt", b"\n \n", "list.txt': no video file there"),
         ("gone.txt", None, "no such file"),
+        ("list.txt", b"a\0.mp4\n", "cannot be read as a table: it is not a text file"),
+        ("list.txt", b"loop.mp4\n", "is not a path"),
     ],
 )
 def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     with pytest.raises(DataError, match=message):
         gather_videos([tmp_path / name])
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hold no video"):
+    with pytest.raises(DataError, match=r"^videos='[^\[]*': no video file there"):
         gather_videos([tmp_path])

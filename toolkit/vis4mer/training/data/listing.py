@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import random
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -119,7 +120,7 @@ class Listing:
         table = _read_columns(path)
         task: Task = "classification" if "label" in table.columns else "regression"
         videos = [path.parent / row.fields["path"] for row in table.rows]
-        exists = [video.is_file() for video in videos]
+        exists = [_is_file(video) for video in videos]
         _check_videos(table, videos, exists, skip_missing)
         texts = _target_texts(table, task)
         values = _finite_numbers(table) if task == "regression" else []
@@ -180,6 +181,15 @@ def draw_splits(targets: Sequence[str] | Sequence[float], task: Task, ratio: flo
     return splits
 
 
+def names_splits(path: Path) -> bool:
+    """Returns whether a CSV of movies has a column 'split'.
+
+    Raises:
+        DataError: The file is not such a CSV.
+    """
+    return "split" in _read_columns(path).columns
+
+
 def _read_columns(path: Path) -> Table:
     table = read_table(path, "listing", "pass a CSV of movies")
     n_targets = len({"label", "value"} & set(table.columns))
@@ -200,13 +210,21 @@ def _check_videos(table: Table, videos: Sequence[Path], exists: Sequence[bool], 
         gone = [row for row, present in zip(rows, exists, strict=True) if not present]
         has_backslash = bool(gone) and "\\" in gone[0][1]
         table.refuse("no such video", gone, "write the folders of a path with '/', not '\\'" if has_backslash else "")
-    lines: dict[Path, int] = {}
-    for (row, text), video in zip(rows, map(Path.resolve, videos), strict=True):
+    lines: dict[str, int] = {}
+    # Path.resolve would raise an exception for a loop of links.
+    for (row, text), video in zip(rows, map(os.path.realpath, videos), strict=True):
         if video in lines:
             raise DataError(
                 f"{table.place(row.line)}: listed twice: {text!r} is in line {lines[video]} too; remove one"
             )
         lines[video] = row.line
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be searched
+        return False
 
 
 def _target_texts(table: Table, task: Task) -> list[str]:

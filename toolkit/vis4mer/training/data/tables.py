@@ -132,17 +132,16 @@ def read_text(path: Path, kind: str, remedy: str) -> str:
             data = file.read(_PROBE_BYTES)
             is_utf16 = data.startswith(_UTF16_MARKS)
             # A movie passed by mistake is not read to its end.
-            is_binary = b"\0" in data and not is_utf16
-            if not is_binary:
+            if b"\0" not in data:
                 data += file.read()
     except FileNotFoundError:
         raise DataError.of(kind, path, "no such file", remedy) from None
     except (OSError, ValueError) as error:  # ValueError for a NUL or a lone surrogate in the path
         raise DataError.of(kind, path, f"cannot be read as a table ({error})", remedy) from None
-    if is_binary:
-        raise DataError.of(kind, path, "cannot be read as a table: it is not a text file", remedy)
     if is_utf16:
         raise DataError.of(kind, path, "is encoded in UTF-16, not in UTF-8", _UTF8_REMEDY)
+    if b"\0" in data:
+        raise DataError.of(kind, path, "cannot be read as a table: it is not a text file", remedy)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,8 +1,11 @@
 """The model to train: the configuration that settings and data set amount to, and the model itself."""
 
+import math
+
 import torch
 
 from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.errors import ConfigError
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.data.listing import Listing
@@ -21,10 +24,14 @@ def model_config(settings: TrainSettings, listing: Listing) -> ModelConfig:
     """
     preprocessing, windows = settings.preprocessing, settings.windows
     encoder = FrameEncoder.configure(settings.encoder.name, preprocessing)
+    n_layers, length = settings.head.n_layers, windows.frames(preprocessing.fps) * encoder.tokens
+    if 2**n_layers > length:
+        rule = f"must be at most {int(math.log2(length))}: each layer halves the tokens of a window, which are {length}"
+        raise ConfigError.of("n_layers", n_layers, rule)
     # The kernels are generated at the length of a full window, all tokens of all its frames.
     decoder = settings.head.decoder_config(
         d_input=encoder.features,
-        l_max=windows.frames(preprocessing.fps) * encoder.tokens,
+        l_max=length,
         d_output=len(listing.labels) if listing.task == "classification" else 1,
     )
     heads = {settings.head.name: HeadConfig(decoder, listing.task, listing.labels)}

@@ -25,7 +25,7 @@ from vis4mer.training.result import TrainingResult, best_epoch
 from vis4mer.training.settings_file import dump_settings
 from vis4mer.training.tokens.cache import FeatureCache
 from vis4mer.training.tokens.encoding import encode_examples, open_movies
-from vis4mer.training.tokens.windows import warn_padded
+from vis4mer.training.tokens.windows import warn_padded, warn_rounded
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def run_training(
     if options.resume and not history:
         logger.info("%s holds no complete epoch to resume after; starting at the first", folder.path)
 
+    warn_rounded(config)
     cache = processes.from_main(_cache_folder(options, folder))
     prepared = _prepare(plan, config, options, cache, processes)
     # A new run stores its settings before the movies are encoded, so that an interrupted one needs no other file to

@@ -24,7 +24,8 @@ from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.text import first_line
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.provenance import RECORD_FILE, training_facts
-from vis4mer.training.settings_file import SETTINGS_FILE
+from vis4mer.training.result import HISTORY_FILE
+from vis4mer.training.settings import SETTINGS_FILE
 
 _HYPERPARAMETERS = {field.name for field in dataclasses.fields(TrainConfig)}
 
@@ -114,10 +115,11 @@ class RunFolder:
     def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name, value in now.items():
             if before.get(name) != value:
-                # Only hyperparameters are quoted: the model's JSON and the data's digest are too long to compare by
-                # eye.
-                change = f"is {value!r} now, was {before.get(name)!r}" if name in _HYPERPARAMETERS else "has changed"
-                raise ConfigError(f"{name}: {change} in the run that {str(self.path)!r} holds; start a new run")
+                run = f"the run that {str(self.path)!r} holds"
+                if name in _HYPERPARAMETERS:
+                    raise ConfigError.of(name, value, f"is {before.get(name)!r} in {run}", "start a new run")
+                # The model's JSON and the data's digest are too long to compare by eye.
+                raise ConfigError(f"{name}: has changed since the start of {run}; start a new run")
 
     def save_settings(self, text: str) -> None:
         """Replaces the settings of the run.
@@ -151,7 +153,7 @@ class RunFolder:
     def save_history(self, records: Sequence[Mapping[str, float]]) -> None:
         """Replaces the history of all epochs."""
         # The file is replaced rather than appended to, because a resumed run may repeat its last epoch.
-        with atomic_file(self.path / "history.jsonl") as file:
+        with atomic_file(self.path / HISTORY_FILE) as file:
             file.write("".join(json.dumps(record) + "\n" for record in records).encode())
 
     def save_state(self, state: Mapping[str, Any]) -> None:

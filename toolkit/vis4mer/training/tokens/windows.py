@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import DataError
+from vis4mer.text import count
 from vis4mer.training.tokens.files import TokenFile
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,19 @@ def check_movies(movies: Sequence[TrainingMovie], split: str, model: ModelConfig
             raise DataError.of("target", movie.target, rule, f"correct the target of {file.path}")
 
 
+def warn_rounded(config: ModelConfig) -> None:
+    """Logs a warning if windows or their stride are no whole number of frames, to which they are rounded."""
+    fps, windows = config.preprocessing.fps, config.windows
+    if windows.samples is not None:
+        return
+    for name, seconds, frames in (
+        ("windows", windows.seconds, windows.frames(fps)),
+        ("a stride", windows.stride, windows.stride_frames(fps)),
+    ):
+        if not math.isclose(seconds * fps, frames):
+            logger.warning("%s of %g s: rounded to %s, %g s", name, seconds, count(frames, "frame"), frames / fps)
+
+
 def warn_padded(movies: Sequence[TrainingMovie], config: ModelConfig) -> None:
     """Logs a warning if every window is padded, because it is longer than every movie."""
     longest, length = max(movie.token_file.n_frames for movie in movies), config.window_frames
@@ -117,15 +132,15 @@ def window_starts(n_frames: int, length: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def even_samples(n_frames: int, count: int) -> list[int]:
+def evecount(n_frames: int, count: int) -> list[int]:
     """Returns `count` ascending frame indices, spread evenly over `n_frames`; they repeat if `n_frames` is smaller."""
     return [i * n_frames // count for i in range(count)]
 
 
 def random_samples(n_frames: int, count: int, generator: np.random.Generator) -> list[int]:
-    """Returns `count` random ascending frame indices without repetition; `even_samples` if there are too few frames."""
+    """Returns `count` random ascending frame indices without repetition; `evecount` if there are too few frames."""
     if n_frames <= count:
-        return even_samples(n_frames, count)
+        return evecount(n_frames, count)
     # The frames stay in the order of time, because the head models a sequence.
     return sorted(generator.choice(n_frames, count, replace=False).tolist())
 
@@ -219,7 +234,7 @@ class EvenSamples(_Windows):
         return len(self.movies)
 
     def __getitem__(self, index: int) -> TrainingWindow:
-        return self._samples(index, even_samples(self.movies[index].token_file.n_frames, self.length))
+        return self._samples(index, evecount(self.movies[index].token_file.n_frames, self.length))
 
 
 def training_windows(movies: Sequence[TrainingMovie], config: ModelConfig, seed: int) -> RandomWindows:
