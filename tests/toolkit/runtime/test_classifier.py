@@ -17,7 +17,7 @@ from vis4mer.devices.device import CPU, Device, Driver
 from vis4mer.errors import BundleError, CheckpointError, ConfigError, DeviceError, Vis4merError
 from vis4mer.runtime.bundle import BundleWriter
 from vis4mer.runtime.classifier import Classifier
-from vis4mer.runtime.loading import is_bundle
+from vis4mer.runtime.model_path import is_bundle
 from vis4mer.video import open_video, scan
 
 SAMPLES = Path(__file__).parents[3] / "samples"

@@ -18,6 +18,7 @@ from vis4mer.errors import ConfigError, VideoError, Vis4merError
 from vis4mer.runtime.aggregation import Aggregator
 from vis4mer.runtime.prediction import HeadPrediction, Prediction
 from vis4mer.timeline import save_timeline
+from vis4mer.timeline.captions import captions
 from vis4mer.timeline.drawing import LIGHT
 from vis4mer.timeline.fonts import text_width
 from vis4mer.video import scan
@@ -245,6 +246,13 @@ def test_the_shortest_movies_have_a_timeline(tiny_bundle: Path, make_video: Any,
         assert (tmp_path / f"timeline.{suffix}").stat().st_size > 1000
     texts = read(tmp_path / "timeline.html").texts["text"]
     assert any("padded with zeros" in text for text in texts)
+
+
+def test_doubts_about_the_movie_come_first_in_the_captions(movie: Path, tmp_path: Path) -> None:
+    prediction = dataclasses.replace(predict(movie, 2, SPANS), notes=("every frame is black",))
+    assert next(captions(prediction, 1)) == "Every frame is black."
+    save_timeline(prediction, tmp_path / "timeline.html")
+    assert "Every frame is black." in read(tmp_path / "timeline.html").texts["text"]
 
 
 def test_errors_are_one_line(movie: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vis4mer.errors import BundleError
-from vis4mer.runtime.loading import is_bundle, sample_bundle
+from vis4mer.runtime.loading import sample_bundle
+from vis4mer.runtime.model_path import is_bundle
 from vis4mer.runtime.prediction import Prediction
-from vis4mer.text import clock, printable
+from vis4mer.text import clock, count, printable
 
 
 def subtitle(prediction: Prediction, duration: float) -> str:
@@ -17,7 +18,7 @@ def subtitle(prediction: Prediction, duration: float) -> str:
         prediction: Prediction for the movie.
         duration: Time that the timeline spans, in seconds.
     """
-    facts = f"{clock(duration)} long, {prediction.frames} frame{'s' if prediction.frames != 1 else ''} seen"
+    facts = f"{clock(duration)} long, {count(prediction.frames, 'frame')} seen"
     if prediction.damage:
         facts += f"; damaged: {'; '.join(prediction.damage.notes)}"
     return facts
@@ -31,6 +32,8 @@ def captions(prediction: Prediction, group_size: int) -> Iterator[str]:
         group_size: Number of windows that one point of a curve stands for.
     """
     windows = prediction.windows
+    for note in prediction.notes:
+        yield f"{note[:1].upper()}{note[1:]}."
     if prediction.padded:
         yield "The movie is shorter than the model's window; the rest is padded with zeros."
     elif len(windows) == 1:
