@@ -2,6 +2,7 @@
 
 import gc
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from vis4mer.config import Preprocessing
 from vis4mer.video import open_video
+from vis4mer.video.ffmpeg import demux
 
 
 def read(path, video_tools, fps=1.0, **preprocessing):
@@ -226,3 +228,26 @@ def test_a_frames_picture_is_freed_without_the_garbage_collector(plain):
         assert not [kept for kept in gc.get_objects() if type(kept) is av.VideoFrame]
     finally:
         gc.enable()
+
+
+def test_demuxing_that_stops_early_closes_pyavs_generator(plain):
+    class Demuxed:
+        """PyAV's generator, whose closing is observed; unlike Python's, it is not closed when it is dropped."""
+
+        def __init__(self, packets):
+            self.packets, self.closed = packets, False
+
+        def __next__(self):
+            return next(self.packets)
+
+        def close(self):
+            self.closed = True
+            self.packets.close()
+
+    with av.open(str(plain)) as container:
+        demuxed = Demuxed(container.demux())
+        packets = demux(SimpleNamespace(demux=lambda: demuxed))
+        assert next(packets).size > 0
+        assert not demuxed.closed
+        del packets
+    assert demuxed.closed
