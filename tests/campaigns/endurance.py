@@ -5,7 +5,7 @@ damaged one, a file that ends in mid-movie, a text file and a missing one; now a
 
 - an answer, or the error of a file that cannot be classified, differs from the first one for that file;
 - the resident set, or what the C library counts as allocated, grows by more than 10 MB after the warm-up, the first
-  tenth of the classifications;
+  thousand classifications or, of fewer than 2,000, the first half;
 - the number of open files or of threads changes after the warm-up.
 
 Memory is compared by the medians of its first and its last hundred values. A single value depends on what the C library
@@ -136,7 +136,7 @@ class Change:
 
 def _parts(count: int) -> tuple[int, int]:
     """Returns how many measurements are the warm-up, and how many to compare at the beginning and the end."""
-    warm_up = min(max(50, count // 10), count // 2)
+    warm_up = min(1000, count // 2)
     return warm_up, max(1, min(100, (count - warm_up) // 4))
 
 
