@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import videos
+from tests.campaigns import bombs, videos
 from tests.campaigns.campaign import ROOT, failure
 from tests.campaigns.isolation import isolated
 from tests.campaigns.mutation import mutate
@@ -26,6 +26,20 @@ def test_damaged_movies_are_read_or_refused(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["container"]: row["tried"] for row in rows} == dict.fromkeys(videos.CONTAINERS, 6)
+
+
+@pytest.mark.slow
+def test_bombs_are_read_or_refused(tmp_path: Path) -> None:
+    names = [name for name in bombs.BOMBS if name not in bombs.SLOW]
+    command = [sys.executable, "-m", "tests.campaigns.bombs", "--through", "reader", "--only", *names]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "rows.json")], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert row["tried"] == len(names)
+    assert row["read"] >= 20
+    assert row["refused"] >= 20
 
 
 @pytest.mark.parametrize(

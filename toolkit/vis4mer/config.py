@@ -5,8 +5,8 @@ training did: the same frames, the same resizing, the same windows, the same lab
 """
 
 import dataclasses
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
@@ -25,6 +25,11 @@ NodeSource = Literal["exact", "stored"]
 DecoderName = Literal["dali", "pyav"]
 VideoDecoder = Literal["auto", DecoderName]
 
+_MAX_SECONDS = 1e300  # times the highest frame rate, it is still a finite float
+_SECONDS_RULE = f"must be positive, and at most {_MAX_SECONDS:g} seconds"
+_MAX_OUTPUTS = 1_000_000  # each class has a label, in memory
+_MAX_LAYERS = 62  # d_model is divisible by 2**n_layers, which fits into 64 bits
+
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -38,7 +43,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 class _Config:
@@ -153,8 +158,8 @@ class WindowConfig(_Config):
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        _require(_is_number(self.seconds) and self.seconds > 0, "seconds", self.seconds, "must be positive")
-        _require(_is_number(self.stride) and self.stride > 0, "stride", self.stride, "must be positive seconds")
+        _require(_is_number(self.seconds) and 0 < self.seconds <= _MAX_SECONDS, "seconds", self.seconds, _SECONDS_RULE)
+        _require(_is_number(self.stride) and 0 < self.stride <= _MAX_SECONDS, "stride", self.stride, _SECONDS_RULE)
         if self.samples is not None:
             _require(_is_count(self.samples), "samples", self.samples, "must be a positive integer or null")
 
@@ -237,6 +242,9 @@ class DecoderConfig(_Config):
     def __post_init__(self) -> None:
         for name in ("d_input", "l_max", "d_output", "d_model", "n_layers", "d_state"):
             _require(_is_count(getattr(self, name)), name, getattr(self, name), "must be a positive integer")
+        _require(self.d_output <= _MAX_OUTPUTS, "d_output", self.d_output, f"must be at most {_MAX_OUTPUTS:,}")
+        # A larger power would be computed for hours before a rule rejects it.
+        _require(self.n_layers <= _MAX_LAYERS, "n_layers", self.n_layers, f"must be at most {_MAX_LAYERS}")
         shrink = 2**self.n_layers
         _require(self.d_model % shrink == 0, "d_model", self.d_model, f"must be divisible by 2**n_layers={shrink}")
         _require(self.l_max >= shrink, "l_max", self.l_max, f"must be at least 2**n_layers={shrink} tokens")

@@ -135,6 +135,7 @@ def test_numbers_may_have_any_usual_form(tmp_path: Path, text: str) -> None:
         ("trainig: {}", "trainig: unknown key; known keys are data, encoder"),
         ("training: {learning_rate: 1}", "training.learning_rate: unknown key; known keys are epochs"),
         ("1: 2", "1: unknown key"),
+        ('"a\\nb": 2', r"a\\nb: unknown key"),
         ("training: {lr: fast}", "training.lr='fast': must be a number"),
         ("training: {lr: true}", "training.lr=True: must be a number"),
         ("training: {lr: 0}", "training.lr=0.0: must be positive"),

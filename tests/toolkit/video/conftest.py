@@ -1,5 +1,6 @@
 """Movies made here, whose frames carry their own number, so that a test reads off which frame it got."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -12,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
-from vis4mer.video import FrameBatch, open_video
+from vis4mer.errors import VideoError
+from vis4mer.video import Damage, FrameBatch, open_video
 
 BITS, BAR, HEIGHT = 8, 16, 64
 WIDTH = BITS * BAR
@@ -112,6 +114,20 @@ def sampled_numbers(path: Path, fps: float, **arguments: object) -> list[int]:
     return [number_of(frame) for frame in frames]
 
 
+def outcome(path: str | Path, fps: float = 4.0) -> tuple[list[int], Damage] | str:
+    """The numbers of the frames that a reader samples and the damage, or the one-line message of its error."""
+    try:
+        with open_video(path, Preprocessing(fps=fps, height=HEIGHT, width=WIDTH)) as reader:
+            frames, seconds = gather(reader)
+            assert len(frames) == reader.n_frames
+            assert np.all(np.diff(seconds) >= 0)
+            return [number_of(frame) for frame in frames], reader.damage
+    except VideoError as error:
+        assert str(error).startswith(f"video={os.fspath(path)!r}: ")
+        assert "\n" not in str(error)
+        return str(error)
+
+
 @pytest.fixture(scope="session")
 def movies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for movies that several tests read."""
@@ -145,6 +161,7 @@ def video_tools() -> SimpleNamespace:
         add_sound=add_sound,
         gather=gather,
         sampled_numbers=sampled_numbers,
+        outcome=outcome,
         HEIGHT=HEIGHT,
         WIDTH=WIDTH,
     )

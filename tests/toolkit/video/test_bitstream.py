@@ -84,6 +84,11 @@ def test_facts_agree_with_the_picture_types_that_the_decoder_reports(codec, cont
         assert index.closed[index.entry].all() != open_groups
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9"])
+def test_an_empty_packet_has_facts(codec):
+    assert not inspector(codec, None)(b"", False).entry
+
+
 def test_intra_refresh_has_one_entry(tmp_path, video_tools):
     path = tmp_path / "refresh.mp4"
     options = {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}

@@ -198,7 +198,7 @@ def _is_identifier(value: object) -> bool:
 def _is_dtype(value: object) -> bool:
     try:
         return isinstance(value, str) and np.dtype(value).name == value and np.dtype(value).kind in _NUMBER_KINDS
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError for text that is not Unicode
         return False
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from vis4mer.errors import ConfigError
+from vis4mer.text import printable
 
 T = TypeVar("T")
 
@@ -42,7 +43,8 @@ def from_plain(cls: type[T], values: object, key: str = "") -> T:
     arguments = {}
     for name, value in values.items():
         if name not in _names(cls):
-            raise ConfigError(f"{_joined(key, name)}: unknown key; known keys are {', '.join(_names(cls))}")
+            unknown = _joined(key, printable(str(name)))
+            raise ConfigError(f"{unknown}: unknown key; known keys are {', '.join(_names(cls))}")
         arguments[name] = _converted(hints[name], value, _joined(key, name))
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

@@ -186,4 +186,4 @@ def _vp8(data: bytes, key: bool) -> PacketFacts:
 
     Reference: RFC 6386, 9.1 (show_frame).
     """
-    return PacketFacts(entry=key, closed=key, shown=bool(data[0] >> 4 & 1))
+    return PacketFacts(entry=key, closed=key, shown=bool(data) and bool(data[0] >> 4 & 1))

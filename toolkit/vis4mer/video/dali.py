@@ -163,6 +163,8 @@ class DALIReader(SampledReader):
                 if self._plan.drain[ordinal]:
                     yield from self._clips_of_run(stream, np.array(run), held)
                     run, held = [], []
+                if ordinal == self._plan.last:
+                    return
 
     def _clips_of_run(
         self, stream: VideoStream, run: NDArray[np.intp], held: "Sequence[av.Packet[VideoStream]]"

@@ -148,7 +148,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         counted=counted,
         corrupt=found.corrupt,
         # A header without a duration counts as 0, so it never makes a file look truncated.
-        truncated=found.latest < Fraction(container.duration or 0, av.time_base) - _TRUNCATION,
+        truncated=found.latest(container) < Fraction(container.duration or 0, av.time_base) - _TRUNCATION,
     )
 
 
@@ -168,7 +168,8 @@ class _Packets:
         facts: All distinct facts that occur. There are at most 128 combinations, so one byte per packet is enough.
         corrupt: Number of damaged packets.
         last_duration: Duration of the last packet in ticks, 0 if unknown.
-        latest: End of the latest packet of any stream, in seconds.
+        ends: End of the latest packet of each stream by its index, in ticks of the stream. Converting a million of them
+            to seconds one by one would take as long as reading them.
     """
 
     pts: "array[int]" = field(default_factory=lambda: array("q"))
@@ -178,7 +179,12 @@ class _Packets:
     facts: dict[PacketFacts, int] = field(default_factory=dict)
     corrupt: int = 0
     last_duration: int = 0
-    latest: Fraction = Fraction(0)
+    ends: dict[int, int] = field(default_factory=dict)
+
+    def latest(self, container: InputContainer) -> Fraction:
+        """Returns the end of the latest packet of any stream, in seconds."""
+        ends = (end * (container.streams[index].time_base or Fraction(0)) for index, end in self.ends.items())
+        return max(ends, default=Fraction(0))
 
     def flags(self) -> tuple[Flags, Flags, Flags, Flags]:
         """Returns entry, closed, disposable and shown, bool `[packets]` each."""
@@ -199,9 +205,10 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
     try:
         for packet in demux(container):
             # Sound and subtitles count towards the file's duration too: its header declares that of the longest stream.
+            source = packet.stream_index
             if packet.pts is not None:
-                found.latest = max(found.latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
-            if packet.stream_index != wanted or not packet.size:
+                found.ends[source] = max(found.ends.get(source, 0), packet.pts + (packet.duration or 0))
+            if source != wanted or not packet.size:
                 continue
             facts = inspect(bytes(packet), packet.is_keyframe)
             # A new combination of facts gets the next number. `flags` relies on dictionaries keeping their insertion

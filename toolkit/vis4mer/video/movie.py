@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
 from vis4mer.errors import VideoError
-from vis4mer.video.container import movie_stream, movie_streams, open_container
+from vis4mer.video.container import MAX_PIXELS, movie_stream, movie_streams, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import VideoInfo
 from vis4mer.video.index import PacketIndex, index_packets, packets
@@ -209,4 +209,5 @@ def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
                 continue
             if frames:
                 return frames[0]
-    raise VideoError.of("video", path, "none of its frames can be decoded", "pass a complete movie file")
+    remedy = f"pass a complete movie file, with pictures of at most {MAX_PIXELS:,} pixels"
+    raise VideoError.of("video", path, "none of its frames can be decoded", remedy)

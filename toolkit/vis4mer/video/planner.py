@@ -45,6 +45,11 @@ class DecodePlan:
     send: Flags
     drain: Flags
 
+    @property
+    def last(self) -> int:
+        """Ordinal of the last packet to send; no later one need be read."""
+        return int(np.flatnonzero(self.send)[-1])
+
 
 def plan(index: PacketIndex, wanted: NDArray[np.intp]) -> DecodePlan:
     """Plans the decoding of some frames; see the module's description for the rules.

@@ -37,14 +37,12 @@ class PyAVReader(SampledReader):
 
     def _planned_frames(self, damage: Damage) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes according to plan; yields frames in the order they come out, with the ordinals of their packets."""
-        last = int(np.flatnonzero(self._plan.send)[-1])
+        last = self._plan.last
         with open_container(self._movie.path) as container:
             stream = movie_stream(container, self._movie.path)
             decoder = stream.codec_context
             decoder.thread_type = "AUTO"
             for ordinal, packet in enumerate(packets(container, stream)):
-                if ordinal > last:
-                    return
                 if self._plan.send[ordinal]:
                     # Video decoders reorder frames and delay them, but copy the packet's timestamp to the frame. With
                     # the ordinal in its place, a frame's packet is known even if the real timestamps are missing,
@@ -54,6 +52,8 @@ class PyAVReader(SampledReader):
                 if self._plan.drain[ordinal]:
                     yield from self._decode_packet(decoder, None, damage)
                     decoder.flush_buffers()  # after draining, a video decoder takes no packet until it is reset
+                if ordinal == last:
+                    return
 
     def _decode_packet(
         self, decoder: av.VideoCodecContext, packet: "av.Packet[av.VideoStream] | None", damage: Damage

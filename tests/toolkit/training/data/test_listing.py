@@ -34,6 +34,13 @@ def test_a_path_that_no_file_can_have_is_a_data_error() -> None:
             Listing.read(Path(name))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "loop"])
+def test_a_video_that_no_file_can_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError, match="no such video"):
+        Listing.read(write(tmp_path, f"path,label\n{name},y\n"))
+
+
 def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     text = "path,label,split\na,10,train\nb,9,train\nc,9,val\n"
     assert Listing.read(write(tmp_path, text, "a", "b", "c")).labels == ("9", "10")

@@ -42,11 +42,14 @@ def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: py
         ("list.txt", b"\xff\xfe", "cannot be read"),
         ("list.txt", b"\n \n", "list.txt': no video file there"),
         ("gone.txt", None, "cannot be read"),
+        ("list.txt", b"a\0.mp4\n", r"video='.*a.x00.mp4': is not a path .embedded null byte"),
+        ("list.txt", b"loop.mp4\n", "is not a path"),
     ],
 )
 def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     with pytest.raises(DataError, match=message):
         gather_videos([tmp_path / name])
 

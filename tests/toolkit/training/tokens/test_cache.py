@@ -15,7 +15,7 @@ from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.training.tokens import cache as cache_module
 from vis4mer.training.tokens.cache import FeatureCache, weights_digest
-from vis4mer.training.tokens.files import TokenFile
+from vis4mer.training.tokens.files import TokenFile, write_tokens
 from vis4mer.video.reader import open_video
 
 PREPROCESSING = Preprocessing(fps=2, height=32, width=32)
@@ -275,6 +275,14 @@ def test_the_index_describes_each_file_independently_of_their_order(
     second = FeatureCache(tmp_path / "second", encoder, PREPROCESSING)
     second.tokens(other), second.tokens(video), second.write_index(), second.tokens(video, (0.5, 2.5))
     assert second.write_index().read_bytes() == index.read_bytes()
+
+
+@pytest.mark.parametrize("metadata", [{}, {"video": "a", "clip": "[0, "}, {"video": "a", "clip": "[" * 3000}])
+def test_the_index_names_a_foreign_file(tmp_path: Path, encoder: FrameEncoder, metadata: dict[str, str]) -> None:
+    cache = FeatureCache(tmp_path, encoder, PREPROCESSING)
+    write_tokens(cache.folder / "a.safetensors", [torch.zeros(2, 5, 192)], metadata)
+    with pytest.raises(DataError, match=r"a\.safetensors': its metadata name no movie, or no clip of it; delete it"):
+        cache.write_index()
 
 
 def test_a_device_without_memory_is_a_one_line_error(tmp_path: Path, encoder: FrameEncoder, video: Path) -> None:

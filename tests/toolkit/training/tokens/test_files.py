@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vis4mer.errors import DataError
 from vis4mer.training.tokens.files import TokenFile, write_tokens
@@ -54,6 +54,27 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"movie\.safetensors.*delete it"):
         TokenFile.open(path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "held"),
+    [
+        (torch.zeros(3), r"it holds F32 \[3\]"),
+        (torch.zeros(0, 1, 2), r"it holds F32 \[0, 1, 2\]"),
+        (torch.zeros(3, 1, 2, dtype=torch.int64), r"it holds I64 \[3, 1, 2\]"),
+    ],
+)
+def test_other_tensors_are_not_tokens(tmp_path: Path, tokens: torch.Tensor, held: str) -> None:
+    path = tmp_path / "movie.safetensors"
+    save_file({"tokens": tokens}, path)
+    with pytest.raises(DataError, match=rf"not a token file \({held}\); delete it"):
+        TokenFile.open(path)
+
+
+def test_a_file_without_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "movie.safetensors"
+    save_file({"tokens": torch.zeros(3, 1, 2)}, path)
+    assert TokenFile.open(path).metadata() == {}
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _read_columns(path: Path) -> Table:
 
 def _existing_videos(path: Path, table: Table) -> list[Path]:
     videos = [path.parent / row.fields["path"] for row in table.rows]
-    _refuse_any(path, "no such video", (str(video) for video in videos if not video.is_file()))
+    _refuse_any(path, "no such video", (str(video) for video in videos if not _is_file(video)))
     seen: set[Path] = set()
     repeated = []
     for video in map(Path.resolve, videos):
@@ -178,6 +178,13 @@ def _existing_videos(path: Path, table: Table) -> list[Path]:
         seen.add(video)
     _refuse_any(path, "listed twice", repeated)
     return videos
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be searched
+        return False
 
 
 def _target_texts(path: Path, table: Table, task: Task) -> list[str]:

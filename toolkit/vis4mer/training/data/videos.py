@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vis4mer.errors import DataError
+from vis4mer.text import first_line
 from vis4mer.training.data.listing import Clip
 from vis4mer.training.data.tables import read_table
 
@@ -91,8 +92,15 @@ def gather_videos(sources: Sequence[Path]) -> list[Path]:
         raise DataError.of("videos", names, "no video file there", "pass video files, folders or lists")
     first_of_each: dict[Path, Path] = {}
     for video in videos:
-        first_of_each.setdefault(video.resolve(), video)
+        first_of_each.setdefault(_resolved(video), video)
     return list(first_of_each.values())
+
+
+def _resolved(video: Path) -> Path:
+    try:
+        return video.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, a NUL character
+        raise DataError.of("video", video, f"is not a path ({first_line(error)})") from None
 
 
 def _listed_paths(path: Path) -> list[str]:

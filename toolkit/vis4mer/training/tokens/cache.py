@@ -219,9 +219,13 @@ def _counted(reader: VideoReader, progress: FrameProgress | None) -> Iterator[ND
 
 def _index_entry(file: TokenFile) -> dict[str, object]:
     metadata = file.metadata()
-    entry: dict[str, object] = {"video": metadata["video"]}
-    if "clip" in metadata:
-        entry["clip"] = json.loads(metadata["clip"])
+    try:
+        entry: dict[str, object] = {"video": metadata["video"]}
+        if "clip" in metadata:
+            entry["clip"] = json.loads(metadata["clip"])
+    except (KeyError, ValueError, RecursionError):
+        rule = "its metadata name no movie, or no clip of it"
+        raise DataError.of("tokens", file.path, rule, "delete it to encode it again") from None
     return entry | {"frames": file.n_frames, "tokens": file.tokens_per_frame, "features": file.features}
 
 

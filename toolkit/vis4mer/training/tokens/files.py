@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vis4mer.errors import DataError
 from vis4mer.files import atomic_file
+from vis4mer.text import one_line
 from vis4mer.training.config import TokenDtype
 
 TORCH_DTYPES: dict[TokenDtype, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -53,13 +54,16 @@ class TokenFile:
             DataError: The file is not a complete token file.
         """
         with _opened(path) as file:
-            shape = file.get_slice(_TENSOR_NAME).get_shape()
+            tokens = file.get_slice(_TENSOR_NAME)
+            shape, dtype = tokens.get_shape(), tokens.get_dtype()
+        if len(shape) != 3 or 0 in shape or dtype not in _SAFETENSORS_DTYPES.values():
+            raise _not_tokens(path, f"it holds {dtype} {shape}")
         return cls(path, *shape)
 
     def metadata(self) -> dict[str, str]:
         """Reads the texts that are stored with the tokens."""
         with _opened(self.path) as file:
-            return dict(file.metadata())
+            return dict(file.metadata() or {})
 
     def read(self, start: int, length: int) -> Tensor:
         """Reads frames ``start`` to ``start + length``.
@@ -101,7 +105,11 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise DataError.of("tokens", path, f"not a token file ({error})", "delete it to encode it again") from None
+        raise _not_tokens(path, one_line(str(error))) from None
+
+
+def _not_tokens(path: Path, reason: str) -> DataError:
+    return DataError.of("tokens", path, f"not a token file ({reason})", "delete it to encode it again")
 
 
 def write_tokens(path: Path, batches: Iterable[Tensor], metadata: Mapping[str, str]) -> TokenFile:
