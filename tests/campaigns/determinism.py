@@ -211,8 +211,10 @@ def difference(one: object, other: object) -> float:
     """
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other)
-    if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
-        return max((difference(one[key], other[key]) for key in one), default=0.0)
+    if isinstance(one, dict) and isinstance(other, dict):
+        # Two dictionaries are equal in Python whatever their order, but their JSON is not.
+        same_keys = list(one) == list(other)
+        return max((difference(one[key], other[key]) for key in one), default=0.0) if same_keys else float("inf")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return max((difference(*pair) for pair in zip(one, other, strict=True)), default=0.0)
     return 0.0 if one == other else float("inf")

@@ -51,6 +51,7 @@ MOST_GROWTH_BYTES = 10_000_000
 THREADS = 8
 _SECONDS_EACH = 5  # per classification, after which a process counts as hanging
 _TIMELINE_EVERY = 50  # classifications
+_MEASURED = ("resident_megabytes", "allocated_megabytes", "files", "threads", "peak_megabytes", "seconds")
 _LEAKED_FILES = 5  # in a whole run of the control, and as many threads
 
 
@@ -304,7 +305,10 @@ def run(name: str, count: int, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"scenario": scenario.title, "tried": count}
     if ending.status != 0:
         problem = "hangs" if ending.timed_out else ending.signal or ending.stderr.strip().splitlines()[-1]
-        return {**row, "refused": 0, "failed": 1, "failures": [problem]}
+        unknown = dict.fromkeys(
+            ("resident_megabytes", "allocated_megabytes", "files", "threads", "peak_megabytes", "seconds"), 0
+        )
+        return {**row, "refused": 0, "failed": 1, **unknown, "failures": [problem]}
     report = json.loads(result.read_text())
     change = Change.of([Usage(*values) for values in report["usages"]])
     problems = change.problems()
@@ -322,6 +326,7 @@ def run(name: str, count: int, folder: Path) -> dict[str, Any]:
         "allocated_megabytes": round(change.allocated_bytes / 1e6, 1),
         "files": change.files[1] - change.files[0],
         "threads": change.threads[1] - change.threads[0],
+        "peak_megabytes": round(ending.peak_bytes / 1e6),
         "seconds": round(ending.seconds),
         "failures": failures,
     }
