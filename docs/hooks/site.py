@@ -1,13 +1,15 @@
 """The site's hooks: pages and pictures that are not files under docs/, and equations.
 
-Some pages come from elsewhere in the repository: the benchmarks from ``benchmarks/results/*.json``, the command
-reference from the commands, and Contributing, Security and Changelog from the files of the root folder.
+Some pages come from elsewhere in the repository: the benchmarks from ``benchmarks/results/*.json``, the tables of the
+fault campaigns from ``tests/campaigns/results/*.json``, the command reference from the commands, and Contributing,
+Security and Changelog from the files of the root folder.
 """
 
 import re
 from pathlib import Path
 
 import benchmark_pages
+import campaign_page
 import commands
 import equations
 from mkdocs.config.defaults import MkDocsConfig
@@ -38,8 +40,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Puts the command reference into its page."""
-    return markdown.replace(commands.MARK, commands.reference()) if commands.MARK in markdown else markdown
+    """Puts the command reference and the tables of the campaigns into their pages."""
+    if commands.MARK in markdown:
+        return markdown.replace(commands.MARK, commands.reference())
+    if campaign_page.MARK in markdown:
+        return markdown.replace(campaign_page.MARK, campaign_page.campaigns(ROOT / "tests" / "campaigns"))
+    return markdown
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

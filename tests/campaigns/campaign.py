@@ -8,9 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.harness.machine import machine
 from tests.campaigns.isolation import Ending
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +167,8 @@ def finish(module: str, description: str | None, rows: Sequence[dict[str, Any]],
         for line in row["failures"]:
             print(f"{' '.join(value for value in row.values() if isinstance(value, str))}: {line}")
     if output:
-        values = {"command": _command(module), "description": description, "rows": rows}
+        facts = {"machine": machine(), "date": datetime.now(UTC).date().isoformat()}
+        values = {"command": _command(module), "description": description, **facts, "rows": rows}
         output.write_text(json.dumps(values, indent=2) + "\n")
     return int(any(row["failed"] for row in rows))
 

@@ -1,14 +1,18 @@
 """The HTTP service: responses, errors and shutdown."""
 
 import contextlib
+import errno
 import importlib.util
+import io
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
@@ -42,9 +46,11 @@ def classifier(samples: Path) -> vis4mer.Classifier:
 @pytest.fixture(autouse=True)
 def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Returns the folder of uploads, and checks that none is left."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield tmp_path
-    assert not list(tmp_path.glob("vis4mer-*"))
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert not list(folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -59,9 +65,9 @@ def serving(module: ModuleType, classify: Callable[[str], Any], *, queue: int = 
             thread.join()
 
 
-def post(address: tuple[str, int], body: bytes, **headers: str) -> tuple[HTTPResponse, dict[str, Any]]:
+def post(address: tuple[str, int], body: bytes, path: str = "/") -> tuple[HTTPResponse, dict[str, Any]]:
     with contextlib.closing(HTTPConnection(*address, timeout=60)) as connection:
-        connection.request("POST", "/", body, headers)
+        connection.request("POST", path, body)
         response = connection.getresponse()
         return response, json.load(response)
 
@@ -87,7 +93,7 @@ class Gate:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        return {"classified": len(self.bodies)}
+        return {"classified": len(self.bodies), "video": "path", "bundle": "path"}
 
 
 def test_the_response_is_the_prediction(module: ModuleType, classifier: vis4mer.Classifier, samples: Path) -> None:
@@ -100,6 +106,84 @@ def test_the_response_is_the_prediction(module: ModuleType, classifier: vis4mer.
     assert result.keys() == expected.keys()
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/", "upload"),
+        ("/movies/holiday%20in%20%C3%84gypten.mp4?size=3", "holiday in Ägypten.mp4"),
+        ("/..%2F..%2Fetc/x%27%0A", "x'\n"),
+    ],
+)
+def test_responses_hold_the_clients_name_of_the_movie_and_no_path(
+    module: ModuleType, classifier: vis4mer.Classifier, samples: Path, uploads: Path, url: str, name: str
+) -> None:
+    paths = [str(samples), str(uploads), "/proc/", "fd/"]
+    with serving(module, classifier) as service:
+        _, result = post(service.server_address, (samples / "movie.mp4").read_bytes(), url)
+        assert (result["video"], result["bundle"]) == (name, "bundle")
+        assert not [path for path in paths if path in json.dumps(result)]
+        response, result = post(service.server_address, b"no movie", url)
+        assert result["error"].startswith(f"video={name!r}: is not a movie")
+        assert not [path for path in paths if path in json.dumps(result)]
+        assert response.headers["Server"].strip() == "vis4mer"
+
+
+def test_an_upload_has_no_name_and_so_leaves_nothing_behind(samples: Path, uploads: Path) -> None:
+    command = [sys.executable, samples / "python" / "service.py", "--port", "0", "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(uploads)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout
+            host, port = process.stdout.readline().strip().removeprefix("listening on http://").split(":")
+            with socket.create_connection((host, int(port)), 60) as client:
+                client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 200\r\n\r\n" + b"x" * 100)
+                descriptors = Path(f"/proc/{process.pid}/fd")
+                deadline = time.monotonic() + 60
+                while not any(str(uploads) in str(link.readlink()) for link in descriptors.iterdir()):
+                    assert time.monotonic() < deadline, "the upload does not begin"
+                    time.sleep(0.01)
+                process.kill()
+                process.wait(timeout=60)
+        finally:
+            process.kill()
+
+
+def test_a_slow_upload_ends_after_the_limit(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UPLOAD_SECONDS", 0.2)
+    with serving(module, pytest.fail) as service, socket.create_connection(service.server_address, 60) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000000\r\n\r\n")
+        client.settimeout(0.05)
+        answer = b""
+        for _ in range(1000):
+            client.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(1 << 16)
+                break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_full_disk_is_an_error_in_one_line(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", FullDisk)
+    with serving(module, pytest.fail) as service:
+        for _ in range(2):  # a failed upload frees its place in the queue
+            response, result = post(service.server_address, b"movie")
+            assert (response.status, result) == (507, {"error": "the upload cannot be stored"})
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "0x10", "\u00b2"])
+def test_a_length_that_is_no_number_is_an_error(module: ModuleType, length: str) -> None:
+    with serving(module, pytest.fail) as service, socket.create_connection(service.server_address, 60) as client:
+        client.sendall(f"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n".encode("latin1"))
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 411 ")
+
+
 @pytest.mark.parametrize("body", [b"", b"no movie" * 10_000])
 def test_a_body_that_is_not_a_movie_is_an_error_in_one_line(
     module: ModuleType, classifier: vis4mer.Classifier, body: bytes
@@ -108,12 +192,14 @@ def test_a_body_that_is_not_a_movie_is_an_error_in_one_line(
         for _ in range(2):  # a failed movie frees its place in the queue
             response, result = post(service.server_address, body)
             assert response.status == 422
-            assert result["error"].startswith("video=")
+            assert result["error"].startswith("video='upload': ")
             assert len(result["error"].splitlines()) == 1
 
 
-@pytest.mark.parametrize(("error", "text"), [(DeviceError("out of memory"), "out of memory"), (KeyError(), "internal")])
-def test_a_failure_of_the_model_is_a_server_error(module: ModuleType, error: Exception, text: str) -> None:
+@pytest.mark.parametrize("error", [DeviceError("/opt/model: out of memory"), KeyError("/opt/model")])
+def test_a_failure_of_the_model_is_a_server_error_whose_reason_is_logged(
+    module: ModuleType, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(path: str) -> None:
         raise error
 
@@ -121,7 +207,8 @@ def test_a_failure_of_the_model_is_a_server_error(module: ModuleType, error: Exc
         for _ in range(2):
             response, result = post(service.server_address, b"movie")
             assert response.status == 500
-            assert text in result["error"]
+            assert result == {"error": "internal error"}
+    assert "/opt/model" in caplog.text
 
 
 def test_a_body_beyond_the_limit_or_without_length_is_an_error(module: ModuleType) -> None:

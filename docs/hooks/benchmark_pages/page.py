@@ -37,7 +37,7 @@ class Benchmark:
 
 def facts(benchmark: Benchmark, file: str, result: Result) -> str:
     """Returns the machine, the command and the data of one result, as a table."""
-    rows = [("Machine", _machine(result.get("machine"))), ("Command", f"`{benchmark.command}`")]
+    rows = [("Machine", describe_machine(result.get("machine"))), ("Command", f"`{benchmark.command}`")]
     rows.append(("Data", f"[`benchmarks/results/{file}`](data/{file})"))
     return table(("", ""), rows, "vb-facts")
 
@@ -59,7 +59,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str = "")
     return f'<div class="{style}" markdown>\n\n{text}\n</div>\n' if style else f"{text}\n"
 
 
-def _machine(machine: Mapping[str, Any] | str | None) -> str:
+def describe_machine(machine: Mapping[str, Any] | str | None) -> str:
+    """Returns processor, threads and versions of a result's machine in one line."""
     if machine is None:
         return "not recorded"
     if isinstance(machine, str):

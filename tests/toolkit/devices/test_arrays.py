@@ -67,6 +67,14 @@ def test_views_share_the_memory_and_keep_it(driver: Any) -> None:
     assert driver.memory == {}
 
 
+@pytest.mark.parametrize("step", [2, -1])
+def test_a_slice_with_a_step_is_an_error(driver: Any, step: int) -> None:
+    array = uploaded(numbers(6, 2))
+    np.testing.assert_array_equal(array[1:5:1].numpy(), numbers(6, 2)[1:5])
+    with pytest.raises(ValueError, match=f"step={step}: must be 1"):
+        array[::step]
+
+
 def test_arrays_are_shared_with_other_libraries(driver: Any) -> None:
     values = numbers(3, 2)
     array = uploaded(values)

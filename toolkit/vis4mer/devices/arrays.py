@@ -90,9 +90,14 @@ class DeviceArray:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> "DeviceArray":
-        """Returns a view of consecutive rows."""
-        # A contiguous view can only have a step of 1, so the step is not read.
-        start, stop, _ = rows.indices(len(self))
+        """Returns a view of consecutive rows.
+
+        Raises:
+            ValueError: The slice has a step other than 1, for which no contiguous view exists.
+        """
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"step={step}: must be 1, because rows of a device array are contiguous")
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         shape = (max(0, stop - start), *self.shape[1:])
         return DeviceArray(self.address + start * row_bytes, shape, self.dtype, self.device, self.owner)

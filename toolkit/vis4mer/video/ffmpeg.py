@@ -8,8 +8,9 @@ functions hold little but library calls, so an error in this project's own logic
 """
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import Any, ParamSpec, TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -55,15 +56,16 @@ def demux(container: InputContainer) -> "Iterator[av.Packet[Any]]":
     Raises:
         ContentError: The file is damaged beyond reading at this point, or a stream began in mid-file.
     """
-    demuxed = container.demux()
-    while True:
-        try:  # what `content_call` does, without a call per packet: a movie has a million
-            packet = next(demuxed)
-        except StopIteration:
-            return
-        except Exception as error:
-            raise _content_error(error) from error
-        yield packet
+    # Most readers stop before the last packet. PyAV's generator, unless it is closed, then never frees its read buffer.
+    with closing(cast("Generator[av.Packet[Any]]", container.demux())) as demuxed:
+        while True:
+            try:  # what `content_call` does, without a call per packet: a movie has a million
+                packet = next(demuxed)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise _content_error(error) from error
+            yield packet
 
 
 @content_call

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Self
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -171,7 +172,10 @@ def display_matrix(frame: VideoFrame) -> DisplayMatrix:
 
 @content_call
 def _stored_display_matrix(frame: VideoFrame) -> DisplayMatrix:
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would store the container in the frame that the container refers to. Only the garbage collector
+    # ends such a cycle, and it counts objects, not bytes: it lets hundreds of pictures pile up, of megabytes each.
+    container: Any = SideDataContainer
+    data: Any = container(frame).get("DISPLAYMATRIX")
     if data is None:
         return IDENTITY
     matrix = np.frombuffer(data, np.int32)  # 3 x 3, in rows; the third column is a projection, which is not used

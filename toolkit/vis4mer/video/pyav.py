@@ -28,16 +28,11 @@ class PyAVReader(SampledReader):
 
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
         index, converter = self._movie.index, VideoReformatter()
-        displays: dict[int, DisplayMatrix] = {}
         for count, (ordinal, frame) in enumerate(self._planned_frames(damage)):
             # Without timestamps everything is decoded, and the order of the output is the presentation order.
             number = count if index.counted else int(index.numbers[ordinal])
-            # Reading a frame's side data makes it part of a reference cycle, so its picture stays in memory until
-            # Python's garbage collector runs. Therefore side data are read once per rotation, not once per frame.
-            if frame.rotation not in displays:
-                displays[frame.rotation] = display_matrix(frame)
             if number >= 0:  # otherwise an edit list hides the frame, or its references are missing
-                picture = partial(to_rgb, frame, converter, displays[frame.rotation])
+                picture = partial(to_rgb, frame, converter, display_matrix(frame))
                 yield Decoded(number, picture, frame.is_corrupt)
 
     def _planned_frames(self, damage: Damage) -> Iterator[tuple[int, VideoFrame]]:

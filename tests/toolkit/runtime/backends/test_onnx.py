@@ -1,6 +1,8 @@
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,15 @@ def test_importing_onnxruntime_leaves_stderr_as_it_was(capfd: pytest.CaptureFixt
     import_onnxruntime()
     os.write(2, b"still there")
     assert capfd.readouterr().err == "still there"
+
+
+def test_onnxruntime_is_loaded_without_telemetry(tmp_path: Path) -> None:
+    # With telemetry, loading the library writes an identifier of the session to the temporary folder.
+    removed = ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS")  # it is off in continuous integration
+    environment = {name: value for name, value in os.environ.items() if name not in removed} | {"TMPDIR": str(tmp_path)}
+    code = "from vis4mer.runtime.backends.onnx import import_onnxruntime; import_onnxruntime()"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gpu_that_cannot_be_used_is_an_error_or_a_reason(

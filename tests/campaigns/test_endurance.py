@@ -1,0 +1,83 @@
+"""The short form of the endurance campaign, with its leaking controls."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.campaign import ROOT
+from tests.campaigns.endurance import SCENARIOS, Change, Usage, _parts
+
+MB = 1_000_000
+
+
+def short_form(count: int, scenarios: list[str], output: Path) -> dict[str, dict[str, object]]:
+    # A process of its own: the campaign forks, which this one, with the threads of other tests, should not.
+    command = [sys.executable, "-m", "tests.campaigns.endurance", "--count", str(count), "--output", str(output)]
+    # Few classifications do not fill as many arenas as a machine with many processors has.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(
+        [*command, "--scenarios", *scenarios], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {row["scenario"]: row for row in json.loads(output.read_text())["rows"]}
+
+
+def test_a_process_does_not_grow_and_leaks_are_noticed(tmp_path: Path) -> None:
+    rows = short_form(100, ["bundle", "memory-control", "files-control"], tmp_path / "rows.json")
+    steady, memory, files = rows.values()
+    assert (steady["tried"], steady["refused"], steady["failures"]) == (100, 19, [])
+    assert memory["allocated_megabytes"] == pytest.approx(20, abs=2)
+    assert files["files"] and files["threads"]
+
+
+@pytest.mark.slow
+def test_threads_and_checkpoints_give_equal_answers(tmp_path: Path) -> None:
+    rows = short_form(160, ["checkpoint", "threads", "new-threads"], tmp_path / "rows.json")
+    assert [row["failures"] for row in rows.values()] == [[]] * 3
+
+
+def usages(resident: int = 0, allocated: int = 0, files: int = 0, threads: int = 0) -> list[Usage]:
+    """Three thousand usages; each argument is what leaks per classification, in bytes or in thousandths."""
+    return [
+        # Every seventh measurement is far off, as when garbage is about to be collected.
+        Usage(
+            (150 + 40 * (i % 7 == 3)) * MB + resident * i,
+            100 * MB + allocated * i,
+            9 + files * i // 1000,
+            4 + (i % 5 == 1) + threads * i // 1000,
+        )
+        for i in range(3000)
+    ]
+
+
+def test_fluctuation_is_no_growth() -> None:
+    assert Change.of(usages()).problems() == []
+
+
+@pytest.mark.parametrize(
+    ("leak", "problem"),
+    [
+        ({"resident": 6000}, "the resident set grows by 11.4 MB"),
+        ({"allocated": 1200}, "the allocated memory grows by 2.3 MB"),
+        ({"files": 1}, "the number of open files changes from 10 to 11"),
+        ({"threads": 1}, "the number of threads changes from 5 to 6"),
+    ],
+)
+def test_a_leak_is_a_problem(leak: dict[str, int], problem: str) -> None:
+    assert Change.of(usages(**leak)).problems() == [problem]
+
+
+@pytest.mark.parametrize("count", [20, 100, 1999, 2500, 10_000])
+def test_the_compared_parts_do_not_overlap(count: int) -> None:
+    warm_up, compared = _parts(count)
+    assert warm_up >= count // 10
+    assert 1 <= compared <= (count - warm_up) // 2
+
+
+def test_controls_exist_for_all_that_is_compared() -> None:
+    noticed = {word for scenario in SCENARIOS.values() for word in scenario.noticed}
+    assert noticed == {"allocated memory", "open files", "threads"}
