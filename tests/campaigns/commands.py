@@ -23,6 +23,8 @@ import numpy as np
 
 from tests.campaigns.isolation import Ending, isolated
 from vis4mer.cli.main import main
+from vis4mer.runtime.bundle import Bundle
+from vis4mer.runtime.manifest import MANIFEST
 
 TIME_LIMIT = 120.0  # seconds
 
@@ -139,12 +141,20 @@ def _files(output: Path) -> Units:
 
 
 def _bundles(output: Path) -> Units:
-    """Returns every visible folder in `output` as one unit."""
-    return {
-        folder.name: _digest(json.dumps(_files(folder), sort_keys=True).encode())
-        for folder in output.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
+    """Returns every visible folder in `output` as one unit, all of whose files match the manifest.
+
+    TorchScript files hold the lines of the Python program that called the export, so what the manifest states is
+    compared instead: names of files, lowerings and the distance from the model, to the last digit.
+    """
+    units = {}
+    for folder in output.iterdir():
+        if folder.is_dir() and not folder.name.startswith("."):
+            bundle = Bundle.open(folder)
+            bundle.verify()
+            extra = sorted(path.name for path in folder.iterdir() if path.name not in (*bundle.files, MANIFEST))
+            facts = (bundle.format, sorted(bundle.files), extra, dict(bundle.lowering), dict(bundle.parity))
+            units[folder.name] = _digest(json.dumps(facts, sort_keys=True).encode())
+    return units
 
 
 def _run_folder(output: Path) -> Units:
@@ -161,7 +171,8 @@ def _run_folder(output: Path) -> Units:
             units[name] = _digest(json.dumps([_timeless(line) for line in path.read_text().splitlines()]).encode())
         elif path.name == "training.json":
             record = json.loads(path.read_text())
-            record["figures"].pop("seconds")
+            # The command line names the folder and, in the end, --resume.
+            del record["figures"]["seconds"], record["command"]
             units[name] = _digest(json.dumps(record).encode())
         elif path.name == "trainer.pt":
             units[name] = f"epoch {len(torch.load(path, weights_only=True)['history'])}"
@@ -292,25 +303,41 @@ class Expected:
         return ""
 
 
-def expect(command: Command, inputs: Path, output: Path, folder: Path) -> Expected:
-    """Runs a command twice, first to import its modules, and returns what it may leave.
+def expectations(names: Sequence[str], scratch: Path) -> dict[str, Expected]:
+    """Makes the inputs in a new folder ``inputs``, and returns what each command may leave.
 
     Args:
-        command: Command to run.
-        inputs: Folder of the inputs.
-        output: Folder for the output, which does not exist yet.
-        folder: Folder for the output of the processes.
+        names: Names of commands.
+        scratch: Empty folder, which receives the folder ``logs`` too, for the output of the processes.
     """
-    stages = folder / "stages"
+    (scratch / "inputs").mkdir()
+    (scratch / "logs").mkdir()
+    prepare(scratch / "inputs", scratch / "logs")
+    # Imported before any expected output is made: a TorchScript file depends on the modules that are there before the
+    # export. The second round imports what the first one could not.
+    for name in (*names, *names):
+        with _placed(scratch / "output") as output:
+            preloading(lambda name=name: COMMANDS[name].run(scratch / "inputs", output), scratch / "logs")  # type: ignore[misc]
+    return {name: _expect(COMMANDS[name], scratch) for name in names}
+
+
+@contextmanager
+def _placed(output: Path) -> Iterator[Path]:
+    place_foreign_files(output)
+    try:
+        yield output
+    finally:
+        shutil.rmtree(output)
+
+
+def _expect(command: Command, scratch: Path) -> Expected:
+    stages = scratch / "logs/stages"
     stages.touch()
-    for _ in range(2):
-        place_foreign_files(output)
-        with _recorded_stages(command, output, stages):
-            ending = preloading(lambda: command.run(inputs, output), folder)
+    with _placed(scratch / "output") as output, _recorded_stages(command, output, stages):
+        ending = isolated(lambda: command.run(scratch / "inputs", output), TIME_LIMIT, scratch / "logs")
         assert ending.status == 0, ending.stderr
-        final = command.units(output)
         assert not leftovers(output), leftovers(output)
-        output.rename(output.with_name(f"{output.name}-{len(list(output.parent.iterdir()))}"))
+        final = command.units(output)
     allowed: dict[str, set[str]] = {name: {digest} for name, digest in final.items()}
     for line in stages.read_text().splitlines():
         for name, digest in json.loads(line).items():

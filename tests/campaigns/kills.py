@@ -1,7 +1,8 @@
 """SIGKILL at random instants: what a killed command leaves is whole or absent, and the next run completes it.
 
-Each command is killed hundreds of times: half of the instants are spread evenly over its duration, the others hit it
-just before or after one of the calls that change files, where a gap between two steps would show. Then every bundle
+Each command is killed hundreds of times: half of the instants are spread evenly over its duration, a quarter hit it
+just before or after one of the calls that change files, and a quarter before or after one of those that complete
+something, such as a rename, where a gap between two steps would show. Then every bundle
 and every other file is absent, what it was before the run, or byte for byte what a complete run writes; files of others
 are untouched; and the same command, for training with ``--resume``, ends with the bytes of an undisturbed run and
 without leftovers. In half of the trials the command replaces an older output.
@@ -14,7 +15,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,17 @@ from tests.campaigns.commands import (
     TIME_LIMIT,
     Command,
     Expected,
-    expect,
+    expectations,
     foreign_problem,
     leftovers,
     place_foreign_files,
-    prepare,
 )
 from tests.campaigns.disk_shim import Kind, Mode
 from tests.campaigns.isolation import Ending, isolated
 
 OUTCOMES = ("unchanged", "between", "complete")
+# All calls that change files, and those that complete something.
+KINDS = (Kind.all(), Kind.RENAME | Kind.FLUSH | Kind.FOLDER | Kind.REMOVE)
 KILLED = ("export", "extract", "train", "run")
 
 
@@ -47,13 +49,13 @@ class Subject:
         name: Name of the command.
         scratch: Folder with the folders ``inputs`` and ``logs``.
         expected: What it may leave.
-        calls: Number of its calls that change files; 0 if they cannot be counted.
+        calls: Number of its calls that change files, by their kinds; empty if they cannot be counted.
     """
 
     name: str
     scratch: Path
     expected: Expected
-    calls: int
+    calls: Mapping[Kind, int]
 
     @property
     def command(self) -> Command:
@@ -82,13 +84,15 @@ class Subject:
         """Runs the command until it is killed; returns its ending and the instant in words."""
         logs, run = self.scratch / "logs", self._run(output)
         if self.calls and rng.random() < 0.5:
-            at, mode = rng.randint(1, self.calls), rng.choice((Mode.KILL_BEFORE, Mode.KILL_AFTER))
+            kinds, mode = rng.choice(KINDS), rng.choice((Mode.KILL_BEFORE, Mode.KILL_AFTER))
+            at = rng.randint(1, self.calls[kinds])
 
             def armed() -> int:
-                disk_shim.arm(output, mode, Kind.all(), at)
+                disk_shim.arm(output, mode, kinds, at)
                 return run()
 
-            return isolated(armed, TIME_LIMIT, logs), f"{mode.name.lower()} call {at} of {self.calls}"
+            instant = f"{mode.name.lower().replace('_', ' ')} {at} of {self.calls[kinds]} calls ({kinds!r})"
+            return isolated(armed, TIME_LIMIT, logs), instant
         seconds = rng.uniform(0, self.expected.seconds)
         return isolated(run, seconds, logs), f"after {seconds:.3f} s"
 
@@ -119,14 +123,12 @@ class Subject:
         )
 
 
-def _counted_calls(command: Command, scratch: Path) -> int:
-    if not disk_shim.is_loaded():
-        return 0
+def _counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:
     output, count = scratch / "counted", scratch / "logs/count"
     place_foreign_files(output)
 
     def counting() -> int:
-        disk_shim.arm(output, Mode.COUNT, Kind.all())
+        disk_shim.arm(output, Mode.COUNT, kinds)
         status = command.run(scratch / "inputs", output)
         count.write_text(str(disk_shim.counted()))
         return status
@@ -151,14 +153,11 @@ def trials(names: Sequence[str], count: int, jobs: int, scratch: Path) -> Iterat
         jobs: Processes at once.
         scratch: Empty folder.
     """
-    (scratch / "inputs").mkdir()
-    (scratch / "logs").mkdir()
-    prepare(scratch / "inputs", scratch / "logs")
     subjects = []
-    for name in names:
-        command = COMMANDS[name]
-        expected = expect(command, scratch / "inputs", scratch / f"expected-{name}", scratch / "logs")
-        subjects.append(Subject(name, scratch, expected, _counted_calls(command, scratch)))
+    for name, expected in expectations(names, scratch).items():
+        kinds = KINDS if disk_shim.is_loaded() else ()
+        calls = {kind: _counted_calls(COMMANDS[name], kind, scratch) for kind in kinds}
+        subjects.append(Subject(name, scratch, expected, calls))
     share = 5  # kills of a task: small enough that progress is shown often
     tasks = [
         (subject, range(first, min(first + share, count))) for subject in subjects for first in range(0, count, share)
