@@ -30,6 +30,7 @@ from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.movies.textured import Coding, make_movies
 from vis4mer.config import Preprocessing
+from vis4mer.video.frames import Damage
 from vis4mer.video.movie import scan
 from vis4mer.video.pyav import PyAVReader
 
@@ -87,7 +88,7 @@ def measure(path: Path, pairs: int) -> dict[str, Any]:
         return kind(scan(path), Preprocessing(), reason="benchmark")
 
     def decode(kind: type[PyAVReader]) -> None:
-        deque(reader(kind)._planned_frames(), maxlen=0)
+        deque(reader(kind)._planned_frames(Damage()), maxlen=0)
 
     def read(kind: type[PyAVReader]) -> np.ndarray:
         return np.concatenate([batch.frames for batch in reader(kind)])

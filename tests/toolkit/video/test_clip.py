@@ -1,10 +1,13 @@
 """What is taken of a movie besides a regular grid over all of it: its last frame, every frame, a part."""
 
+import dataclasses
+
 import pytest
 
 from vis4mer.config import Preprocessing
 from vis4mer.errors import ConfigError, VideoError
-from vis4mer.video import open_video
+from vis4mer.video import open_video, scan
+from vis4mer.video.sampling import MAX_SAMPLES
 
 
 @pytest.fixture
@@ -55,3 +58,16 @@ def test_an_invalid_clip(taken, clip):
 def test_a_clip_after_the_movies_end(taken):
     with pytest.raises(VideoError, match=r"clip from 2 to 3 s: the video ends after 2 s"):
         taken(Preprocessing(), clip=(2.0, 3.0))
+
+
+def test_a_movie_that_lasts_for_years_is_refused_before_its_samples_take_memory(plain):
+    movie = scan(plain)
+    start, second = movie.index.start, round(1 / movie.index.time_base)
+
+    def samples(seconds, fps):
+        lasting = dataclasses.replace(movie.index, end=start + int(seconds * second))
+        return len(dataclasses.replace(movie, index=lasting).sample(Preprocessing(fps=fps)))
+
+    assert samples(10_000, 500.0) == MAX_SAMPLES
+    with pytest.raises(VideoError, match=r"lasts 10,000 days, or 864,000,000 frames at fps=1; at most 5,000,000"):
+        samples(86_400 * 10_000, 1.0)

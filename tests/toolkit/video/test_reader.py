@@ -40,8 +40,8 @@ def test_closing_ends_an_iteration_in_another_thread(plain, monkeypatch):
     decoding, go_on = threading.Event(), threading.Event()
     decode = PyAVReader._decode
 
-    def held_up(self):
-        for number, frame in enumerate(decode(self)):
+    def held_up(self, damage):
+        for number, frame in enumerate(decode(self, damage)):
             if number == 5:
                 decoding.set()
                 assert go_on.wait(30)
@@ -60,6 +60,37 @@ def test_closing_ends_an_iteration_in_another_thread(plain, monkeypatch):
         assert not thread.is_alive()
     assert sum(len(batch.frames) for batch in batches) == 5
     frames.close()
+
+
+def test_a_new_iteration_ends_an_older_one_in_another_thread(plain, monkeypatch, video_tools):
+    """The older one decodes its next frame only after the newer one has begun, and its damage stays its own."""
+    decoding, go_on, first = threading.Event(), threading.Event(), threading.Lock()
+    decode = PyAVReader._decode
+
+    def held_up(self, damage):
+        held = first.acquire(blocking=False)
+        for number, frame in enumerate(decode(self, damage)):
+            if held and number == 5:
+                decoding.set()
+                assert go_on.wait(30)
+                damage.corrupt_packets += 1
+            yield frame
+
+    monkeypatch.setattr(PyAVReader, "_decode", held_up)
+    with open_video(plain, Preprocessing(fps=24.0, height=8, width=8), batch_size=4, video_decoder="pyav") as frames:
+        older = []
+        thread = threading.Thread(target=lambda iterator: older.extend(iterator), args=(iter(frames),))
+        thread.start()
+        assert decoding.wait(30)
+        newer = iter(frames)
+        batches = [next(newer)]
+        go_on.set()
+        thread.join(30)
+        assert not thread.is_alive()
+        batches += newer
+        assert not frames.damage
+    assert sum(len(batch.frames) for batch in older) == 5
+    assert sum(len(batch.frames) for batch in batches) == frames.n_frames == 48
 
 
 def test_a_reader_can_be_read_again(plain, video_tools):

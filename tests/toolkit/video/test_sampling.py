@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vis4mer.video.sampling import MAX_STILL, NO_TIME, at_seconds, grid, presentation_times, shown_at
+from vis4mer.video.sampling import MAX_STILL, NO_TIME, at_seconds, grid, n_samples, presentation_times, shown_at
 
 TIME_BASES = st.sampled_from([Fraction(1, 1000), Fraction(1, 90_000), Fraction(1001, 30_000), Fraction(1, 12_288)])
 
@@ -22,6 +22,7 @@ def test_grid_holds_every_sample_before_the_end_rounded_down(start, length, fps,
         fps, Fraction(fps)
     )
     ticks = grid(start, start + length, fps, time_base)
+    assert n_samples(start, start + length, fps, time_base) == len(ticks)
     exact = [start + Fraction(i) / (exact_fps * time_base) for i in range(len(ticks) + 1)]
     assert all(t <= e < t + 1 for t, e in zip(ticks.tolist(), exact, strict=False))
     assert exact[len(ticks) - 1] < start + length <= exact[len(ticks)]
@@ -41,6 +42,13 @@ def test_samples_on_frame_boundaries_take_the_new_frame_at_ntsc_rates():
     shown = np.arange(240, dtype=np.int64)  # 30000/1001 frames/s in ticks of one frame
     picked = shown_at(shown, grid(0, 240, 30_000 / 1001 / 10, Fraction(1001, 30_000)))
     assert picked.tolist() == list(range(0, 240, 10))
+
+
+def test_the_grid_is_exact_beyond_64_bits():
+    time_base = Fraction(1, 2**31 - 1)
+    ticks = grid(0, 600 * (2**31 - 1), 29.97, time_base)
+    exact = [Fraction(100 * i, 2997) / time_base for i in range(len(ticks))]
+    assert ticks.tolist() == [time.numerator // time.denominator for time in exact]
 
 
 def test_at_seconds_counts_from_the_first_frame():

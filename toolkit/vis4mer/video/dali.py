@@ -33,6 +33,7 @@ from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call
+from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
 from vis4mer.video.resize import upright
@@ -122,7 +123,7 @@ class DALIReader(SampledReader):
         super().__init__(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
         self._pipeline = _build_pipeline(device, batch_size)
 
-    def _decode(self) -> Iterator[Decoded]:
+    def _decode(self, damage: Damage) -> Iterator[Decoded]:
         group: list[_Clip] = []
         for clip in self._clips():
             group.append(clip)

@@ -20,7 +20,7 @@ from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import VideoInfo
 from vis4mer.video.index import PacketIndex, index_packets, packets
 from vis4mer.video.resize import IDENTITY, DisplayMatrix
-from vis4mer.video.sampling import at_seconds, grid, shown_at
+from vis4mer.video.sampling import MAX_SAMPLES, at_seconds, grid, n_samples, shown_at
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ class Movie:
 
         Returns:
             Ascending frame numbers in presentation order, intp `[samples]`.
+
+        Raises:
+            VideoError: The grid has more samples than `vis4mer.video.sampling.MAX_SAMPLES`.
         """
         index = self.index
         shown = index.times[index.order]
@@ -85,9 +88,18 @@ class Movie:
         first, last = shown_at(shown, np.array([start, end - 1], np.int64))
         if preprocessing.segments is not None:
             return np.arange(first, last + 1)
+        self._check_number_of_samples(start, end, preprocessing.fps)
         numbers = shown_at(shown, grid(start, end, preprocessing.fps, index.time_base))
         # All times of the grid lie before `end`, so no number exceeds `last` and the result stays ascending.
         return np.append(numbers, last) if preprocessing.last_frame else numbers
+
+    def _check_number_of_samples(self, start: int, end: int, fps: float) -> None:
+        # A few bytes hold a frame that is shown for ten minutes, so a small forged file could stand for years.
+        count = n_samples(start, end, fps, self.index.time_base)
+        if count > MAX_SAMPLES:
+            days = float((end - start) * self.index.time_base) / 86_400
+            rule = f"lasts {days:,.0f} days, or {count:,} frames at fps={fps:g}; at most {MAX_SAMPLES:,} are sampled"
+            raise VideoError.of("video", self.path, rule, "cut it into shorter files")
 
 
 def scan(path: str | os.PathLike[str]) -> Movie:

@@ -11,6 +11,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from vis4mer.config import DecoderName
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call, decode
+from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
 from vis4mer.video.resize import DisplayMatrix, Planes, upright
@@ -25,10 +26,10 @@ class PyAVReader(SampledReader):
 
     name: DecoderName = "pyav"
 
-    def _decode(self) -> Iterator[Decoded]:
+    def _decode(self, damage: Damage) -> Iterator[Decoded]:
         index, converter = self._movie.index, VideoReformatter()
         displays: dict[int, DisplayMatrix] = {}
-        for count, (ordinal, frame) in enumerate(self._planned_frames()):
+        for count, (ordinal, frame) in enumerate(self._planned_frames(damage)):
             # Without timestamps everything is decoded, and the order of the output is the presentation order.
             number = count if index.counted else int(index.numbers[ordinal])
             # Reading a frame's side data makes it part of a reference cycle, so its picture stays in memory until
@@ -39,7 +40,7 @@ class PyAVReader(SampledReader):
                 picture = partial(to_rgb, frame, converter, displays[frame.rotation])
                 yield Decoded(number, picture, frame.is_corrupt)
 
-    def _planned_frames(self) -> Iterator[tuple[int, VideoFrame]]:
+    def _planned_frames(self, damage: Damage) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes according to plan; yields frames in the order they come out, with the ordinals of their packets."""
         last = int(np.flatnonzero(self._plan.send)[-1])
         with open_container(self._movie.path) as container:
@@ -54,18 +55,18 @@ class PyAVReader(SampledReader):
                     # the ordinal in its place, a frame's packet is known even if the real timestamps are missing,
                     # repeated or wrong.
                     packet.pts, packet.dts = ordinal, None
-                    yield from self._decode_packet(decoder, packet)
+                    yield from self._decode_packet(decoder, packet, damage)
                 if self._plan.drain[ordinal]:
-                    yield from self._decode_packet(decoder, None)
+                    yield from self._decode_packet(decoder, None, damage)
                     decoder.flush_buffers()  # after draining, a video decoder takes no packet until it is reset
 
     def _decode_packet(
-        self, decoder: av.VideoCodecContext, packet: "av.Packet[av.VideoStream] | None"
+        self, decoder: av.VideoCodecContext, packet: "av.Packet[av.VideoStream] | None", damage: Damage
     ) -> Iterator[tuple[int, VideoFrame]]:
         try:
             frames = decode(decoder, packet)
         except ContentError:
-            self.damage.corrupt_packets += 1
+            damage.corrupt_packets += 1
             return
         for frame in frames:
             if frame.pts is not None:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -30,6 +31,19 @@ class Decoded(NamedTuple):
     number: int
     picture: Callable[[], Planes]
     corrupt: bool = False
+
+
+@dataclass
+class _Pass:
+    """One iteration over a reader. Each has its own state, since another thread may still run an older one.
+
+    Attributes:
+        damage: Damage that it finds.
+        closed: Whether it must end.
+    """
+
+    damage: Damage
+    closed: bool = False
 
 
 class SampledReader(ABC):
@@ -65,12 +79,12 @@ class SampledReader(ABC):
         self._plan = plan(movie.index, movie.index.order[np.unique(self._numbers)])
         self.n_frames = len(self._numbers)
         self.damage = Damage()
+        self._pass = _Pass(self.damage)
         self._running: Generator[FrameBatch, None, None] | None = None
-        self._closed = False
 
     @abstractmethod
-    def _decode(self) -> Iterator[Decoded]:
-        """Yields at least those sampled frames that can be decoded, in presentation order."""
+    def _decode(self, damage: Damage) -> Iterator[Decoded]:
+        """Yields at least those sampled frames that can be decoded, in presentation order, and counts damage."""
 
     def __iter__(self) -> Iterator[FrameBatch]:
         # Each iteration starts over. It ends the previous one, whose file would otherwise stay open, and counts the
@@ -78,14 +92,15 @@ class SampledReader(ABC):
         self.close()
         index = self._movie.index
         self.damage = Damage(corrupt_packets=index.corrupt, truncated=index.truncated)
-        self._running, self._closed = self._batches(), False
+        self._pass = _Pass(self.damage)
+        self._running = self._batches(self._pass)
         return self._running
 
     def close(self) -> None:
         """Releases the file. An iteration in another thread ends once that thread has decoded its next frame."""
-        self._closed = True
+        self._pass.closed = True
         if self._running is not None:
-            with suppress(ValueError):  # "generator already executing", in another thread: it sees `_closed` instead
+            with suppress(ValueError):  # "generator already executing", in another thread: it sees `closed` instead
                 self._running.close()
             self._running = None
 
@@ -97,10 +112,10 @@ class SampledReader(ABC):
     ) -> None:
         self.close()
 
-    def _batches(self) -> Generator[FrameBatch, None, None]:
+    def _batches(self, current: _Pass) -> Generator[FrameBatch, None, None]:
         index = self._movie.index
         batch: list[tuple[Image, float]] = []
-        for number, image in self._samples():
+        for number, image in self._samples(current):
             # This is the time of the frame that is used, not of the sample: a stand-in keeps its own time.
             batch.append((image, index.seconds(index.order[number])))
             if len(batch) == self._batch_size:
@@ -109,7 +124,7 @@ class SampledReader(ABC):
         if batch:
             yield _stack(batch)
 
-    def _samples(self) -> Iterator[tuple[int, Image]]:
+    def _samples(self, current: _Pass) -> Iterator[tuple[int, Image]]:
         """Yields for each sample the number of the frame used and its resized picture.
 
         Samples and decoded frames both ascend by frame number, so this is a merge of two sorted sequences. In an intact
@@ -119,8 +134,8 @@ class SampledReader(ABC):
         """
         done = 0  # number of samples yielded
         last: Decoded | None = None
-        for frame in self._decode():
-            if self._closed:
+        for frame in self._decode(current.damage):
+            if current.closed:
                 return
             if last is not None and frame.number <= last.number:
                 continue  # a damaged stream repeats or reorders frames; their samples are done
@@ -129,8 +144,8 @@ class SampledReader(ABC):
             n_before = int(np.searchsorted(self._numbers, frame.number))
             n_through = int(np.searchsorted(self._numbers, frame.number, side="right"))
             # At the very beginning there is no earlier frame, so the first that decodes has to stand in.
-            yield from self._use(last or frame, n_before - done, missing=True)
-            yield from self._use(frame, n_through - n_before)
+            yield from self._use(last or frame, n_before - done, current.damage, missing=True)
+            yield from self._use(frame, n_through - n_before, current.damage)
             done, last = n_through, frame
             # Draining the video decoder may still bring out frames that are shown later and that no sample takes.
             if done == self.n_frames:
@@ -139,16 +154,18 @@ class SampledReader(ABC):
             rule = "none of its sampled frames can be decoded"
             raise VideoError.of("video", self.info.path, rule, "pass a complete movie file")
         # The remaining samples lie after the last frame that decodes, as at the end of a truncated file.
-        yield from self._use(last, self.n_frames - done, missing=True)
+        yield from self._use(last, self.n_frames - done, current.damage, missing=True)
 
-    def _use(self, frame: Decoded, n_samples: int, *, missing: bool = False) -> Iterator[tuple[int, Image]]:
+    def _use(
+        self, frame: Decoded, n_samples: int, damage: Damage, *, missing: bool = False
+    ) -> Iterator[tuple[int, Image]]:
         """Yields a frame for a number of consecutive samples; `missing` if it stands in for the frames they take."""
         if n_samples <= 0:
             return
         if missing:
-            self.damage.missing_frames += n_samples
+            damage.missing_frames += n_samples
         if frame.corrupt:
-            self.damage.corrupt_frames += n_samples
+            damage.corrupt_frames += n_samples
         # Samples of one frame share the image. That is safe because `_stack` copies it into each batch.
         image = resize(self._picture(frame), self._preprocessing)
         for _ in range(n_samples):

@@ -5,6 +5,7 @@ the start of a frame: at one sample and 24 frames per second, all of them do. Wi
 in the last bit would then take the frame before instead.
 """
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -17,6 +18,8 @@ NO_TIME = -(1 << 63)  # FFmpeg's AV_NOPTS_VALUE: the timestamp is missing
 
 MAX_STEP_BACK = Fraction(1)  # seconds; decoding times never decrease in a valid file, but some muxers are slightly off
 MAX_STILL = Fraction(600)  # seconds that one frame may be shown; a longer step is a broken clock, not a still
+
+MAX_SAMPLES = 5_000_000  # frames that one movie may yield: 57 days at one per second, 46 hours at 30
 
 # Times stay within +-2^62 ticks, so sums and differences of a time and a duration fit into int64. At the
 # nanosecond clock of Matroska this is 146 years; only forged timestamps reach it.
@@ -85,6 +88,11 @@ def _time_before_the_first(pts: Sequence[int], dts: Sequence[int], frame_ticks: 
     return -frame_ticks
 
 
+def n_samples(start: int, end: int, fps: float, time_base: Fraction) -> int:
+    """Returns the number of regular samples, at least one; see `grid` for the arguments."""
+    return max(1, -int((start - end) // _sample_ticks(fps, time_base)))  # the floor of a negated ratio rounds it up
+
+
 def grid(start: int, end: int, fps: float, time_base: Fraction) -> Ticks:
     """Returns the times of regular samples: ``start + i / fps`` for all i that put it before `end`.
 
@@ -98,13 +106,19 @@ def grid(start: int, end: int, fps: float, time_base: Fraction) -> Ticks:
         At least one time, int64 `[samples]`, in ticks, rounded down. That changes no choice of a frame: frames start at
         whole ticks, so a frame that starts at or before a sample's exact time also starts at or before the rounded one.
     """
+    period = _sample_ticks(fps, time_base)
+    # Each time is computed from i, not from its predecessor, so no error accumulates; and in Python's integers, because
+    # the products may exceed 64 bits.
+    times = (start + i * period.numerator // period.denominator for i in itertools.count())
+    return np.fromiter(times, np.int64, n_samples(start, end, fps, time_base))
+
+
+def _sample_ticks(fps: float, time_base: Fraction) -> Fraction:
+    """Returns the ticks from one regular sample to the next, in general not a whole number."""
     # NTSC's rates, such as 24000 / 1001, have no exact float. The simplest fraction close to the float is the rate that
     # was meant. Rates below 1 / 1,000,000 would become 0 and are taken as they are.
     rate = Fraction(fps).limit_denominator(1_000_000) or Fraction(fps)
-    period = 1 / (rate * time_base)  # ticks per sample, in general not a whole number
-    count = max(1, -int((start - end) // period))  # ceil((end - start) / period), as the floor of the negated ratio
-    # Each time is computed from i, not from its predecessor, so no error accumulates.
-    return np.array([start + i * period.numerator // period.denominator for i in range(count)], np.int64)
+    return 1 / (rate * time_base)
 
 
 def at_seconds(start: int, seconds: Sequence[float], time_base: Fraction) -> Ticks:

@@ -40,7 +40,7 @@ def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: py
         ("list.csv", b"file,label\na,x\n", "must name a column 'path'"),
         ("list.csv", b"", "must name a column 'path'"),
         ("list.txt", b"\xff\xfe", "cannot be read"),
-        ("list.txt", b"\n \n", "hold no video"),
+        ("list.txt", b"\n \n", "list.txt': no video file there"),
         ("gone.txt", None, "cannot be read"),
     ],
 )
@@ -52,5 +52,5 @@ def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes 
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hold no video"):
+    with pytest.raises(DataError, match=r"^videos='[^\[]*': no video file there"):
         gather_videos([tmp_path])

@@ -87,8 +87,8 @@ def gather_videos(sources: Sequence[Path]) -> list[Path]:
         else:
             videos.append(source)
     if not videos:
-        names = [str(source) for source in sources]
-        raise DataError.of("videos", names, "hold no video", "pass video files, folders or lists")
+        names = ", ".join(map(str, sources))
+        raise DataError.of("videos", names, "no video file there", "pass video files, folders or lists")
     first_of_each: dict[Path, Path] = {}
     for video in videos:
         first_of_each.setdefault(video.resolve(), video)
