@@ -57,6 +57,10 @@ class VideoError(Vis4merError, OSError):
     """A video cannot be opened, or yields no frame."""
 
 
+class OutputError(Vis4merError, OSError):
+    """A file cannot be written; `strerror` is the operating system's reason."""
+
+
 class DataError(Vis4merError, ValueError):
     """A dataset listing, a label or a feature cache does not fit the task."""
 

@@ -1,7 +1,9 @@
 """Files that are written completely or not at all, even if the process is killed in between."""
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -10,9 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vis4mer.errors import Vis4merError
+from vis4mer.errors import OutputError, Vis4merError
 
 _PROBE_BYTES = 64 << 10
+
+
+# A path through an open descriptor, on Linux and elsewhere. /dev/stdout, /dev/fd and /proc/self are links that lead to
+# such a path.
+_DESCRIPTOR = re.compile(r"/proc/(?P<process>\d+)(/task/\d+)?/fd/(?P<number>\d+)|/dev/fd/(?P<own_number>\d+)")
+_MOST_LINKS = 40  # as Linux follows at most
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -20,20 +30,40 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that replaces `path` when the block ends without an exception.
 
     The bytes go to a temporary file in the same folder, because a rename is atomic only within one file system. They
-    reach the disk before the rename, and are removed if the block raises.
+    reach the disk before the rename, and are removed if the block raises. The file gets the mode of the one that it
+    replaces; a new file gets the mode of the process's umask.
 
     Args:
         path: File to create or replace; its folder must exist.
 
     Yields:
-        The temporary file, seekable, in binary mode.
+        The temporary file, seekable, in binary mode. A library may also replace it by its name.
+
+    Raises:
+        OutputError: The file cannot be written; its old content is unchanged.
     """
+    try:
+        with _replacement(path) as file:
+            yield file
+    except Vis4merError:  # the caller's own error, which may be an OSError as well
+        raise
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def _replacement(path: Path) -> Iterator[BinaryIO]:
     temporary = staging_path(path)
     try:
         with temporary.open("wb") as file:
+            mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
+            os.fchmod(file.fileno(), mode)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+        # Opened again, because a library that was given the name may have put a new file in its place: safetensors
+        # writes one that only its owner can read.
+        with temporary.open("rb") as written:
+            os.fchmod(written.fileno(), mode)
+            os.fsync(written.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -77,11 +107,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Checks before long work that `write_atomically` can write its result.
 
     Raises:
-        Vis4merError: The folder is missing or not writable, the path is a folder, or the disk is full.
+        OutputError: The folder is missing or not writable, the path is a folder, or the disk is full.
     """
     target = Path(path)
     try:
-        if _is_regular_or_new(target):
+        if is_replaceable(target):
             probe = Path(os.path.realpath(target)).parent / f".vis4mer-{os.getpid()}"
             try:
                 probe.write_bytes(bytes(_PROBE_BYTES))
@@ -94,18 +124,20 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file so that it always holds either its old content or all of `data`.
 
-    A device or pipe such as ``/dev/stdout`` is written to directly; for a symbolic link, its target is replaced.
+    For a symbolic link, its target is replaced. A pipe, a device, and whatever an open descriptor refers to (such as
+    ``/dev/stdout`` or ``/dev/fd/3``) are written to directly, after what they hold already.
 
     Raises:
-        Vis4merError: The file cannot be written; its old content is unchanged.
+        OutputError: The file cannot be written; its old content is unchanged.
     """
     target = Path(path)
     try:
-        if _is_regular_or_new(target):
-            with atomic_file(Path(os.path.realpath(target))) as file:
+        if is_replaceable(target):
+            with _replacement(Path(os.path.realpath(target))) as file:
                 file.write(data)
         else:
-            target.write_bytes(data)
+            with _open_directly(target) as file:
+                file.write(data)
     except OSError as error:
         raise _cannot_write(target, error) from None
 
@@ -118,15 +150,54 @@ def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> boo
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _is_regular_or_new(target: Path) -> bool:
+def own_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """Returns the number of this process's descriptor that a path leads to, such as 1 for ``/dev/stdout``, or None."""
+    descriptor = _descriptor(Path(path))
+    if descriptor is None:
+        return None
+    process, number, own_number = descriptor.group("process", "number", "own_number")
+    return int(own_number or number) if process in (None, str(os.getpid())) else None
+
+
+def is_replaceable(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a path names a regular file, or none yet, that another file may replace.
+
+    Raises:
+        IsADirectoryError: The path names a folder.
+        OSError: The path cannot be followed.
+    """
+    target = Path(path)
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
         return True
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(0, "it is a folder")
-    return stat.S_ISREG(mode)
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    return stat.S_ISREG(mode) and _descriptor(target) is None
 
 
-def _cannot_write(target: Path, error: OSError) -> Vis4merError:
-    return Vis4merError.of("output", target, f"cannot be written: {error.strerror}", "choose another file")
+def _open_directly(target: Path) -> BinaryIO:
+    """Opens a file that is not replaced, at its end; opening it anew for writing would empty it."""
+    number = own_descriptor(target)
+    return target.open("ab") if number is None else os.fdopen(os.dup(number), "wb")
+
+
+def _descriptor(target: Path) -> re.Match[str] | None:
+    """Follows links one by one, up to the first that is an open descriptor: `realpath` would name the file behind."""
+    path = target.absolute()
+    for _ in range(_MOST_LINKS):
+        path = Path(os.path.realpath(path.parent), path.name)
+        if found := _DESCRIPTOR.fullmatch(str(path)):
+            return found
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
+
+
+def _cannot_write(target: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    remedy = "free some space, or choose another place" if error.errno in _FULL else "choose another place"
+    failure = OutputError.of("output", target, f"cannot be written: {reason}", remedy)
+    failure.strerror = reason
+    return failure

@@ -1,12 +1,18 @@
 """Packages that this distribution needs: what each extra installs, and errors that name the extra to install."""
 
 import importlib
+import json
+import shlex
 from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from vis4mer.errors import MissingDependencyError
 
 _DISTRIBUTION = "vis4mer"
 _DEVELOPMENT_EXTRAS = ("docs", "test")
+_SOURCES = Path(__file__).resolve().parents[2]  # of this package, if it is not in site-packages
 
 
 def missing(package: str, purpose: str, extra: str, alternative: str = "") -> MissingDependencyError:
@@ -21,8 +27,39 @@ def missing(package: str, purpose: str, extra: str, alternative: str = "") -> Mi
     Returns:
         The error, for the caller to raise.
     """
-    remedy = f"pip install '{_DISTRIBUTION}[{extra}]'" + (f", or {alternative}" if alternative else "")
+    remedy = install_command(extra) + (f", or {alternative}" if alternative else "")
     return MissingDependencyError.of("package", package, f"is needed {purpose}", remedy)
+
+
+def install_command(extra: str) -> str:
+    """Returns the command that installs an extra from where this distribution came: a package index, or a checkout.
+
+    It is correct in any current folder, so it contains the checkout's path unless that is the current one.
+    """
+    checkout, editable = _checkout()
+    if checkout is None:
+        return f"pip install '{_DISTRIBUTION}[{extra}]'"
+    option = "-e " if editable else ""
+    if checkout == Path.cwd():
+        return f"pip install {option}'.[{extra}]'"
+    return f"pip install {option}{shlex.quote(f'{checkout}[{extra}]')}"
+
+
+def _checkout() -> tuple[Path | None, bool]:
+    """Returns the checkout that this distribution runs from or was installed from, and whether it is editable."""
+    if _holds_sources(_SOURCES):
+        return _SOURCES, True
+    # PEP 610: pip records where it found a distribution that does not come from an index.
+    try:
+        record = json.loads(metadata.distribution(_DISTRIBUTION).read_text("direct_url.json") or "{}")
+        folder = Path(url2pathname(urlsplit(record["url"]).path)) if "dir_info" in record else None
+    except (metadata.PackageNotFoundError, ValueError, KeyError):
+        folder = None
+    return (folder if folder is not None and _holds_sources(folder) else None), False
+
+
+def _holds_sources(folder: Path) -> bool:
+    return (folder / "setup.cfg").is_file() and (folder / "toolkit" / _DISTRIBUTION).is_dir()
 
 
 def require(*packages: str, purpose: str, extra: str, alternative: str = "") -> None:

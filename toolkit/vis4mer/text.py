@@ -25,3 +25,8 @@ def first_line(error: BaseException) -> str:
     """Returns the first line of an exception's message, shortened as by `one_line`; its type's name if it has none."""
     lines = str(error).strip().splitlines()
     return one_line(lines[0]) if lines else type(error).__name__
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number with its noun: ``1 frame``, ``12 frames``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,6 +1,7 @@
 """Engines of TensorRT for RTX, which are built without a GPU; its API stands in for TensorRT's, which is the same."""
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vis4mer.cli.main import main
 from vis4mer.devices.device import Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
+from vis4mer.packages import install_command
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.parity import CASES_FILE
 from vis4mer_export.exporter import export_model
@@ -284,7 +286,7 @@ def test_a_cuda_that_fails_is_one_line(tensorrt_with_gpu: Any, monkeypatch: pyte
 def test_a_product_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, product: Any, extra: str) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(MissingDependencyError, match=rf"pip install 'vis4mer\[{extra}\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(install_command(extra))):
         check(product)
 
 

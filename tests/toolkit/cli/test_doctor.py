@@ -11,6 +11,7 @@ import vis4mer
 from vis4mer.cli.main import main
 from vis4mer.devices.device import Driver
 from vis4mer.errors import BundleError, OpsError
+from vis4mer.packages import install_command
 from vis4mer_kernels.library import Library
 
 
@@ -64,7 +65,7 @@ def test_an_absent_package_is_shown_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.metadata.version", version)
     monkeypatch.setattr("vis4mer.packages.requirements", lambda: {"": ["numpy"], "torch": ["torch"]})
     lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
-    assert any(line.split(maxsplit=1) == ["torch", "absent: pip install 'vis4mer[torch]'"] for line in lines)
+    assert any(line.split(maxsplit=1) == ["torch", f"absent: {install_command('torch')}"] for line in lines)
     assert any(line.split() == ["numpy", "1.2.3"] for line in lines)
 
 

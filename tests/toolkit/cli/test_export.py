@@ -1,5 +1,6 @@
 """Usage errors of `vis4mer export`, which come before any work: none of these checkpoints exists."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 import vis4mer
 from vis4mer.cli.main import main
 from vis4mer.errors import ConfigError, MissingDependencyError
+from vis4mer.packages import install_command
 
 
 def export(*arguments: str) -> Result:
@@ -60,7 +62,7 @@ def test_the_python_api_refuses_the_same() -> None:
 
 def test_without_pytorch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "vis4mer_export.exporter", None)
-    with pytest.raises(MissingDependencyError, match=r"is needed to export; pip install 'vis4mer\[export\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(f"is needed to export; {install_command('export')}")):
         vis4mer.export("none", tmp_path / "nowhere")
     result = export("--format", "onnx")
     assert result.exit_code == 1

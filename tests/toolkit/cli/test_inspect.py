@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from vis4mer.cli.main import main
 from vis4mer.config import ModelConfig
+from vis4mer.packages import install_command
 
 ORIGINAL = Path(__file__).parents[2] / "resources" / "original" / "lvu-small" / "checkpoint.pt"
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_needs_pytorch_to_be_loaded(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "vis4mer.models.checkpoint", None)
     result = inspect(ORIGINAL)
     assert result.exit_code == 1
-    assert "is needed to load a checkpoint; pip install 'vis4mer[torch]'" in result.stderr
+    assert f"is needed to load a checkpoint; {install_command('torch')}" in result.stderr
 
 
 def test_a_path_that_is_neither_is_an_error(tmp_path: Path) -> None:

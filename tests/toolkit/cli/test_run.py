@@ -49,34 +49,66 @@ def test_the_sample_model_is_announced(movie: Path) -> None:
         assert ("using the sample model" in result.stderr) is announced
 
 
-def test_json_of_one_video_is_an_object(run: Run, movie: Path) -> None:
+def only_result(result: Result) -> dict[str, Any]:
+    """Returns the one object in the JSON on stdout."""
+    (values,) = json.loads(result.stdout)
+    assert isinstance(values, dict)
+    return values
+
+
+def test_json_is_an_array_even_for_one_video(run: Run, movie: Path) -> None:
     result = run(movie, "--output-format", "json")
     assert result.exit_code == 0
     assert result.stderr == ""
-    values = json.loads(result.stdout)
+    (values,) = json.loads(result.stdout)
     assert values["video"] == str(movie)
     assert sum(values["heads"]["colour"]["probabilities"].values()) == pytest.approx(1)
     assert len(values["heads"]["colour"]["windows"]) == 5
 
 
-def test_a_video_that_fails_does_not_stop_the_others(run: Run, movie: Path) -> None:
+def test_a_video_that_fails_does_not_stop_the_others_and_appears_with_its_error(run: Run, movie: Path) -> None:
     result = run(movie, "nowhere.mp4", movie, "--output-format", "json")
     assert result.exit_code == 1
-    assert [values["video"] for values in json.loads(result.stdout)] == [str(movie), str(movie)]
-    assert result.stderr.startswith("vis4mer: error: ")
-    assert "nowhere.mp4" in result.stderr
-    assert result.stderr.count("\n") == 1
+    values = json.loads(result.stdout)
+    assert [entry["video"] for entry in values] == [str(movie), "nowhere.mp4", str(movie)]
+    assert values[1] == {"video": "nowhere.mp4", "error": "video='nowhere.mp4': no such file"}
+    assert result.stderr == (
+        "vis4mer: error: video='nowhere.mp4': no such file\nvis4mer: info: 2 of 3 movies classified; 1 failed\n"
+    )
 
 
-def test_if_every_video_fails_the_results_are_empty_and_parse(run: Run) -> None:
+def test_failures_appear_in_jsonl_and_csv(run: Run, movie: Path) -> None:
+    lines = run("nowhere.mp4", movie, "--output-format", "jsonl").stdout.splitlines()
+    assert json.loads(lines[0]) == {"video": "nowhere.mp4", "error": "video='nowhere.mp4': no such file"}
+    assert json.loads(lines[1])["video"] == str(movie)
+    for windows in ([], ["--windows"]):
+        text = run("nowhere.mp4", movie, "--output-format", "csv", *windows).stdout
+        failed, *others = csv.DictReader(io.StringIO(text))
+        assert {name: value for name, value in failed.items() if value} == {
+            "video": "nowhere.mp4",
+            "error": "video='nowhere.mp4': no such file",
+        }
+        assert {row["error"] for row in others} == {""}
+
+
+def test_if_every_video_fails_the_results_parse(run: Run) -> None:
     result = run("a.mp4", "b.mp4", "--output-format", "json")
-    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert result.exit_code == 1
+    assert [set(entry) for entry in json.loads(result.stdout)] == [{"video", "error"}] * 2
+    assert result.stderr.endswith("vis4mer: info: 0 of 2 movies classified; 2 failed\n")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_a_closing_line_counts_several_movies(run: Run, movie: Path, form: str) -> None:
+    arguments = (movie, movie, "--output-format", form)
+    assert run(*arguments).stderr == "vis4mer: info: 2 of 2 movies classified\n"
+    assert run(*arguments, "--quiet").stderr == ""
 
 
 def test_a_url_is_refused(run: Run, movie: Path) -> None:
     result = run("https://example.org/a.mp4", movie)
     assert result.exit_code == 1
-    assert result.stderr == (
+    assert result.stderr.startswith(
         "vis4mer: error: video='https://example.org/a.mp4': URLs are not opened; download it first\n"
     )
     assert str(movie) in result.stdout
@@ -89,7 +121,7 @@ def test_jsonl_is_one_object_a_line(run: Run, movie: Path) -> None:
 
 def test_csv_has_a_row_for_each_label_and_each_value(run: Run, movie: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run(movie, "--output-format", "csv").stdout)))
-    values = json.loads(run(movie, "--output-format", "json").stdout)
+    values = only_result(run(movie, "--output-format", "json"))
     colour = values["heads"]["colour"]["probabilities"]
     assert [(row["head"], row["label"]) for row in rows] == [*(("colour", label) for label in colour), ("light", "")]
     assert [float(row["probability"]) for row in rows[:3]] == pytest.approx(list(colour.values()))
@@ -99,7 +131,7 @@ def test_csv_has_a_row_for_each_label_and_each_value(run: Run, movie: Path) -> N
 
 def test_the_table_shows_labels_by_probability(run: Run, movie: Path) -> None:
     result = run(movie)
-    values = json.loads(run(movie, "--output-format", "json").stdout)["heads"]["colour"]
+    values = only_result(run(movie, "--output-format", "json"))["heads"]["colour"]
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
     places = [
@@ -120,9 +152,20 @@ def test_the_table_has_no_trailing_blanks_and_names_its_windows(run: Run, movie:
     assert two == "\n".join([run(movie, "--stride", "1").stdout] * 2)
 
 
-def test_a_curve_of_more_windows_than_cells_names_both_numbers(run: Run, make_video: Any, tmp_path: Path) -> None:
-    long = make_video(tmp_path / "long.mkv", [(1, 2, 3)] * 40)
-    assert "24 of 36 windows of 5 s" in run(long, "--stride", "1").stdout
+def test_csv_with_windows_has_a_row_for_each_window_and_label(run: Run, movie: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run(movie, "--output-format", "csv", "--windows").stdout)))
+    heads = only_result(run(movie, "--output-format", "json"))["heads"]
+    expected = [
+        ("colour", window["start"], window["end"], label, probability)
+        for window in heads["colour"]["windows"]
+        for label, probability in zip(heads["colour"]["probabilities"], window["probabilities"], strict=True)
+    ]
+    expected += [("light", window["start"], window["end"], "", window["value"]) for window in heads["light"]["windows"]]
+    assert [
+        (row["head"], float(row["start"]), float(row["end"]), row["label"], float(row["probability"] or row["value"]))
+        for row in rows
+    ] == expected
+    assert {row["video"] for row in rows} == {str(movie)}
 
 
 def test_a_file_holds_what_stdout_would(run: Run, movie: Path, tmp_path: Path) -> None:
@@ -136,9 +179,9 @@ def test_a_file_holds_what_stdout_would(run: Run, movie: Path, tmp_path: Path) -
     assert len(list(tmp_path.iterdir())) == 4, "no temporary file is left"
 
 
-@pytest.mark.parametrize("name", ["result.json", "result.JSONL", "result.csv", "result.txt", "result"])
+@pytest.mark.parametrize("name", ["result.json", "result.JSONL", "result.csv", "result.txt"])
 def test_the_form_follows_the_files_suffix_by_default(run: Run, movie: Path, tmp_path: Path, name: str) -> None:
-    form = name.lower().partition(".")[2] if "." in name and "txt" not in name else "table"
+    form = name.lower().partition(".")[2] if "txt" not in name else "table"
     run(movie, "-o", tmp_path / name)
     assert (tmp_path / name).read_text() == run(movie, "--output-format", form).stdout
     run(movie, "-o", tmp_path / name, "--output-format", "table")
@@ -155,7 +198,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(run: Run, movie: Path, tm
     (tmp_path / "link").symlink_to(tmp_path / "target")
     assert run(movie, "--output-format", "json", "-o", tmp_path / "link").exit_code == 0
     assert (tmp_path / "link").is_symlink()
-    assert json.loads((tmp_path / "target").read_text())["video"] == str(movie)
+    assert json.loads((tmp_path / "target").read_text())[0]["video"] == str(movie)
 
 
 @pytest.mark.parametrize("option", ["-o", "--timeline"])
@@ -165,25 +208,104 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
 ) -> None:
     (tmp_path / "folder.html").mkdir()
     monkeypatch.setattr("vis4mer.runtime.loading.load", lambda *_, **__: pytest.fail("the model was loaded"))
-    result = run(movie, option, tmp_path / place)
+    result = run(movie, option, tmp_path / place, "--output-format", "table")
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
     assert result.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]
 
 
-def test_a_disk_that_fills_up_meanwhile_does_not_lose_the_work(
-    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.fixture
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on which nothing can be made durable any more, unlike the temporary folder."""
+    full, temporary = tmp_path / "full", tmp_path / "temporary"
+    full.mkdir()
+    temporary.mkdir()
+    sync = os.fsync
 
-    monkeypatch.setattr("os.fsync", full)
-    result = run(movie, "--output-format", "json", "-o", tmp_path / "result.json")
+    def fail_when_full(number: int) -> None:
+        if Path(f"/proc/self/fd/{number}").readlink().is_relative_to(full):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(number)
+
+    monkeypatch.setattr("os.fsync", fail_when_full)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    return full
+
+
+def test_a_disk_that_fills_up_meanwhile_does_not_lose_the_work(
+    run: Run, movie: Path, tmp_path: Path, full_disk: Path
+) -> None:
+    result = run(movie, "-o", full_disk / "result.json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (rescued,) = (tmp_path / "temporary").iterdir()
+    assert json.loads(rescued.read_text())[0]["video"] == str(movie)
+    assert result.stderr == (
+        f"vis4mer: error: --output='{full_disk / 'result.json'}': cannot be written: No space left on device; "
+        f"free some space, or choose another place. The results are in {rescued}\n"
+    )
+    assert list(full_disk.iterdir()) == []
+
+
+def test_without_any_room_the_results_are_printed(
+    run: Run, movie: Path, tmp_path: Path, full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(full_disk))
+    monkeypatch.setenv("HOME", str(full_disk))
+    result = run(movie, "-o", full_disk / "result.json")
     assert result.exit_code == 1
-    assert "No space left on device" in result.stderr
-    assert json.loads(result.stdout)["video"] == str(movie)
+    assert only_result(result)["video"] == str(movie)
+    assert result.stderr.endswith("The results are in stdout\n")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link", "-"])
+def test_a_redirected_file_is_not_replaced(
+    vis4mer_command: list[str], movie: Path, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    file = tmp_path / "file"
+    shell = 'echo before; "$@"; echo after'
+    command = ["sh", "-c", shell, "sh", *vis4mer_command, str(movie), "-o", target, "--output-format", "jsonl"]
+    with file.open("w") as stdout:
+        inode = os.fstat(stdout.fileno()).st_ino
+        done = subprocess.run(command, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == ""
+    before, result, after = file.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert json.loads(result)["video"] == str(movie)
+    assert file.stat().st_ino == inode
+
+
+def test_another_descriptor_is_written_to_where_it_stands(
+    vis4mer_command: list[str], movie: Path, tmp_path: Path
+) -> None:
+    shell = 'exec 3> file; echo before >&3; "$@"; echo after >&3'
+    arguments = [*vis4mer_command, str(movie), "-o", "/dev/fd/3", "--output-format", "jsonl"]
+    done = subprocess.run(["bash", "-c", shell, "bash", *arguments], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"", b"vis4mer: info: wrote /dev/fd/3\n")
+    before, result, after = (tmp_path / "file").read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert json.loads(result)["video"] == str(movie)
+
+
+@pytest.mark.parametrize("name", ["result", "result.xml", "result.json.bak"])
+def test_an_unknown_suffix_is_a_usage_error_unless_the_format_is_given(
+    run: Run, movie: Path, tmp_path: Path, name: str
+) -> None:
+    result = run(movie, "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert "ends in none of .json, .jsonl, .csv, .txt; use one, or set --output-format" in result.stderr
     assert list(tmp_path.iterdir()) == []
+    assert run(movie, "-o", tmp_path / name, "--output-format", "csv").exit_code == 0
+    assert (tmp_path / name).read_text() == run(movie, "--output-format", "csv").stdout
+
+
+def test_files_that_are_written_are_named_unless_quiet(run: Run, movie: Path, tmp_path: Path) -> None:
+    results, timeline = tmp_path / "results.json", tmp_path / "timeline.html"
+    arguments = (movie, "-o", results, "--timeline", timeline)
+    assert run(*arguments).stderr == f"vis4mer: info: wrote {timeline}\nvis4mer: info: wrote {results}\n"
+    assert run(*arguments, "--quiet").stderr == ""
 
 
 def test_a_pipe_is_written_to_and_not_replaced(run: Run, movie: Path, tmp_path: Path) -> None:
@@ -194,7 +316,7 @@ def test_a_pipe_is_written_to_and_not_replaced(run: Run, movie: Path, tmp_path: 
     reader.start()
     assert run(movie, "--output-format", "json", "-o", pipe).exit_code == 0
     reader.join()
-    assert json.loads(received[0])["video"] == str(movie)
+    assert json.loads(received[0])[0]["video"] == str(movie)
     assert pipe.is_fifo()
 
 
@@ -202,7 +324,7 @@ def test_a_pipe_is_written_to_and_not_replaced(run: Run, movie: Path, tmp_path: 
 def test_a_timeline_is_drawn_beside_the_result(run: Run, movie: Path, tmp_path: Path, suffix: str) -> None:
     result = run(movie, "--output-format", "json", "--timeline", tmp_path / f"timeline.{suffix}")
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["video"] == str(movie)
+    assert only_result(result)["video"] == str(movie)
     start = (tmp_path / f"timeline.{suffix}").read_bytes()[:8]
     assert start == (b"\x89PNG\r\n\x1a\n" if suffix == "png" else b"<!DOCTYP")
 
@@ -229,6 +351,8 @@ def test_a_movie_is_scanned_once_for_prediction_and_timeline(
         (("a.mp4", "--device", "abacus"), "must be auto, cpu, cuda or cuda:N"),
         (("a.mp4", "--output-format", "xml"), "--output-format"),
         (("a.mp4", "--video-decoder", "vlc"), "--video-decoder"),
+        (("a.mp4", "--windows"), "--windows applies to CSV only"),
+        (("a.mp4", "--windows", "-o", "a.json"), "--windows applies to CSV only"),
         (("a.mp4", "--frobnicate"), "--frobnicate"),
     ],
 )
@@ -288,8 +412,7 @@ def test_hostile_names_cannot_act_on_the_terminal(run: Run, make_video: Any, tmp
     assert "[red]a\\x1b[2J\\nb\\u202e\\udcff.mkv" in result.stdout.replace("\n", "")
     for text in (result.stdout, result.stderr):
         assert all(character.isprintable() or character == "\n" for character in text)
-    assert result.stderr.count("\n") == 1
-    values = json.loads(run(video, "--output-format", "json").stdout)
+    values = only_result(run(video, "--output-format", "json"))
     assert values["video"] == str(video)
     rows = run(video, "--output-format", "csv").stdout_bytes
     assert os.fsencode(video) in rows
@@ -301,7 +424,7 @@ def test_damage_is_reported_on_stderr_and_in_the_result(run: Run, movie: Path, t
     result = run(damaged, "--output-format", "json")
     assert result.exit_code == 0
     assert result.stderr.startswith("vis4mer: warning: ")
-    assert json.loads(result.stdout)["damage"]["truncated"] is True
+    assert only_result(result)["damage"]["truncated"] is True
     assert run(damaged, "--output-format", "json", "--quiet").stderr == ""
 
 
@@ -342,7 +465,7 @@ def test_results_are_printed_even_if_stderr_is_closed(vis4mer_command: list[str]
     command = ["sh", "-c", '"$@" 2>&-', "sh", *vis4mer_command, str(movie), "--output-format", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert done.returncode == 0
-    assert json.loads(done.stdout)["video"] == str(movie)
+    assert json.loads(done.stdout)[0]["video"] == str(movie)
 
 
 def test_a_movie_and_its_timeline_need_the_base_install_only(
@@ -354,8 +477,8 @@ def test_a_movie_and_its_timeline_need_the_base_install_only(
         timeline = tmp_path / f"timeline.{suffix}"
         arguments = [*vis4mer_command[3:], str(movie), "--output-format", "json", "--timeline", str(timeline)]
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert json.loads(done.stdout)["heads"]["colour"]["label"]
+        assert (done.returncode, done.stderr.decode()) == (0, f"vis4mer: info: wrote {timeline}\n")
+        assert json.loads(done.stdout)[0]["heads"]["colour"]["label"]
         assert timeline.stat().st_size > 1000
 
 
@@ -447,7 +570,7 @@ def test_an_interrupt_between_native_calls_exits_with_130(
     run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_at(monkeypatch, 1, interrupted)
-    result = run(movie, "-o", tmp_path / "result")
+    result = run(movie, "-o", tmp_path / "result.json")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "vis4mer: interrupted: 0 of 1 videos done\n"
     assert list(tmp_path.iterdir()) == []
@@ -459,7 +582,8 @@ def test_an_interrupt_does_not_lose_what_is_done(
     interrupt_at(monkeypatch, 3, interrupted)
     result = run(*[movie] * 4, "--output-format", "json", "-o", tmp_path / "result.json")
     assert result.exit_code == 130
-    assert result.stderr == "vis4mer: interrupted: 2 of 4 videos done\n"
+    wrote = f"vis4mer: info: wrote {tmp_path / 'result.json'}\n"
+    assert result.stderr == f"vis4mer: interrupted: 2 of 4 videos done\n{wrote}"
     assert [values["video"] for values in json.loads((tmp_path / "result.json").read_text())] == [str(movie)] * 2
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -498,5 +622,5 @@ main()
         finally:
             process.kill()
     assert process.returncode == 130
-    assert stderr == "vis4mer: interrupted: 1 of 3 videos done\n"
+    assert stderr == f"vis4mer: interrupted: 1 of 3 videos done\nvis4mer: info: wrote {output}\n"
     assert [values["video"] for values in json.loads(output.read_text())] == [str(movie)]

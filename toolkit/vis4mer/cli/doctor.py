@@ -11,6 +11,7 @@ import click
 import vis4mer
 from vis4mer.cli.options import json_option
 from vis4mer.errors import Vis4merError
+from vis4mer.packages import install_command
 from vis4mer.text import printable
 
 if TYPE_CHECKING:
@@ -140,4 +141,4 @@ def _in_words(value: Any) -> str:
 def _package_in_words(package: dict[str, str | None]) -> str:
     if package["version"] is not None:
         return package["version"]
-    return f"absent: pip install 'vis4mer[{package['extra']}]'" if package["extra"] else "absent"
+    return f"absent: {install_command(package['extra'])}" if package["extra"] else "absent"

@@ -1,46 +1,73 @@
-"""The progress bar of `vis4mer run`."""
+"""The progress of `vis4mer run`: the frames of the current movie, and the time left for all movies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from vis4mer.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from vis4mer.video.reader import FrameProgress
 
-
-class _RateColumn(TextColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} frames/s")
+_ALL = "all movies"
 
 
-@contextmanager
-def frame_progress(title: str, shown: bool) -> Iterator["FrameProgress | None"]:
-    """Shows a bar on stderr with frames, frames per second and the time left.
+class MovieProgress:
+    """Progress over movies that are classified one after the other.
+
+    A movie's share of all work is estimated by the size of its file, since its duration is known only once it is read.
 
     Args:
-        title: Title of the bar, free of control characters.
-        shown: Whether to show the bar at all.
-
-    Yields:
-        The callable that reports progress to the bar; None if no bar is shown.
+        videos: Paths of the movies, in order.
+        hidden: Whether to show nothing.
     """
-    if not shown:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(""),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        # The number of frames expected is an estimate for a damaged movie, and a bar must not exceed its total.
-        yield lambda done, expected: bar.update(task, completed=done, total=max(done, expected))
+
+    def __init__(self, videos: Sequence[str], *, hidden: bool) -> None:
+        self._videos = videos
+        self._sizes = [_size(video) for video in videos]
+        self._total, self._done = sum(self._sizes), 0  # bytes
+        self._display = ProgressDisplay(hidden=hidden)
+
+    @contextmanager
+    def movie(self, number: int) -> Iterator["FrameProgress"]:
+        """Shows the progress of a movie until the block ends.
+
+        Args:
+            number: Number of the movie, counted from 1.
+
+        Yields:
+            The callable that reports the movie's frames. If the block raises, the movie no longer counts as work.
+        """
+        name, size = Path(self._videos[number - 1]).name, self._sizes[number - 1]
+
+        def report(done: int, expected: int) -> None:
+            # The number of frames expected is an estimate for a damaged movie, and a bar must not exceed its total.
+            expected = max(done, expected)
+            self._report_all(number, size * done / max(1, expected))
+            self._display.update(name, done, expected, unit="frames")
+
+        self._report_all(number, 0)
+        self._display.update(name, 0, None, unit="frames")
+        try:
+            with self._display.shown():
+                yield report
+        except Exception:
+            self._total -= size
+            raise
+        else:
+            self._done += size
+        finally:
+            self._display.remove(name)
+
+    def _report_all(self, number: int, done: float) -> None:
+        if len(self._videos) > 1:
+            count = f"{number} of {len(self._videos)}"
+            self._display.update(_ALL, self._done + done, self._total, count=count)
+
+
+def _size(video: str) -> int:
+    try:
+        return max(1, Path(video).stat().st_size)
+    except (OSError, ValueError):  # reported when the movie is opened
+        return 1

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vis4mer import __version__
-from vis4mer.cli.console import say, show_log_messages
+from vis4mer.cli.console import name_options, say, show_log_messages
 from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
 from vis4mer.errors import Vis4merError
 
@@ -17,7 +17,15 @@ _COMMANDS = ("run", "extract", "train", "eval", "export", "verify", "inspect", "
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is needed, and reports a user's mistake as one line with exit code 1."""
+    """Imports a command's module when it is needed, and maps everything that can end a command to an exit code.
+
+    - 0: All was done.
+    - 1: An input, a file or the machine made some or all of it fail: a `Vis4merError`, or a command's own count.
+    - 2: The command line itself is wrong, whatever files and machine are like: a `click.UsageError`, before any work.
+    - 130: Ctrl-C.
+
+    A traceback stands for a defect of this project.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -47,6 +55,14 @@ class _Commands(click.Group):
             ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        options = [param for param in command.params if isinstance(param, click.Option)] if command else []
+        name_options(name for option in options for name in option.opts if name.startswith("--"))
+        return name, command, rest
 
 
 def _concerns_stdout(error: OSError) -> bool:

@@ -1,37 +1,52 @@
 """Writes the results of `vis4mer run`: to stdout one by one, or to a file all at once, even when interrupted."""
 
+import secrets
+import tempfile
 import threading
+from pathlib import Path
 
 import click
 
 from vis4mer.cli.report import Form
-from vis4mer.errors import Vis4merError
+from vis4mer.errors import OutputError, Vis4merError
 from vis4mer.files import write_atomically
 from vis4mer.runtime.prediction import Prediction
 
 
 class Results:
-    """Collects predictions as they are made.
+    """Collects results as they are made.
 
     Args:
         form: Form in which they are reported.
         output: File to write; None for stdout.
+
+    Attributes:
+        done: Number of movies with a prediction.
+        failed: Number of movies without one.
     """
 
     def __init__(self, form: Form, output: str | None) -> None:
         self._form, self._output = form, output
+        self.done = self.failed = 0
         self._items: list[str] = []
         # Reentrant: an interrupt may arrive in the main thread while it is saving, and its handler saves too.
         self._saving = threading.RLock()
         if output is None:
             _print(form.begin)
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def add(self, prediction: Prediction) -> None:
         """Prints the prediction, or keeps it for the file."""
-        item = self._form.item(prediction)
+        self._add(self._form.item(prediction))
+        self.done += 1
+
+    def fail(self, video: str, error: Vis4merError) -> None:
+        """Prints that a movie failed, or keeps that for the file."""
+        self._add(self._form.failure(video, str(error)))
+        self.failed += 1
+
+    def _add(self, item: str) -> None:
+        if not item:
+            return
         if self._output is None:
             _print((self._form.between if self._items else "") + item)
         self._items.append(item)
@@ -40,7 +55,7 @@ class Results:
         """Completes the printed text, or writes the file.
 
         Raises:
-            Vis4merError: The file cannot be written; see `save`.
+            OutputError: The file cannot be written; see `save`.
         """
         if self._output is None:
             _print(self._form.end)
@@ -50,17 +65,33 @@ class Results:
         """Writes the results so far to the file, if there is one. An interrupt may call this from another thread.
 
         Raises:
-            Vis4merError: The file cannot be written; the results are printed to stdout, so that the work is not lost.
+            OutputError: The file cannot be written. The message names the file elsewhere that holds the results
+                instead; if none can be written, they are printed to stdout.
         """
         if self._output is None:
             return
         with self._saving:
-            text = self._form.begin + self._form.between.join(self._items) + self._form.end
+            data = _encode(self._form.begin + self._form.between.join(self._items) + self._form.end)
             try:
-                write_atomically(self._output, _encode(text))
-            except Vis4merError:
-                _print(text)
-                raise
+                write_atomically(self._output, data)
+            except OutputError as error:
+                place = _rescue(data, self._output)
+                if place is None:
+                    click.echo(data, nl=False)
+                raise OutputError(f"{error}. The results are in {place or 'stdout'}") from None
+
+
+def _rescue(data: bytes, output: str) -> Path | None:
+    """Writes data that cannot go to `output` to a new file elsewhere; returns its path, or None if there is none."""
+    name = Path(output)
+    for folder in (Path(tempfile.gettempdir()), Path.home()):
+        place = folder / f"{name.stem}-{secrets.token_hex(4)}{name.suffix}"
+        try:
+            write_atomically(place, data)
+        except OutputError:
+            continue
+        return place
+    return None
 
 
 def _print(text: str) -> None:

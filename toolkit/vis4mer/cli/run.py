@@ -1,7 +1,7 @@
 """`vis4mer run`: predictions for movies."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,12 +13,13 @@ from vis4mer.cli.interrupt import at_interrupt
 from vis4mer.cli.options import check_seconds, device_option, quiet_option
 from vis4mer.config import VideoDecoder
 from vis4mer.errors import VideoError, Vis4merError
-from vis4mer.files import check_writable, same_file
-from vis4mer.text import printable
+from vis4mer.files import check_writable, is_replaceable, own_descriptor, same_file
 
 if TYPE_CHECKING:
     from vis4mer.cli.report import FormName
     from vis4mer.devices.device import RequestedDevice
+
+_STDOUT = 1  # number of the descriptor
 
 
 def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -28,8 +29,8 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 @click.command()
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
-@click.option("--bundle", metavar="DIR", help="Bundle or checkpoint.  [default: the sample bundle]")
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path())
+@click.option("--bundle", metavar="DIR", type=click.Path(), help="Bundle or checkpoint.  [default: the sample bundle]")
 @device_option("Device to run the model on.")
 @click.option(
     "--precision",
@@ -61,15 +62,23 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
     metavar="N",
     help="Frames to encode at once.",
 )
-@click.option("-o", "--output", metavar="FILE", help="File for the results, instead of stdout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="File for the results, instead of stdout. - is stdout; pipes and open descriptors are written to as they are.",
+)
 @click.option(
     "--output-format",
     type=click.Choice(["table", "json", "jsonl", "csv"]),
-    help="Format of the results.  [default: by the suffix of --output, else table]",
+    help="Format of the results.  [default: by the suffix of --output (.json, .jsonl, .csv, .txt), else table]",
 )
+@click.option("--windows", is_flag=True, help="Write each window's start, end and probabilities, as rows of a CSV.")
 @click.option(
     "--timeline",
     metavar="FILE.png|FILE.html",
+    type=click.Path(),
     callback=_timeline_file,
     help="File for a timeline: probabilities over time, with thumbnails.",
 )
@@ -86,21 +95,28 @@ def run(
     batch_size: int,
     output: str | None,
     output_format: "FormName | None",
+    windows: bool,
     timeline: str | None,
     quiet: bool,
 ) -> None:
     """Classify each VIDEO.
 
-    A video that fails is reported on stderr; the others are still classified, and the exit code is 1.
+    A video that fails is reported on stderr and in the results; the others are still classified, and the exit code
+    is 1.
     """
     if timeline is not None and len(videos) > 1:
         raise click.UsageError("--timeline draws one video; run each video separately")
+    if output == "-" or (output is not None and own_descriptor(output) == _STDOUT):
+        output = None
     _refuse_to_overwrite(videos, output, timeline)
+    form_name = output_format or _form_of_file(output)
+    if windows and form_name != "csv":
+        raise click.UsageError("--windows applies to CSV only; use it with --output-format csv")
     show_log_messages(quiet)
     _require_writable(output, timeline)
 
-    from vis4mer.cli.frame_progress import frame_progress
-    from vis4mer.cli.report import form_of_file, report_form
+    from vis4mer.cli.frame_progress import MovieProgress
+    from vis4mer.cli.report import report_form
     from vis4mer.cli.results import Results
     from vis4mer.runtime.loading import load
     from vis4mer.timeline import save_timeline
@@ -108,40 +124,83 @@ def run(
 
     classifier = load(bundle, device=device, precision=precision)
     classify = partial(classifier, stride=stride, batch_size=batch_size, video_decoder=video_decoder)
-    form = report_form(
-        output_format or form_of_file(output),
-        several=len(videos) > 1,
-        on_terminal=output is None and is_terminal(sys.stdout),
-    )
-    results, failed = Results(form, output), False
+    on_terminal = output is None and is_terminal(sys.stdout)
+    results = Results(report_form(form_name, windows=windows, on_terminal=on_terminal), output)
+    progress = MovieProgress(videos, hidden=quiet)
+
+    def inform(message: str) -> None:
+        if not quiet:
+            say("info", message)
 
     def save_finished() -> None:
-        say("interrupted", f"{len(results)} of {len(videos)} videos done")
-        if len(results) > 0:
+        say("interrupted", f"{results.done} of {len(videos)} videos done")
+        if results.done > 0:
             results.save()
+            if output is not None:
+                inform(f"wrote {output}")
 
+    drawn = True
     with at_interrupt(save_finished):
         for number, video in enumerate(videos, start=1):
-            title = printable(Path(video).name) + (f" ({number} of {len(videos)})" if len(videos) > 1 else "")
             try:
                 _refuse_url(video)
-                with frame_progress(title, shown=not quiet and is_terminal(sys.stderr)) as progress:
+                with progress.movie(number) as report_frames:
                     movie = scan(video)
-                    prediction = classify(movie, progress=progress)
-                results.add(prediction)
-                if bundle is None and len(results) == 1 and not quiet:
-                    say(
-                        "info", "using the sample model, made for films like the sample movie; --bundle selects another"
-                    )
-                if timeline is not None:
-                    save_timeline(prediction, timeline, movie)
-                if prediction.damage and not quiet:
-                    say("warning", str(VideoError.of("video", video, "; ".join(prediction.damage.notes))))
+                    prediction = classify(movie, progress=report_frames)
             except Vis4merError as error:
                 say("error", str(error))
-                failed = True
+                results.fail(video, error)
+                continue
+            results.add(prediction)
+            if bundle is None and results.done == 1:
+                inform("using the sample model, made for films like the sample movie; --bundle selects another")
+            if prediction.damage and not quiet:
+                say("warning", str(VideoError.of("video", video, "; ".join(prediction.damage.notes))))
+            if timeline is not None:
+                drawn = _draw(partial(save_timeline, prediction, timeline, movie))
+                if drawn:
+                    inform(f"wrote {timeline}")
         results.close()
-    ctx.exit(1 if failed else 0)
+    if output is not None:
+        inform(f"wrote {output}")
+    if len(videos) > 1:
+        failures = f"; {results.failed} failed" if results.failed else ""
+        inform(f"{results.done} of {len(videos)} movies classified{failures}")
+    ctx.exit(1 if results.failed or not drawn else 0)
+
+
+def _draw(save: Callable[[], None]) -> bool:
+    """Saves a timeline, or reports why it cannot be saved; the results are still written then."""
+    try:
+        save()
+    except Vis4merError as error:
+        say("error", str(error))
+        return False
+    return True
+
+
+def _form_of_file(output: str | None) -> "FormName":
+    """Returns the form for a file by its suffix; a table for stdout, and for a pipe or device, which need no suffix.
+
+    Raises:
+        UsageError: The suffix names no form.
+    """
+    from vis4mer.cli.report import FORM_OF_SUFFIX, form_of_suffix
+
+    if output is None:
+        return "table"
+    form = form_of_suffix(output)
+    if form is None and _may_replace(output):
+        known = ", ".join(FORM_OF_SUFFIX)
+        raise click.UsageError(f"--output {output!r} ends in none of {known}; use one, or set --output-format")
+    return form or "table"
+
+
+def _may_replace(output: str) -> bool:
+    try:
+        return is_replaceable(output)
+    except OSError:  # reported when the file is checked
+        return False
 
 
 def _refuse_to_overwrite(videos: Sequence[str], output: str | None, timeline: str | None) -> None:

@@ -5,7 +5,6 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 
 from vis4mer.config import ModelConfig
 from vis4mer.devices.arrays import Array
@@ -13,6 +12,7 @@ from vis4mer.devices.device import Device
 from vis4mer.errors import ConfigError
 from vis4mer.runtime.aggregation import MovieAggregator
 from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.footage import Footage
 from vis4mer.runtime.overlap import Overlap
 from vis4mer.runtime.precision import ChosenPrecision
 from vis4mer.runtime.prediction import Prediction
@@ -21,6 +21,8 @@ from vis4mer.video.movie import Movie
 from vis4mer.video.reader import FrameProgress, VideoDecoder, VideoInfo, open_video
 
 logger = logging.getLogger(__name__)
+
+_SHORT = 0.5  # of a window; the prediction for a movie that fills less of it is doubtful
 
 
 class Classifier:
@@ -52,6 +54,7 @@ class Classifier:
         self.model, self.source, self.device, self.device_reason = model, source, device, device_reason
         self.precision = precision
         self.stages = Stages(model, runners)
+        self._rounded_strides: set[float] = set()
 
     def __call__(
         self,
@@ -92,7 +95,8 @@ class Classifier:
                 video, preprocessing, video_decoder=video_decoder, device=self.device, batch_size=batch_size
             ) as reader,
         ):
-            tokens: Iterator[Array] = map(stages.encode, overlap.ahead(reader))
+            footage = Footage()
+            tokens: Iterator[Array] = map(stages.encode, overlap.ahead(footage.watch(reader)))
             # On a CPU, encoder and S4 decoders already use all cores, and would only compete for them.
             if self.device.kind != "cpu":
                 tokens = overlap.ahead(tokens)
@@ -100,8 +104,6 @@ class Classifier:
             aggregator = MovieAggregator(self.model, duration=reader.info.duration)
             for group in batched(windows, windows_at_once):
                 aggregator.add(group, stages.run_heads(group))
-            if aggregator.padded:
-                self._report_padding(reader.info)
             return Prediction(
                 video=reader.info.path,
                 duration=reader.info.duration,
@@ -117,22 +119,33 @@ class Classifier:
                 video_decoder_reason=reader.reason,
                 damage=reader.damage,
                 heads=aggregator.predictions(),
+                notes=self._notes(reader.info, footage, padded=aggregator.padded),
             )
 
     def _stride_frames(self, stride: float | None) -> int:
-        """Returns the stride in frames, for a stride in seconds; warns if it is far from a whole number of them."""
+        """Returns the stride in frames, for a stride in seconds; warns if it is not a whole number of them."""
         fps = self.model.preprocessing.fps
         if stride is None:
             return self.model.windows.stride_frames(fps)
         frames = dataclasses.replace(self.model.windows, stride=stride).stride_frames(fps)
-        if not math.isclose(frames / fps, stride, rel_tol=0.01):
-            _report_rounded_stride(stride, frames, fps)
+        # The first of equal warnings is enough for all movies of one classifier.
+        if not math.isclose(frames / fps, stride, rel_tol=1e-9) and stride not in self._rounded_strides:
+            self._rounded_strides.add(stride)
+            rule = f"windows start at sampled frames, {fps:g} per second"
+            logger.warning("stride=%g: %s; using %.6g s", stride, rule, frames / fps)
         return frames
 
-    def _report_padding(self, info: VideoInfo) -> None:
-        rule = f"{info.duration:.3g} s is shorter than the model's window of {self.model.windows.seconds:g} s"
-        consequence = "the rest is padded with zeros, as in the published protocol"
-        logger.warning("video=%r: %s; %s", info.path, rule, consequence)
+    def _notes(self, info: VideoInfo, footage: Footage, *, padded: bool) -> tuple[str, ...]:
+        """Returns the reasons in the movie itself to doubt its prediction; logs them, and any other padding."""
+        notes, window = footage.notes, self.model.windows.seconds
+        length = f"{info.duration:.3g} s is {{}} the model's window of {window:g} s; the rest is padded with zeros"
+        if padded and info.duration < _SHORT * window:
+            notes = (*notes, length.format("less than half of"))
+        elif padded:
+            logger.warning("video=%r: %s, as in the published protocol", info.path, length.format("shorter than"))
+        for note in notes:
+            logger.warning("video=%r: %s", info.path, note)
+        return notes
 
 
 def _counted(tokens: Iterable[Array], progress: FrameProgress | None, expected: int) -> Iterator[Array]:
@@ -145,10 +158,3 @@ def _counted(tokens: Iterable[Array], progress: FrameProgress | None, expected: 
         done += len(batch)
         if progress is not None:
             progress(done, expected)
-
-
-@cache
-def _report_rounded_stride(stride: float, frames: int, fps: float) -> None:
-    """Logs a stride that is not a whole number of frames; each once per process."""
-    rule = f"windows start at sampled frames, {fps:g} per second"
-    logger.warning("stride=%g: %s; using %.3g s", stride, rule, frames / fps)

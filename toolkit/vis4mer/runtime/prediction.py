@@ -75,6 +75,8 @@ class Prediction:
         damage: Damage that the reader found in the video.
         heads: Predictions by head. Label, probabilities and windows of the first head are also attributes of the
             prediction itself.
+        notes: Reasons in the movie itself to doubt the prediction, a sentence each: it is black, its picture does not
+            change (see `vis4mer.runtime.footage`), or it fills less than half of the model's window.
     """
 
     video: str
@@ -91,6 +93,7 @@ class Prediction:
     video_decoder_reason: str
     damage: "Damage"
     heads: Mapping[str, HeadPrediction]
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -112,7 +115,7 @@ class Prediction:
         return next(iter(self.heads.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-serialisable dictionary, as ``vis4mer run --output-format json`` prints it."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """Returns a JSON-serialisable dictionary, as ``vis4mer run --output-format json`` prints it for each movie."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("heads", "notes")}
         heads = {name: head.to_dict() for name, head in self.heads.items()}
-        return values | {"damage": dataclasses.asdict(self.damage), "heads": heads}
+        return values | {"damage": dataclasses.asdict(self.damage), "notes": list(self.notes), "heads": heads}

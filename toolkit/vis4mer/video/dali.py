@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
+from vis4mer.packages import install_command
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call
 from vis4mer.video.frames import Damage
@@ -230,7 +231,7 @@ def _remux(
 def _build_pipeline(device: Device, batch_size: int) -> Any:
     if not installed():
         rule = "the package nvidia-dali-cuda120 is missing"
-        remedy = "install vis4mer[dali] or use video_decoder='pyav'"
+        remedy = f"{install_command('dali')}, or use video_decoder='pyav'"
         raise MissingDependencyError.of("video_decoder", "dali", rule, remedy)
     # DALI is an optional dependency, so it is imported only once a reader needs it.
     dali: Any = importlib.import_module("nvidia.dali")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import vis4mer
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.errors import BundleError, CheckpointError, MissingDependencyError
+from vis4mer.packages import install_command
 
 torch = pytest.importorskip("torch")
 
@@ -95,5 +97,5 @@ def test_auto_reports_the_precision_and_its_reason(
 
 def test_without_pytorch_the_error_names_the_extra(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vis4mer.models.checkpoint", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'vis4mer\[torch\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(install_command("torch"))):
         vis4mer.load(checkpoint, device="cpu")

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import importlib.util
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from vis4mer.devices import cuda
 from vis4mer.devices.arrays import DeviceArray
 from vis4mer.devices.device import Device, Driver
 from vis4mer.errors import BundleError, DeviceError, MissingDependencyError
+from vis4mer.packages import install_command
 from vis4mer.runtime.backends.base import Graph
 from vis4mer.runtime.backends.registry import open_with
 from vis4mer.runtime.backends.tensorrt import TensorRTBackend, TensorRTRunner
@@ -221,7 +223,7 @@ def test_no_driver(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_missing_product(monkeypatch: pytest.MonkeyPatch, product: Any, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=rf"^{module}=.* pip install 'vis4mer\[{extra}\]'"):
+    with pytest.raises(MissingDependencyError, match=rf"^{module}=.* {re.escape(install_command(extra))}"):
         TensorRTRunner(ENGINE, GPU, product)
 
 

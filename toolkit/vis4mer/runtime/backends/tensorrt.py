@@ -14,6 +14,7 @@ from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.cuda import CudaStream, DeviceMemory
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.packages import install_command
 from vis4mer.runtime.backends.base import Graph
 from vis4mer.runtime.interface import BATCH, GraphInterface, TensorSpec
 from vis4mer.text import one_line
@@ -23,10 +24,6 @@ logger = logging.getLogger(__name__)
 Product = Literal["trt", "trt-rtx"]
 
 _MODULES: dict[Product, str] = {"trt": "tensorrt", "trt-rtx": "tensorrt_rtx"}
-_REMEDIES: dict[Product, str] = {
-    "trt": "on a machine with an NVIDIA GPU, pip install 'vis4mer[trt]', which downloads from NVIDIA's package index",
-    "trt-rtx": "pip install 'vis4mer[rtx]'",
-}
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,13 @@ def import_tensorrt(product: Product) -> Any:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
         rule = f"is needed for {product} engines"
-        raise MissingDependencyError.of(name, one_line(str(error)), rule, _REMEDIES[product]) from None
+        raise MissingDependencyError.of(name, one_line(str(error)), rule, _remedy(product)) from None
+
+
+def _remedy(product: Product) -> str:
+    if product == "trt-rtx":
+        return install_command("rtx")
+    return f"on a machine with an NVIDIA GPU, {install_command('trt')}, which downloads from NVIDIA's package index"
 
 
 def collect_errors(trt: Any) -> Any:
