@@ -107,7 +107,7 @@ def test_the_clips_of_a_protocol_are_encoded_and_missing_videos_are_named(videos
     small = ("--encoder", "swin3d_t", "--segments", "2", "--image-size", "32")
     result = extract(videos, "-o", tmp_path / "cache", *options, *small)
     assert result.exit_code == 0, result.stderr
-    assert "2 of 6 videos of coin are missing: gone-1 gone-2" in result.stderr
+    assert "2 of 6 videos of coin are missing: gone-1, gone-2" in result.stderr
     (index,) = tmp_path.rglob("index.json")
     shape = {"frames": 1, "tokens": 1, "features": 768}
     expected = [{"video": f"{i}.mp4", "clip": [0.5, 2.5], **shape} for i in range(4)]

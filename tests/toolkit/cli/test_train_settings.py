@@ -24,12 +24,14 @@ def plan(*arguments: str | Path) -> TrainingPlan:
 
 @pytest.fixture
 def lvu(tmp_path: Path) -> list[str | Path]:
-    """Writes a task of LVU with one video per split, and one missing video in the training split."""
+    """Writes a task of LVU with one video per split, and a second and a missing one in the training split."""
     (tmp_path / "scene").mkdir()
+    (tmp_path / "other.mp4").touch()
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.mp4").touch()
         rows = ["class_id class_name youtube_id", f"0 office {split}"]
-        (tmp_path / "scene" / f"{split}.csv").write_text("\n".join(rows + ["1 jail gone"] * (split == "train")))
+        more = ["1 jail gone", "1 jail other"] if split == "train" else []
+        (tmp_path / "scene" / f"{split}.csv").write_text("\n".join(rows + more))
     return ["--protocol", "lvu/scene", "--splits", tmp_path, "--videos", tmp_path]
 
 
@@ -43,7 +45,8 @@ def breakfast(tmp_path: Path) -> list[str | Path]:
             writer.writerow(("file_name", "duration", "action", "class_id"))
             for number in numbers:
                 (tmp_path / f"P{number:02}-cam01-tea.avi").touch()
-                writer.writerow((f"P{number:02}-cam01-tea", 30, "tea", 0))
+                dish = (number + 1) % 2
+                writer.writerow((f"P{number:02}-cam01-tea", 30, ("tea", "juice")[dish], dish))
     return ["--protocol", "breakfast", "--splits", tmp_path, "--videos", tmp_path]
 
 
@@ -194,7 +197,7 @@ def test_as_published_learns_from_and_chooses_on_the_published_splits(
 ) -> None:
     found = plan(*lvu, "--as-published")
     assert (found.chosen_on, found.settings.training.schedule) == ("test", "plateau")
-    assert [example.split for example in found.train] == ["train"]
+    assert [example.split for example in found.train] == ["train", "train"]
     assert [example.split for example in found.val] == ["test"]
     assert len(plan(*breakfast, "--as-published").train) == 11
     with pytest.raises(ConfigError, match="schedule='cosine'"):

@@ -143,6 +143,7 @@ def test_an_encoder_takes_frames_or_segments(name: str, frames: int) -> None:
 
 def test_downloaded_weights_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     state = create("swin3d_t").state_dict() | {"head.weight": torch.zeros(400, 768), "head.bias": torch.zeros(400)}
+    monkeypatch.setattr("vis4mer.models.hub._reason", lambda request: None)
     monkeypatch.setattr(type(get_model_weights("swin3d_t").DEFAULT), "get_state_dict", lambda *_, **__: state)
     encoder = FrameEncoder.build("swin3d_t", SMALL, "hub", seed=3)
     assert torch.equal(encoder.state_dict()["vit.patch_embed.proj.weight"], state["patch_embed.proj.weight"])

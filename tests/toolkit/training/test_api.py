@@ -1,8 +1,10 @@
 """`vis4mer.extract`, `vis4mer.train` and `vis4mer.evaluate` as a program calls them."""
 
 import dataclasses
+import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +19,14 @@ import torch
 import vis4mer
 from vis4mer.config import Preprocessing, WindowConfig
 from vis4mer.devices.device import CPU, Device, Driver
-from vis4mer.errors import ConfigError, DataError, Vis4merError
+from vis4mer.errors import ConfigError, DataError, VideoError, Vis4merError
+from vis4mer.models.encoder import FrameEncoder
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.data.dataset import DataSet
 from vis4mer.training.launch import is_main_process, one_error_per_machine
+from vis4mer.training.result import TrainingResult
 from vis4mer.training.settings import DataSettings, EncoderSettings, HeadSettings
+from vis4mer.training.settings_file import read_settings
 
 ENCODER = EncoderSettings("test_vit", "random")
 FRAMES = Preprocessing(height=32, width=32)
@@ -97,12 +102,11 @@ def test_a_program_extracts_trains_and_evaluates(movies: Path, tmp_path: Path) -
 
     assert list(updates) == [
         "encoding videos",
-        "encoding train movies",
-        "encoding val movies",
+        "encoding movies",
         "training, steps",
         "encoding test movies",
     ]
-    assert [values[-1] for values in updates.values()] == [(8, 8), (4, 4), (2, 2), (4, 4), (2, 2)]
+    assert [values[-1] for values in updates.values()] == [(8, 8), (6, 6), (4, 4), (2, 2)]
     for values in updates.values():
         assert [done for done, _ in values] == sorted(done for done, _ in values)
 
@@ -119,6 +123,94 @@ def test_failed_videos_are_returned_and_logged(movies: Path, tmp_path: Path, cap
     assert "bad.mp4" in message
     assert message in caplog.text
     assert (extraction.n_videos, extraction.n_encoded) == (2, 1)
+
+
+def test_training_leaves_out_unreadable_movies_on_request(
+    movies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("bad.mp4", "worse.mp4"):
+        (tmp_path / name).write_text("no video")
+    rows = movies.read_text().replace("\n", f"\n{movies.parent}/").splitlines()
+    listing = tmp_path / "movies.csv"
+    listing.write_text("\n".join([*rows, "bad.mp4,dark,train", "gone.mp4,dark,train", "worse.mp4,bright,val"]))
+
+    def run(output: str, **data: bool) -> TrainingResult:
+        chosen = dataclasses.replace(settings(movies), data=DataSettings(listing, **data))  # type: ignore[arg-type]
+        return vis4mer.train(chosen, tmp_path / output, cache=tmp_path / "cache", device="cpu")
+
+    with pytest.raises(DataError, match=r"line 11: no such video: .*gone\.mp4"):
+        run("refused")
+    result = run("run", skip_unreadable=True)
+    assert result.skipped == ("bad.mp4", "worse.mp4")
+    (left_out,) = (message for message in caplog.messages if message.startswith("left out"))
+    assert left_out.startswith("left out 2 of 8 movies: ")
+    assert "bad.mp4" in left_out
+    assert "worse.mp4" in left_out
+    record = json.loads((result.last / "training.json").read_text())["data"]
+    assert (record["train"], record["val"]) == (4, 2)
+    assert record["skipped"] == {"train": ["bad.mp4"], "val": ["worse.mp4"], "test": []}
+    assert record["missing"] == {"train": ["gone.mp4"], "val": [], "test": []}
+
+    (tmp_path / "gone.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"bad\.mp4"):
+        run("refused")
+
+    # The settings hold the choice, so a repetition or continuation of the run makes the same.
+    assert read_settings(tmp_path / "run" / "settings.yaml").data.skip_unreadable
+
+
+def test_training_ends_if_no_movie_of_a_label_can_be_read(movies: Path, tmp_path: Path) -> None:
+    rows = movies.read_text().replace("\n", f"\n{movies.parent}/").splitlines()
+    (tmp_path / "bad.mp4").write_text("no video")
+    (tmp_path / "movies.csv").write_text("\n".join([*rows, "bad.mp4,grey,train"]))
+    data = DataSettings(tmp_path / "movies.csv", skip_unreadable=True)
+    with pytest.raises(DataError, match="label='grey': none of its training movies can be read"):
+        vis4mer.train(dataclasses.replace(settings(movies), data=data), tmp_path / "run", device="cpu")
+
+
+def test_a_finished_run_is_not_computed_again(
+    movies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = vis4mer.train(settings(movies), tmp_path / "run", cache=tmp_path / "cache", device="cpu")
+    monkeypatch.setattr(FrameEncoder, "build", None)  # no weights are needed either
+    with caplog.at_level(logging.INFO, "vis4mer"):
+        again = vis4mer.train(settings(movies), tmp_path / "run", resume=True, device="cpu")
+    assert again == first
+    assert caplog.messages == [f"the run in {tmp_path / 'run'} is finished: 2 epochs of 2"]
+    assert not (tmp_path / "run" / "features").exists()
+    other = dataclasses.replace(settings(movies), training=TrainConfig(epochs=2, batch_size=2, lr=0.5))
+    with pytest.raises(ConfigError, match=r"lr: is 0\.5 now, was 0\.01"):
+        vis4mer.train(other, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_a_resumed_run_uses_the_cache_that_it_began_with(
+    movies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vis4mer.train(settings(movies), tmp_path / "run", cache=tmp_path / "cache", device="cpu")
+    for epochs in (3, 4):
+        longer = dataclasses.replace(settings(movies), training=TrainConfig(epochs=epochs, batch_size=2, lr=1e-2))
+        vis4mer.train(longer, tmp_path / "run", resume=True, device="cpu")
+        assert not (tmp_path / "run" / "features").exists()
+    shutil.rmtree(tmp_path / "cache")
+    longer = dataclasses.replace(settings(movies), training=TrainConfig(epochs=5, batch_size=2, lr=1e-2))
+    vis4mer.train(longer, tmp_path / "run", resume=True, device="cpu")
+    assert f"the cache of the run, {tmp_path / 'cache'}, no longer exists" in caplog.text
+    assert len(list((tmp_path / "run" / "features").rglob("*.safetensors"))) == 6
+
+
+def test_windows_longer_than_every_movie_are_mentioned(
+    movies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=60))
+    vis4mer.train(long, tmp_path / "run", device="cpu")
+    assert (
+        "windows of 60 s are longer than every training movie, so they end with zeros; the longest movie has 5 s"
+        in caplog.messages
+    )
+    caplog.clear()
+    exact = dataclasses.replace(settings(movies), windows=WindowConfig(seconds=5))
+    vis4mer.train(exact, tmp_path / "exact", cache=tmp_path / "run" / "features", device="cpu")
+    assert caplog.messages == []
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The frozen encoder, with all its tokens: one of timm's Vision Transformers for frames, a Video Swin for segments."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self, cast
@@ -12,14 +11,13 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 
 from vis4mer.config import EncoderConfig, Preprocessing
-from vis4mer.errors import CheckpointError, ConfigError
+from vis4mer.errors import ConfigError
 from vis4mer.models import video_swin
+from vis4mer.models.hub import from_hugging_face, from_torchvision
 from vis4mer.models.video_swin import VideoSwin
 from vis4mer.models.weights import fill, read_state_dict
 from vis4mer.text import first_line
 from vis4mer_kernels.linear import with_fast_linears
-
-logger = logging.getLogger(__name__)
 
 
 class FrameEncoder(nn.Module):
@@ -59,6 +57,21 @@ class FrameEncoder(nn.Module):
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(preprocessing, name)) * 255, persistent=False)
 
+    @staticmethod
+    def configure(name: str, preprocessing: Preprocessing) -> EncoderConfig:
+        """Returns the configuration of an encoder by name, without its weights.
+
+        Args:
+            name: Model name in timm, or one of `vis4mer.models.video_swin.NAMES`.
+            preprocessing: Frame size.
+
+        Raises:
+            ConfigError: The name is unknown or no Vision Transformer.
+        """
+        frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
+        tokens, features = _token_shape(name, preprocessing, frames)
+        return EncoderConfig(name, tokens, features, frames)
+
     @classmethod
     def build(
         cls, name: str, preprocessing: Preprocessing, weights: Path | str | Literal["hub", "random"], seed: int = 0
@@ -76,12 +89,11 @@ class FrameEncoder(nn.Module):
             ConfigError: The name is unknown or no Vision Transformer.
             CheckpointError: The weights cannot be read or downloaded, or belong to another model.
         """
-        frames = video_swin.SEGMENT_FRAMES if name in video_swin.NAMES else 1
-        tokens, features = _token_shape(name, preprocessing, frames)
+        config = cls.configure(name, preprocessing)
         # The caller's random state must not change. Modules are created on the CPU, so no GPU's generator is saved.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = cls(EncoderConfig(name, tokens, features, frames), preprocessing)
+            encoder = cls(config, preprocessing)
         if weights == "hub":
             encoder.vit.load_state_dict(_hub_weights(name, preprocessing))
         elif weights != "random":
@@ -159,17 +171,12 @@ def _token_shape(name: str, preprocessing: Preprocessing, frames: int) -> tuple[
 
 
 def _hub_weights(name: str, preprocessing: Preprocessing) -> dict[str, Tensor]:
-    source = "torchvision" if name in video_swin.NAMES else "the Hugging Face hub"
-    logger.info("downloading the weights of %s from %s", name, source)
-    try:
+    def load() -> dict[str, Tensor]:
         return _create_vit(name, preprocessing, pretrained=True).state_dict()
-    except OSError as error:
-        raise CheckpointError.of(
-            "encoder",
-            name,
-            f"its weights cannot be downloaded from {source} ({first_line(error)})",
-            "pass a local file",
-        ) from None
+
+    if name in video_swin.NAMES:
+        return from_torchvision(name, video_swin.weights_url(name), load)
+    return from_hugging_face(name, load)
 
 
 def _load_file(vit: VisionTransformer | VideoSwin, path: Path) -> None:

@@ -70,6 +70,12 @@ def create(name: str, *, pretrained: bool = False) -> VideoSwin:
     return swin
 
 
+def weights_url(name: str) -> str:
+    """Returns the address of torchvision's default weights of one of `NAMES`."""
+    url: str = get_model_weights(name).DEFAULT.url
+    return url
+
+
 def convert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Renames a checkpoint's tensors to torchvision's names and drops its classifier.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from vis4mer.devices.device import Device, RequestedDevice, on_device, parse_device, probe_driver
 from vis4mer.errors import ConfigError
 from vis4mer.packages import require
+from vis4mer.text import count
 from vis4mer.training.data.dataset import DataSet
 from vis4mer.training.data.protocols import find_protocol
 from vis4mer.training.data.videos import EncodingJob, gather_videos
@@ -80,7 +81,7 @@ def extract(
     # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for encoding", extra="train")
     from vis4mer.models.placement import to_device
-    from vis4mer.training.tokens.encoding import encode_videos
+    from vis4mer.training.tokens.encoding import encode_videos, warn_damaged
     from vis4mer.training.tokens.workers import CacheRecipe, encode_in_workers
 
     recipe = CacheRecipe(Path(cache), settings, batch_size)
@@ -88,7 +89,7 @@ def extract(
     _, chosen, reason = on_device(requested, lambda candidate: to_device(features.encoder, str(candidate)))
     todo = [job for job in jobs if not features.holds(job.video, job.clip)]
     if todo:
-        logger.info("encoding %d of %d videos on %s (%s)", len(todo), len(jobs), chosen, reason)
+        logger.info("encoding %d of %s on %s (%s)", len(todo), count(len(jobs), "video"), chosen, reason)
     n_workers = min(workers, len(todo))
     results = (
         encode_videos(features, todo, _TASK, progress)
@@ -97,11 +98,14 @@ def extract(
             recipe, todo, n_workers, _worker_devices(requested, chosen), _TASK, progress, on_worker_start
         )
     )
-    errors = []
-    for _, error in results:
-        if error is not None:
-            logger.error("%s", error)
-            errors.append(str(error))
+    errors, damaged = [], []
+    for result in results:
+        if result.error is not None:
+            logger.error("%s", result.error)
+            errors.append(str(result.error))
+        elif result.damage:
+            damaged.append(result)
+    warn_damaged(damaged)
     features.write_index()
     return Extraction(features.folder, len(jobs), len(todo) - len(errors), tuple(errors))
 

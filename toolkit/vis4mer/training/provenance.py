@@ -29,12 +29,16 @@ class Origin:
         chosen_on: Split that decides which epoch is best. ``test`` reproduces the published code, whose results on the
             test split are optimistic.
         missing: Names of the missing movies of each split.
+        skipped: Names of the movies of each split that cannot be read and were left out.
+        cache: Folder of the encoded movies, which a resumed run uses again; None for the one in the run's folder.
     """
 
     command: str = ""
     protocol: str | None = None
     chosen_on: Split = "val"
     missing: Mapping[Split, Sequence[str]] = field(default_factory=dict)
+    skipped: Mapping[Split, Sequence[str]] = field(default_factory=dict)
+    cache: str | None = None
 
 
 def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig, processes: int) -> dict[str, Any]:
@@ -49,11 +53,16 @@ def training_record(origin: Origin, data: Mapping[str, Any], config: TrainConfig
     return {
         "protocol": origin.protocol,
         "chosen_on": origin.chosen_on,
-        "data": {**data, "missing": {split: list(names) for split, names in origin.missing.items()}},
+        "data": {
+            **data,
+            "missing": {split: list(names) for split, names in origin.missing.items()},
+            "skipped": {split: list(names) for split, names in origin.skipped.items()},
+        },
         "settings": dataclasses.asdict(config),
         "processes": processes,
         "code": _code(),
         "command": origin.command,
+        "cache": origin.cache,
     }
 
 
@@ -67,14 +76,14 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def training_facts(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yields lines of Markdown for the model card: the record without the command, which may hold private paths."""
+    """Yields lines of Markdown for the model card: the record without command and cache, which hold private paths."""
     data, code, figures = record["data"], record["code"], record["figures"]
     chosen_on = record["chosen_on"]
     yield f"Data: {record['protocol'] or 'a listing'}, digest `{data['sha256']}`"
     yield f"Movies: {data['train']} to learn from, {data[chosen_on]} ({chosen_on}) to choose the epoch by"
-    missing = [f"{len(names)} of {split}" for split, names in data["missing"].items() if names]
-    if missing:
-        yield f"Missing movies: {', '.join(missing)}"
+    for absence, of_split in (("Missing", data["missing"]), ("Unreadable", data["skipped"])):
+        if counts := [f"{len(names)} of {split}" for split, names in of_split.items() if names]:
+            yield f"{absence} movies: {', '.join(counts)}"
     if chosen_on == "test":
         yield "The epoch was chosen on the test split, as in the published code: figures on that split are too good"
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "seconds")

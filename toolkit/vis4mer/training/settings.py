@@ -24,6 +24,7 @@ class DataSettings:
         videos: Folder of the benchmark's videos.
         splits: Folder of the benchmark's own split files.
         val_ratio: Fraction of the movies to validate on if `movies` has no column 'split', in (0, 1).
+        skip_unreadable: Whether training leaves out videos that are missing or cannot be decoded.
     """
 
     movies: Path | None = None
@@ -31,6 +32,7 @@ class DataSettings:
     videos: Path | None = None
     splits: Path | None = None
     val_ratio: float = 0.2
+    skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
         if self.movies is not None and self.protocol is not None:

@@ -1,7 +1,6 @@
 """`vis4mer.train`: from a data set to a trained model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from vis4mer.devices.device import Device, parse_device
@@ -9,24 +8,8 @@ from vis4mer.packages import require
 from vis4mer.training.data.dataset import plan_training
 from vis4mer.training.launch import one_error_per_machine
 from vis4mer.training.progress import EpochRecord, Progress, ignore_progress
+from vis4mer.training.result import TrainingResult
 from vis4mer.training.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The result of `train`.
-
-    Attributes:
-        best: Model folder of the epoch with the best validation.
-        last: Model folder of the last epoch.
-        best_epoch: Figures of the best epoch.
-        history: Figures of all epochs.
-    """
-
-    best: Path
-    last: Path
-    best_epoch: EpochRecord
-    history: tuple[EpochRecord, ...]
 
 
 def train(
@@ -54,8 +37,10 @@ def train(
         settings: Data set, encoder, windows, head and hyperparameters. `TrainSettings.published` returns those of a
             published benchmark.
         output: Folder of the run; created if it does not exist.
-        cache: Folder of the encoded movies, ``features`` in `output` by default.
-        resume: Whether to continue the run in `output` after its last complete epoch, if it holds one.
+        cache: Folder of the encoded movies; by default that of the resumed run, or else ``features`` in `output`.
+        resume: Whether to continue the run in `output` after its last complete epoch, if it holds one. With another
+            number of epochs, the rest of the run follows the learning rates of that number. Nothing is done if all
+            epochs are complete.
         device: Device to train on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a `Device`. Under torchrun, each
             process uses a GPU of its own with ``auto`` and ``cuda``.
         loader_workers: Processes that read tokens; 0 reads them in this process. A GPU needs several.
@@ -69,8 +54,9 @@ def train(
 
     Raises:
         ConfigError: A setting breaks its rule, `output` holds a run and `resume` is not set, the resumed run has other
-            settings, or the loss is no longer finite.
-        DataError: The data set cannot be read, a split is empty, or a file cannot be written.
+            settings or more epochs, or the loss is no longer finite.
+        DataError: The data set cannot be read, a split is empty, all training movies have the same target, or a file
+            cannot be written.
         CheckpointError: The encoder's weights cannot be read, or do not fit.
         VideoError: A video cannot be read.
         DeviceError: The device is absent, unusable or lacks memory.
@@ -87,7 +73,7 @@ def train(
 
     options = RunOptions(
         output=output,
-        cache=output / "features" if cache is None else Path(cache),
+        cache=None if cache is None else Path(cache),
         resume=resume,
         device=requested,
         loader_workers=loader_workers,
@@ -95,5 +81,4 @@ def train(
         command=command,
     )
     with join_processes() as processes:
-        folder, trainer = run_training(plan, options, processes, progress, on_epoch)
-    return TrainingResult(folder.best, folder.last, trainer.best, tuple(trainer.history))
+        return run_training(plan, options, processes, progress, on_epoch)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import DataError
 from vis4mer.training.data.listing import Example, Listing
 
@@ -45,6 +46,39 @@ def test_a_regression_listing(tmp_path: Path) -> None:
     assert [example.target for example in listing.examples] == [-1.5, 0.2]
 
 
+def head(*labels: str) -> HeadConfig:
+    """A trained head with these classes, or a regression."""
+    decoder = DecoderConfig(4, 8, max(len(labels), 1), 4, 1, d_state=4)
+    return HeadConfig(decoder, "classification", labels) if labels else HeadConfig(decoder, "regression")
+
+
+def test_test_movies_alone_have_the_classes_of_the_head(tmp_path: Path) -> None:
+    text = "path,label,split\na,yes,test\nb,no,test\n"
+    listing = Listing.read(write(tmp_path, text, "a", "b"), tested_head=head("yes", "maybe", "no"))
+    assert listing.labels == ("yes", "maybe", "no")
+    assert [example.target for example in listing.split("test")] == [0, 2]
+    listing = Listing.read(write(tmp_path, "path,value,split\na,1.5,test\n", "a"), tested_head=head())
+    assert listing.split("test") == (Example(tmp_path / "a", 1.5, "test"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "tested", "message"),
+    [
+        (
+            "path,label,split\na,yes,test\nb,No,test\n",
+            head("yes", "no"),
+            r"line 3: label that is none of the model's 2 classes: 'No'; ",
+        ),
+        ("path,value,split\na,1,test\n", head("yes", "no"), "targets of a regression.*classification; .*'label'"),
+        ("path,label,split\na,yes,test\n", head(), "targets of a classification.*regression; .*'value'"),
+    ],
+)
+def test_targets_that_do_not_fit_the_head(tmp_path: Path, text: str, tested: HeadConfig, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^listing='.*movies.csv'.*{message}") as error:
+        Listing.read(write(tmp_path, text, "a", "b"), tested_head=tested)
+    assert "\n" not in str(error.value)
+
+
 def test_a_drawn_validation_split_is_seeded_and_even_over_the_labels(tmp_path: Path) -> None:
     names = [f"v{i}" for i in range(60)]
     text = "path,label\n" + "".join(f"{name},{'abc'[i % 3]}\n" for i, name in enumerate(names))
@@ -85,22 +119,39 @@ def test_one_of_two_values_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "header row must name"),
+        ("", "is empty; its first row must name the columns"),
+        ("\n \n,,\n", "is empty; its first row must name the columns"),
         ("file,label\na,x\n", "header row must name"),
         ("path,label,value\na,x,1\n", "header row must name"),
-        ("path,label\n", "no movie in split 'train'"),
-        ("path,label,split\na,x,train\nmissing,x,val\ngone,x,val\n", r"no such video: .*missing.*\(2 in all\)"),
-        ("path,label,split\na,x,train\n./a,x,val\n", r"listed twice: .*/a.*\(1 in all\)"),
-        ("path,label,split\na,x,train\nb,,val\n", "without a label"),
-        ("path,label,split\na,x,train\nb,y,val\n", "label that no training movie has: 'y'"),
-        ("path,label,split\na,x,train\nb,x,valid\n", "split that is none of train, val, test: 'valid'"),
+        ("path,label\n", "lists no movie: there is no row below the header; add one row per movie"),
+        (
+            "path,label,split\na,x,train\nmissing,x,val\ngone,x,val\n",
+            r"line 3: no such video: '.*/missing' \(also line 4\)",
+        ),
+        (
+            "path,label\n" + "".join(f"gone{i},x\n" for i in range(9)),
+            r"line 2: no such video: '.*gone0' \(also lines 3, 4, 5, 6, 7 and 3 more\)",
+        ),
+        ("path,label\nclips\\a,x\n", r"line 2: no such video: .*; write the folders of a path with '/', not"),
+        ("path,label,split\na,x,train\n\n./a,x,val\n", "line 4: listed twice: '.*/a' is in line 2 too; remove one"),
+        ("path,label,split\na,x,train\nb,,val\n", "line 3: without a label: 'b'"),
+        ("path,label,split\na,x,train\n,x,val\n", "line 3: without a path: ',x,val'"),
+        ("path,label,split\na,x,train\nb,y,val\n", "line 3: label that no training movie has: 'y'"),
+        ("path,label,split\na,x,train\nb,x,valid\n", "line 3: split that is none of train, val, test: 'valid'"),
+        ("path,label,split\na,x,train\nb,x,\n", "line 3: split that is none of train, val, test: ''"),
+        ("path,label\na,b,x\n", "line 2: holds more fields than the header's 2: .*; put a field that contains a comma"),
+        ("path;label\na;x\n", "line 1: the fields are separated by semicolons; must be separated by commas; export"),
+        ("sep=;\npath;label\na;x\n", "line 1: the fields are separated by semicolons"),
+        ("path\tlabel\na\tx\n", "line 1: the fields are separated by tabs"),
+        ("path,label,Label\na,x,x\n", "line 1: column 'label' occurs twice; remove one"),
         ("path,label,split\na,x,val\nb,x,val\n", "no movie in split 'train'"),
         ("path,label,split\na,x,train\nb,x,test\n", "no movie in split 'val'"),
         ("path,label\na,x\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
         ("path,label\na,x\nb,y\n", "no movie in split 'val'; val_ratio=0.2 .*or a column 'split'"),
-        ("path,value,split\na,1,train\nb,nan,val\n", "not a finite number: 'nan'"),
-        ("path,value,split\na,1,train\nb,many,val\n", "not a finite number: 'many'"),
-        ('path,label\n"a,x\n', "cannot be read as a table"),
+        ("path,value,split\na,1,train\nb,nan,val\n", "line 3: value that is not a finite number: 'nan'"),
+        ("path,value,split\na,1,train\nb,many,val\n", "line 3: value that is not a finite number: 'many'"),
+        ('path,value\na,"0,5"\nb,1\n', "line 2: value .*: '0,5'; write a decimal point instead of the comma"),
+        ('path,label\n"a,x\n', "line 2: cannot be read as a table .*; close every double quote"),
     ],
 )
 def test_a_mistake_is_one_line_that_quotes_the_first_offender(tmp_path: Path, text: str, message: str) -> None:
@@ -116,8 +167,62 @@ def test_a_listing_that_is_missing_or_not_text(tmp_path: Path) -> None:
         Listing.read(tmp_path / "nowhere.csv")
     path = tmp_path / "movie.csv"
     path.write_bytes(b"\x00\xff\xfe\x80")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read as a table: it is not a text file"):
         Listing.read(path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("cp1252", "line 3: byte 0xe9 is not UTF-8; the file is probably Windows-1252, where it means 'é'; save it in"),
+        ("utf-16", "is encoded in UTF-16, not in UTF-8; save it in UTF-8, which Excel calls 'CSV UTF-8'"),
+    ],
+)
+def test_another_encoding_is_named(tmp_path: Path, encoding: str, message: str) -> None:
+    (tmp_path / "movies.csv").write_text("path,label\na,x\nb,é\n", encoding=encoding)
+    with pytest.raises(DataError, match=message):
+        Listing.read(tmp_path / "movies.csv")
+
+
+def test_the_habits_of_spreadsheets_are_accepted(tmp_path: Path) -> None:
+    """A byte order mark, a line with the separator, capitals, blanks, empty columns and rows, carriage returns."""
+    rows = ["sep=,", " Path ,LABEL, Split,,", "a, x ,Train,,", "b,y,TRAIN,,", ",,,,", "", "c,x,val,,", ",,,,"]
+    path = write(tmp_path, "", "a", "b", "c")
+    path.write_bytes("\r\n".join(rows).encode("utf-8-sig"))
+    listing = Listing.read(path)
+    assert listing.labels == ("x", "y")
+    assert [(example.video.name, example.target, example.split) for example in listing.examples] == [
+        ("a", 0, "train"),
+        ("b", 1, "train"),
+        ("c", 0, "val"),
+    ]
+
+
+def test_labels_that_look_alike_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "path,label,split\na,Dark,train\nb,dark,train\nc,dark,val\n"
+    Listing.read(write(tmp_path, text, "a", "b", "c"))
+    assert caplog.messages == ["movies.csv: the labels 'Dark' and 'dark' are different classes"]
+
+
+def test_missing_videos_can_be_left_out(tmp_path: Path) -> None:
+    text = "path,label,split\na,x,train\ngone,x,train\nb,y,train\nc,y,val\nlost,y,val\n"
+    listing = Listing.read(write(tmp_path, text, "a", "b", "c"), skip_missing=True)
+    assert [example.video.name for example in listing.examples] == ["a", "b", "c"]
+    assert (listing.missing_names("train"), listing.missing_names("val")) == (("gone",), ("lost",))
+    (tmp_path / "b").unlink()
+    with pytest.raises(DataError, match="line 4: label that no training movie has: 'y'"):
+        Listing.read(tmp_path / "movies.csv", skip_missing=True)
+
+
+def test_missing_videos_do_not_move_the_others_between_drawn_splits(tmp_path: Path) -> None:
+    names = [f"v{i}" for i in range(20)]
+    path = write(tmp_path, "path,label\n" + "".join(f"{name},x\n" for name in names), *names)
+    before = {example.video: example.split for example in Listing.read(path).examples}
+    for name in names[:3]:
+        (tmp_path / name).unlink()
+    after = {example.video: example.split for example in Listing.read(path, skip_missing=True).examples}
+    assert len(after) == 17
+    assert after.items() <= before.items()
 
 
 @pytest.mark.parametrize("ratio", [0, 1, -0.1, float("nan")])

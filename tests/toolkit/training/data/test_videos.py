@@ -28,7 +28,7 @@ def test_an_identifier_is_a_name_or_a_joined_path(folder: Path) -> None:
 
 def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "list.txt").write_text("d\n\n  sub/c.mkv \n/gone.mp4\n")
-    (folder / "sub" / "list.csv").write_text("label,path\nx,../b.MP4\ny,c.mkv\nz,\n")
+    (folder / "sub" / "list.csv").write_text("label,path\nx,../b.MP4\ny,c.mkv\n,\n")
     monkeypatch.chdir(folder)
     sources = [Path("list.txt"), Path("sub"), Path("sub/list.csv"), folder / "d"]
     assert gather_videos(sources) == [Path("d"), Path("sub/c.mkv"), Path("/gone.mp4"), Path("sub/../b.MP4")]
@@ -38,10 +38,12 @@ def test_files_folders_and_lists_are_expanded_once(folder: Path, monkeypatch: py
     ("name", "content", "message"),
     [
         ("list.csv", b"file,label\na,x\n", "must name a column 'path'"),
-        ("list.csv", b"", "must name a column 'path'"),
-        ("list.txt", b"\xff\xfe", "cannot be read"),
-        ("list.txt", b"\n \n", "list.txt': no video file there"),
-        ("gone.txt", None, "cannot be read"),
+        ("list.csv", b"", "is empty; its first row must name the columns; pass a .csv file"),
+        ("list.csv", b"label,path\nx,a\ny,\n", "list.csv', line 3: without a path: 'y,'"),
+        ("list.txt", b"\xff\xfea\0", "is encoded in UTF-16, not in UTF-8"),
+        ("list.txt", b"a\nb\xe9.mp4", "list.txt', line 2: byte 0xe9 is not UTF-8; .* it means 'é'; save it in UTF-8"),
+        ("list.txt", b"\n \n", "no video file there"),
+        ("gone.txt", None, "no such file"),
     ],
 )
 def test_a_malformed_list_is_an_error(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +183,34 @@ def test_a_run_resumes_with_the_same_settings_and_data_only(
     assert [record["epoch"] for record in longer.run()] == [1, 2]
 
 
+def test_a_run_that_resumes_with_more_epochs_follows_their_schedule(
+    tmp_path: Path, make_model: Make, data: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = TrainConfig(epochs=2, batch_size=4, lr=1e-2, ssm_lr=1e-3, warmup=0.0)
+    long = dataclasses.replace(short, epochs=6)
+    Trainer(make_model(), "decoder", *data, short, RunFolder(tmp_path / "run")).run()
+    trainer = Trainer(make_model(), "decoder", *data, long, RunFolder(tmp_path / "run", resume=True))
+    # Without a warm-up, the rate is half a cosine of all steps: 6 epochs of 3 steps, of which 6 are done.
+    expected = 0.5 * (1 + math.cos(math.pi * 6 / 18))
+    rates = [group["lr"] for group in trainer._optimizer.param_groups]
+    assert rates == pytest.approx([1e-2 * expected, 1e-3 * expected], rel=1e-12)
+    assert caplog.messages == [
+        "the run was begun with epochs=2 and continues with 6: from here on, its learning rates are those of 6 epochs"
+    ]
+    assert trainer.run()[2]["lr"] == pytest.approx(1e-2 * expected, rel=1e-12)
+
+    caplog.clear()
+    Trainer(make_model(), "decoder", *data, long, RunFolder(tmp_path / "run", resume=True))
+    assert caplog.messages == []
+
+
+def test_a_run_does_not_resume_with_fewer_epochs_than_it_has(tmp_path: Path, make_model: Make, data: Data) -> None:
+    Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path)).run()
+    fewer = dataclasses.replace(_CONFIG, epochs=3)
+    with pytest.raises(ConfigError, match=r"epochs=3: the run that .* holds has completed 4; set at least 4, or start"):
+        Trainer(make_model(), "decoder", *data, fewer, RunFolder(tmp_path, resume=True))
+
+
 def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: Data) -> None:
     config = TrainConfig(epochs=1, batch_size=4)
     Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
@@ -258,7 +288,8 @@ def test_too_little_disk_space_is_an_error_before_the_first_step(
 
 
 def test_a_model_holds_a_record_of_its_training(tmp_path: Path, make_model: Make, data: Data) -> None:
-    origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", {"train": ("a", "b", "c"), "val": ()})
+    missing, skipped = {"train": ("a", "b", "c"), "val": ()}, {"train": (), "test": ("d",)}
+    origin = Origin("vis4mer train movies.csv", "lvu/scene", "test", missing, skipped)
     config = TrainConfig(epochs=2, batch_size=4, schedule="plateau", as_published=True)
     history = Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path / "run"), origin=origin).run()
     record = json.loads((tmp_path / "run" / "last" / "training.json").read_text())
@@ -266,6 +297,7 @@ def test_a_model_holds_a_record_of_its_training(tmp_path: Path, make_model: Make
     assert (record["protocol"], record["chosen_on"]) == ("lvu/scene", "test")
     assert (record["data"]["train"], record["data"]["test"]) == (10, 6)
     assert record["data"]["missing"] == {"train": ["a", "b", "c"], "val": []}
+    assert record["data"]["skipped"] == {"train": [], "test": ["d"]}
     assert record["settings"]["as_published"] is True
     assert record["figures"] == history[-1]
     assert record["code"]["vis4mer"] == vis4mer.__version__
@@ -273,6 +305,7 @@ def test_a_model_holds_a_record_of_its_training(tmp_path: Path, make_model: Make
     lines = (tmp_path / "run" / "last" / "README.md").read_text().splitlines()
     assert "- Movies: 10 to learn from, 6 (test) to choose the epoch by" in lines
     assert "- Missing movies: 3 of train" in lines
+    assert "- Unreadable movies: 1 of test" in lines
     assert any("chosen on the test split" in line for line in lines)
     assert not any("movies.csv" in line for line in lines)
 

@@ -13,8 +13,12 @@ from torch import Tensor
 from vis4mer.config import EncoderConfig, Preprocessing
 from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.models.encoder import FrameEncoder
+from vis4mer.training.data.listing import Example
+from vis4mer.training.distributed import ALONE
+from vis4mer.training.progress import ignore_progress
 from vis4mer.training.tokens import cache as cache_module
 from vis4mer.training.tokens.cache import FeatureCache, weights_digest
+from vis4mer.training.tokens.encoding import encode_examples
 from vis4mer.training.tokens.files import TokenFile
 from vis4mer.video.reader import open_video
 
@@ -149,12 +153,30 @@ def test_tokens_that_are_not_finite_are_refused(tmp_path: Path, video: Path) -> 
     assert not cache.path(video).exists()
 
 
-def test_damage_is_reported(tmp_path: Path, encoder: FrameEncoder, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_reported(tmp_path: Path, encoder: FrameEncoder) -> None:
     video = write_video(tmp_path / "movie.mkv", seconds=5)
+    cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING)
+    cache.tokens(video)
+    assert cache.damage == {}
     video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
-    tokens = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING).tokens(video)
+    tokens = cache.tokens(video)
     assert 0 < tokens.n_frames <= 10
-    assert "movie.mkv" in caplog.text
+    assert cache.damage[video, None][0] == "the file ends before the duration that its header declares"
+
+
+def test_damage_of_many_videos_is_one_line(
+    tmp_path: Path, encoder: FrameEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    videos = [write_video(tmp_path / f"{i}.mkv", seconds=5) for i in range(7)]
+    for video in videos:
+        video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
+    examples = [Example(video, 0, "train") for video in videos]
+    cache = FeatureCache(tmp_path / "cache", encoder, PREPROCESSING)
+    for _ in range(2):  # the second time, the cache holds all of them
+        encode_examples(cache, examples, "encoding", ALONE, ignore_progress)
+    (message,) = caplog.messages
+    assert message.startswith("encoded the readable part of 7 videos: 0.mkv (the file ends before")
+    assert message.endswith(" and 2 more")
 
 
 def test_a_file_that_is_not_a_video(tmp_path: Path, encoder: FrameEncoder) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vis4mer.errors import DataError
 from vis4mer.training.data.listing import Clip
-from vis4mer.training.data.tables import read_table
+from vis4mer.training.data.tables import read_table, read_text
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -98,12 +98,11 @@ def gather_videos(sources: Sequence[Path]) -> list[Path]:
 def _listed_paths(path: Path) -> list[str]:
     remedy = "pass a .csv file with a column 'path', or a .txt file with one path per line"
     if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError.of("list", path, f"cannot be read ({error})", remedy) from None
+        lines = read_text(path, "list", remedy).split("\n")
         return [line.strip() for line in lines if line.strip()]
     table = read_table(path, "list", remedy)
     if "path" not in table.columns:
         raise DataError.of("list", path, f"the header row must name a column 'path', but names {list(table.columns)}")
-    return [row.fields["path"] for row in table.rows if row.fields["path"]]
+    empty = ((row, ",".join(row.fields.values())) for row in table.rows if not row.fields["path"])
+    table.refuse("without a path", empty)
+    return [row.fields["path"] for row in table.rows]

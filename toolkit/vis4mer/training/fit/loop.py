@@ -1,7 +1,5 @@
 """The training loop of one head on cached tokens."""
 
-import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +20,11 @@ from vis4mer.training.config import TrainConfig
 from vis4mer.training.distributed import ALONE, BatchShares, Processes
 from vis4mer.training.evaluation.inference import autocast, predict_windows
 from vis4mer.training.evaluation.metrics import metric_name, window_loss
-from vis4mer.training.fit.optim import build_optimizer, build_scheduler
-from vis4mer.training.fit.state import RunFolder
+from vis4mer.training.fit.optim import build_optimizer, build_scheduler, restore_schedule
+from vis4mer.training.fit.state import RunFolder, run_identity
 from vis4mer.training.progress import EpochRecord
 from vis4mer.training.provenance import Origin, training_record
+from vis4mer.training.result import best_epoch
 from vis4mer.training.tokens.windows import (
     TrainingMovie,
     check_movies,
@@ -102,11 +101,7 @@ class Trainer:
         self._optimizer = build_optimizer(self._head, config)
         self._scheduler = build_scheduler(self._optimizer, config, self._task, len(self._shares))
         digest = movies_digest(train, val)
-        # Everything that must not change when the run is resumed. The number of epochs may.
-        hyperparameters = dataclasses.asdict(config)
-        del hyperparameters["epochs"]
-        model_json = json.dumps(model.config.to_dict(), sort_keys=True)
-        self._identity = {**hyperparameters, "model": model_json, "data": digest}
+        self._identity = {**run_identity(config, model.config), "data": digest}
         data = {"sha256": digest, "train": len(train), origin.chosen_on: len(val)}
         self._record = training_record(origin, data, config, processes.count)
         self.history: list[EpochRecord] = []
@@ -117,10 +112,8 @@ class Trainer:
 
     @property
     def best(self) -> EpochRecord:
-        """Figures of the epoch with the best metric; ties, common on small data sets, go to the lowest loss."""
-        name, sign = ("val_mse", -1) if self._task == "regression" else ("val_accuracy", 1)
-        # max returns the first of equal records, so an epoch replaces the best one only if it improves on it.
-        return max(self.history, key=lambda record: (sign * record[name], -record["val_loss"]))
+        """Figures of the epoch with the best metric; see `vis4mer.training.result.best_epoch`."""
+        return best_epoch(self.history)
 
     def run(
         self,
@@ -257,6 +250,7 @@ class Trainer:
             self._folder.save_state(
                 {
                     "identity": self._identity,
+                    "epochs": self._config.epochs,
                     "history": self.history,
                     "head": self._head.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
@@ -274,14 +268,21 @@ class Trainer:
         with self._processes.together():
             if self._processes.is_main:
                 self._folder.check_space(self._model, self._head)
-                if self._folder.holds_run:
-                    state = self._folder.load_state()
-                    self._folder.check_identity(state["identity"], self._identity)
+                state = self._folder.resumable_state(self._identity, self._config.epochs)
         state = self._processes.from_main(state)
         if state is None:
             return
         self.history = state["history"]
         self._head.load_state_dict(state["head"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
-        logger.info("resuming after epoch %d", len(self.history))
+        restore_schedule(self._scheduler, state["scheduler"])
+        epochs, before = self._config.epochs, state.get("epochs")  # earlier versions did not store it
+        logger.info("resuming after epoch %d of %d", len(self.history), epochs)
+        if before not in (None, epochs) and self._config.schedule == "cosine":
+            logger.warning(
+                "the run was begun with epochs=%d and continues with %d: from here on, its learning rates are those of "
+                "%d epochs",
+                before,
+                epochs,
+                epochs,
+            )

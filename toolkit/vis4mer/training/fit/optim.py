@@ -1,6 +1,7 @@
 """The optimiser and its learning rate schedules."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch.optim import AdamW, Optimizer
@@ -65,11 +66,27 @@ def build_scheduler(
     n_warmup = math.ceil(config.warmup * n_steps)
 
     def factor(step: int) -> float:
-        # The warm-up begins above zero, so that the first step trains. LambdaLR saves its step but not this function,
-        # so a run that is resumed with more epochs follows the longer schedule.
+        # The warm-up begins above zero, so that the first step trains.
         if step < n_warmup:
             return (step + 1) / (n_warmup + 1)
         # After the last step LambdaLR evaluates n_steps, where a run that is all warm-up would divide zero by zero.
         return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))
 
     return LambdaLR(optimizer, factor)
+
+
+def restore_schedule(scheduler: LambdaLR | ReduceLROnPlateau, state: Mapping[str, Any]) -> None:
+    """Continues a schedule after the step that a state was saved at; its optimiser's state must be restored first.
+
+    Args:
+        scheduler: Schedule, whose number of steps may differ from that of the saved one.
+        state: State dict of the saved schedule.
+    """
+    scheduler.load_state_dict(dict(state))
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return
+    # The state holds the step, but not the function of the step. The optimiser's state holds the rates of the old
+    # function, with which the next step would train. For an unchanged function this computes the same bits.
+    groups = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    for group, peak, factor in groups:
+        group["lr"] = peak * factor(scheduler.last_epoch)

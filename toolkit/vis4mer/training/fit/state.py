@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vis4mer.config import ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError, DataError
 from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
@@ -26,6 +27,13 @@ from vis4mer.training.provenance import RECORD_FILE, training_facts
 from vis4mer.training.settings_file import SETTINGS_FILE
 
 _HYPERPARAMETERS = {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+def run_identity(config: TrainConfig, model: ModelConfig) -> dict[str, Any]:
+    """Returns what must not change when a run is resumed, apart from its data; the number of epochs may."""
+    hyperparameters = dataclasses.asdict(config)
+    del hyperparameters["epochs"]
+    return {**hyperparameters, "model": json.dumps(model.to_dict(), sort_keys=True)}
 
 
 class RunFolder:
@@ -82,16 +90,28 @@ class RunFolder:
             rule = f"{free / 1e6:.0f} MB are free, but models and training state need {needed / 1e6:.0f} MB"
             raise DataError.of("output", self.path, rule, "free some space or choose another folder")
 
-    def check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Checks that the run in this folder is resumed with its own settings and data.
+    def resumable_state(self, identity: Mapping[str, Any], epochs: int) -> dict[str, Any] | None:
+        """Reads the state of the run in this folder; returns None if there is none.
 
         Args:
-            before: Identity of the run in the folder: hyperparameters, model and data by name.
-            now: Identity of the run that continues it.
+            identity: Identity of the run that continues it: hyperparameters, model and data by name, all or some.
+            epochs: Number of epochs of that run.
 
         Raises:
-            ConfigError: The two differ.
+            CheckpointError: The state is damaged.
+            ConfigError: The run in the folder has another identity, or has completed more epochs.
         """
+        if not self.holds_run:
+            return None
+        state = self.load_state()
+        self._check_identity(state["identity"], identity)
+        done = len(state["history"])
+        if epochs < done:
+            rule = f"the run that {str(self.path)!r} holds has completed {done}"
+            raise ConfigError.of("epochs", epochs, rule, f"set at least {done}, or start a new run")
+        return state
+
+    def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name, value in now.items():
             if before.get(name) != value:
                 # Only hyperparameters are quoted: the model's JSON and the data's digest are too long to compare by

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ from vis4mer.training.data.listing import Clip
 from vis4mer.training.tokens.files import TORCH_DTYPES, TokenFile, write_tokens
 from vis4mer.video.reader import FrameProgress, VideoReader, open_video
 from vis4mer.video.segments import cut_segments, segment_starts
-
-logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # must increase whenever the same movie and encoder would yield different bytes
 _ENCODER_FILE = "encoder.json"
@@ -49,6 +46,7 @@ class FeatureCache:
     Attributes:
         encoder: The encoder, in evaluation mode.
         folder: Subfolder of this encoder's token files.
+        damage: Notes on the damage in videos that this object has encoded, by video and clip.
 
     Raises:
         ConfigError: The encoder takes segments and the preprocessing returns frames, or the other way round.
@@ -70,6 +68,7 @@ class FeatureCache:
         self._preprocessing = preprocessing
         self._dtype = TORCH_DTYPES[dtype]
         self._batch_size = batch_size
+        self.damage: dict[tuple[Path, Clip | None], tuple[str, ...]] = {}
         description = {
             "format": _FORMAT,
             "encoder": encoder.config.to_dict(),
@@ -154,7 +153,7 @@ class FeatureCache:
                 metadata["clip"] = json.dumps(clip)
             try:
                 # The generator decodes and encodes while the file is written, so all their errors surface here.
-                return write_tokens(path, self._encode(reader, video, progress), metadata)
+                tokens = write_tokens(path, self._encode(reader, video, progress), metadata)
             # A VideoError is an OSError too, but not a fault of the cache's disk.
             except VideoError:
                 raise
@@ -163,6 +162,10 @@ class FeatureCache:
                 raise DeviceError.of("batch_size", self._batch_size, rule, "lower it") from None
             except OSError as error:
                 raise DataError.of("cache", path, f"cannot be written ({error.strerror})") from None
+            # The notes are complete only after the last frame was read.
+            if reader.damage:
+                self.damage[video, clip] = tuple(reader.damage.notes)
+            return tokens
 
     def write_index(self) -> Path:
         """Writes ``index.json`` beside the token files: the movie, the clip (if any) and the shape of each file.
@@ -195,9 +198,6 @@ class FeatureCache:
             if not tokens.isfinite().all():
                 raise DataError.of("video", video, "the encoder returns NaN or infinity", "check its weights")
             yield tokens.to(self._dtype).cpu()
-        # The notes are complete only after the last frame was read.
-        if reader.damage:
-            logger.warning("%s: encoded the readable part: %s", video, "; ".join(reader.damage.notes))
 
     def _encoder_inputs(self, batches: Iterator[NDArray[np.uint8]], n_frames: int) -> Iterator[NDArray[np.uint8]]:
         """Returns the batches of frames [N, H, W, 3] as they are, or cut into segments [N, F, H, W, 3]."""

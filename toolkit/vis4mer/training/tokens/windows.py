@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from torch.utils.data import Dataset
 from vis4mer.config import ModelConfig
 from vis4mer.errors import DataError
 from vis4mer.training.tokens.files import TokenFile
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,22 @@ def check_movies(movies: Sequence[TrainingMovie], split: str, model: ModelConfig
         if config.task == "classification" and movie.target not in range(config.decoder.d_output):
             rule = f"must be a class index below d_output={config.decoder.d_output}"
             raise DataError.of("target", movie.target, rule, f"correct the target of {file.path}")
+
+
+def warn_padded(movies: Sequence[TrainingMovie], config: ModelConfig) -> None:
+    """Logs a warning if every window is padded, because it is longer than every movie."""
+    longest, length = max(movie.token_file.n_frames for movie in movies), config.window_frames
+    if longest >= length:
+        return
+    if config.windows.samples is not None:
+        logger.warning("samples=%d: no training movie has more than %d to draw; they are repeated", length, longest)
+        return
+    fps = config.preprocessing.fps
+    logger.warning(
+        "windows of %g s are longer than every training movie, so they end with zeros; the longest movie has %g s",
+        length / fps,
+        longest / fps,
+    )
 
 
 def window_starts(n_frames: int, length: int, stride: int) -> list[int]:

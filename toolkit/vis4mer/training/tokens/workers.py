@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
@@ -94,13 +94,13 @@ def encode_in_workers(
     other_children = set(multiprocessing.active_children())
     arguments = (recipe, tuple(devices), n_started, n_threads, on_start)
     with ProcessPoolExecutor(n_workers, context, _start_worker, arguments) as pool:
-        running: dict[Future[Vis4merError | None], EncodingJob] = {pool.submit(_work, job): job for job in jobs}
+        running = {pool.submit(_work, job) for job in jobs}
         try:
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job, error = running.pop(future), future.result()
+                    running.remove(future)
                     progress(task, len(jobs) - len(running), len(jobs))
-                    yield job, error
+                    yield future.result()
         except BrokenProcessPool:
             rule = "a worker died, usually because memory ran out"
             remedy = "run the same command again with fewer workers or a smaller batch size; it continues"
@@ -150,6 +150,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(job: EncodingJob) -> Vis4merError | None:
+def _work(job: EncodingJob) -> EncodingResult:
     assert _worker_cache is not None, "the pool's initialiser has run"
     return encode_video(_worker_cache, job)

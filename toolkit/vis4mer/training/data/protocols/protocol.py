@@ -155,9 +155,9 @@ def read_split_file(path: Path, columns: Sequence[str], delimiter: str) -> Itera
     for column in columns:
         if column not in table.columns:
             rule = f"the header must name {column!r}, but names {list(table.columns)}"
-            raise DataError(f"{_place(path, 1)}: {rule}; download it again")
+            raise DataError(f"{table.place(1)}: {rule}; download it again")
     for row in table.rows:
-        place, width = _place(path, row.line), len(table.columns)
+        place, width = table.place(row.line), len(table.columns)
         if row.n_fields != width:
             raise DataError(f"{place}: holds {row.n_fields} fields; must hold {width}: {' '.join(table.columns)}")
         yield place, row.fields
@@ -177,7 +177,3 @@ def parse_count(place: str, name: str, text: str) -> int:
     if not text.isdecimal():
         raise DataError.of(f"{place}: {name}", text, "must be a whole number, 0 or more", "download the file again")
     return int(text)
-
-
-def _place(path: Path, line: int) -> str:
-    return f"splits={str(path)!r}, line {line}"
