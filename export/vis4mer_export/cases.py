@@ -1,7 +1,10 @@
 """The inputs on which an export is compared with the eager model, and the eager model's outputs for them."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,17 +12,23 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vis4mer.config import ModelConfig, Preprocessing
 from vis4mer.errors import ExportError
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.runtime.cases import MOVIE, Cases, recorded
 from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec
-from vis4mer.runtime.parity import Cases
+from vis4mer.video.movie import Movie, scan
 from vis4mer.video.reader import open_video
+from vis4mer.video.resize import resize
 
 # Number of inputs of each kind; more than one, so that a graph is compared on a batch.
 _RANDOM, _MOVIE_FRAMES = 2, 2
 
 # Frames that the eager model encodes at once.
 _ENCODED_AT_ONCE = 16
+
+# Pictures are stored as they are before resizing, up to these sizes: 682 x 384 for a movie of 1920 x 1080.
+_MOST_PIXELS, _LONGEST_SIDE = 1 << 18, 4096
 
 # Level of some channels of "static" features relative to a standard deviation of 1, like the massive activations of
 # Vision Transformers.
@@ -41,11 +50,26 @@ class _Inputs:
         return np.concatenate(self._batches)
 
 
-def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: Path | None) -> Cases:
+class _Window(NamedTuple):
+    """A movie's first window, resized for the encoder.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3].
+        seconds: Time of each frame after the first, [T].
+    """
+
+    frames: NDArray[np.uint8]
+    seconds: NDArray[np.float64]
+
+
+def make_cases(
+    model: Vis4mer, config: ModelConfig, interfaces: Mapping[str, GraphInterface], movie: Path | None
+) -> Cases:
     """Runs the eager model on random inputs and on a movie's.
 
     Args:
         model: The trained model.
+        config: Its configuration as the manifest will state it.
         interfaces: Interface of each graph.
         movie: Movie whose frames and tokens are used too. Ignored for a model without an encoder.
 
@@ -60,6 +84,7 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
     features.add("random", rng.standard_normal(taken.shape(batch=_RANDOM), dtype=np.float32))
     features.add("static", _static_features(rng, taken))
     arrays: dict[str, NDArray[np.generic]] = {}
+    pictures: NDArray[np.uint8] | None = None
     with torch.inference_mode():
         if ENCODER in interfaces:
             shape = interfaces[ENCODER].input.shape(batch=_RANDOM)
@@ -68,9 +93,11 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
             if movie is not None:
                 _, length, _ = taken.shape(batch=1)
                 _, tokens, _ = interfaces[ENCODER].output.shape(batch=1)
-                window = _first_frames(model, movie, length // tokens)
-                frames.add("movie", window[:: max(1, len(window) // _MOVIE_FRAMES)][:_MOVIE_FRAMES])
-                features.add("movie", _window_features(model, window, taken))
+                scanned, preprocessing = scan(movie), config.preprocessing
+                window = _first_window(scanned, preprocessing, length // tokens)
+                pictures = _pictures(scanned, preprocessing, window.seconds)
+                frames.add(MOVIE, np.stack([resize(np.moveaxis(p, -1, 0), preprocessing) for p in pictures]))
+                features.add(MOVIE, _window_features(model, window.frames, taken))
             pixels = frames.joined()
             arrays |= {f"inputs/{ENCODER}": pixels, f"kinds/{ENCODER}": np.array(frames.kinds)}
             arrays[f"outputs/{ENCODER}"] = model.encode(torch.from_numpy(pixels)).numpy()
@@ -83,20 +110,51 @@ def make_cases(model: Vis4mer, interfaces: Mapping[str, GraphInterface], movie: 
     for name in interfaces:
         if not np.isfinite(arrays[f"outputs/{name}"]).all():
             raise ExportError.of("graph", name, "the model's own output is NaN or infinite", "check the checkpoint")
-    return Cases(arrays)
+    return Cases(arrays | recorded(config, _labels(config, arrays), pictures))
 
 
-def _first_frames(model: Vis4mer, movie: Path, frames: int) -> NDArray[np.uint8]:
-    """Returns the movie's first frames uint8 [T, H, W, 3], fewer if the movie is shorter."""
+def _labels(config: ModelConfig, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, list[str]]:
+    """Returns the eager model's label for every case, by classification head."""
+    return {
+        name: [head.labels[index] for index in arrays[f"outputs/{name}"].argmax(axis=-1)]
+        for name, head in config.heads.items()
+        if head.task == "classification"
+    }
+
+
+def _first_window(movie: Movie, preprocessing: Preprocessing, frames: int) -> _Window:
+    """Returns the movie's first frames, fewer if the movie is shorter."""
     read = 0
     batches: list[NDArray[np.uint8]] = []
-    with open_video(movie, model.config.preprocessing) as reader:
+    seconds: list[NDArray[np.float64]] = []
+    with open_video(movie, preprocessing) as reader:
         for batch in reader:
             batches.append(batch.frames)
+            seconds.append(batch.pts_seconds)
             read += len(batch.frames)
             if read >= frames:
                 break
-    return np.concatenate(batches)[:frames]
+    return _Window(np.concatenate(batches)[:frames], np.concatenate(seconds)[:frames])
+
+
+def _pictures(movie: Movie, preprocessing: Preprocessing, seconds: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Returns some of a window's frames as they are before resizing, uint8 [M, H, W, 3].
+
+    Larger pictures than the constants above allow are reduced, so that they hardly add to the bundle.
+
+    Args:
+        movie: Scanned movie.
+        preprocessing: The model's preprocessing.
+        seconds: Time of each of the window's frames.
+    """
+    chosen = seconds[:: max(1, len(seconds) // _MOVIE_FRAMES)][:_MOVIE_FRAMES]
+    sizes = (movie.info.height, movie.info.width)
+    shrink = max(1.0, math.sqrt(math.prod(sizes) / _MOST_PIXELS), max(sizes) / _LONGEST_SIDE)
+    height, width = (max(1, int(size / shrink)) for size in sizes)
+    # Resampling a picture to its own size by area leaves every pixel as it is.
+    whole = dataclasses.replace(preprocessing, height=height, width=width, resize="stretch", interpolation="area")
+    with open_video(movie, whole, times=chosen.tolist()) as reader:
+        return np.concatenate([batch.frames for batch in reader])
 
 
 def _window_features(model: Vis4mer, window: NDArray[np.uint8], taken: TensorSpec) -> NDArray[np.float32]:

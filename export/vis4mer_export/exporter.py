@@ -14,16 +14,9 @@ from vis4mer.errors import BundleError, ExportError, Vis4merError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import Bundle, BundleWriter
+from vis4mer.runtime.cases import CASES_FILE, GraphCases
 from vis4mer.runtime.interface import ENCODER, GraphInterface, graph_interfaces
-from vis4mer.runtime.parity import (
-    CASES_FILE,
-    PARITY_TOLERANCES,
-    GraphCases,
-    GraphParity,
-    ParityError,
-    check_graph,
-    is_classifier,
-)
+from vis4mer.runtime.parity import PARITY_TOLERANCES, RAN, REASON, GraphParity, ParityError, check_graph, is_classifier
 from vis4mer.text import first_line
 from vis4mer_export.cases import make_cases
 from vis4mer_export.drift import first_drift
@@ -32,7 +25,7 @@ from vis4mer_export.length import exported_length, with_window
 from vis4mer_export.longconv.lower import Lowered
 from vis4mer_export.options import ExportOptions
 from vis4mer_export.precision import in_precision
-from vis4mer_export.targets.base import GraphSource
+from vis4mer_export.targets.base import Built, GraphSource
 
 # Batch size for tracing, which would treat an axis of size 1 as a constant.
 _EXAMPLE_BATCH = 2
@@ -55,56 +48,66 @@ class _FrozenGraph:
     blocks: tuple[Lowered, ...] = ()
 
 
-def export_model(model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None) -> Bundle:
+def export_model(
+    model: Vis4mer, output: Path, options: ExportOptions, *, movie: Path | None = None, force: bool = False
+) -> Bundle:
     """Exports a model's encoder and heads, each compared with the model before the bundle appears.
 
     Args:
         model: Model in evaluation mode, on the CPU; it is not modified.
-        output: Folder for the bundle; an older bundle there is replaced.
+        output: Folder for the bundle.
         options: Options of the export.
         movie: Movie whose frames and tokens are compared besides random ones.
+        force: Whether a bundle at `output` is replaced.
 
     Raises:
-        BundleError: The bundle cannot be written to `output`.
+        BundleError: The bundle cannot be written to `output`, or there is one already.
         ConfigError: The tools here do not support an option's value.
         DeviceError: A device that the build needs is absent.
-        ExportError: The model, or one of its graphs, cannot be exported.
+        ExportError: The model, or one of its graphs, cannot be exported, or cannot be executed here.
         MissingDependencyError: A tool of the target is not installed.
         ParityError: A graph's outputs differ from the model's; the message names the first stage that differs.
     """
     target, settings = options.target, options.settings
     # Checked before the model runs, so that a missing tool or device is reported at once.
     target.check(settings)
+    options.require_executable(target.obstacle(options.precision, settings))
     _require_windows(model)
     length = exported_length(model.config, options.length)
     interfaces = graph_interfaces(model.config, length)
+    # The manifest's windows have the exported length, so that serving cuts windows that fit the graphs.
+    config = with_window(model.config, length)
     parity: dict[str, Any] = {}
     lowering: dict[str, Any] = {}
     # The bundle appears at `commit`, so an error in any graph leaves `output` as it was.
-    with BundleWriter(output) as writer, _disk_errors(output):
+    with BundleWriter(output, force=force) as writer, _disk_errors(output):
         # All graphs are compared on cases from one run of the eager model, which the bundle keeps for later checks.
-        cases = make_cases(model, interfaces, movie)
+        cases = make_cases(model, config, interfaces, movie)
         writer.path(CASES_FILE).write_bytes(cases.to_bytes())
         for graph in _freeze_graphs(model, length, options):
             interface = interfaces[graph.name]
             known = cases.of(graph.name, interface)
             source = _source(graph, interface, known, options)
             built = target.build(source, writer.path(f"{graph.name}.{target.suffix}"), settings)
+            options.require_executable(built.obstacle)
             classes = is_classifier(model.config, graph.name)
             result = _prove(graph, built.run, known, options, classes)
-            parity[graph.name] = {**dataclasses.asdict(result), **built.notes}
+            parity[graph.name] = {**dataclasses.asdict(result), **built.notes, **_not_executed(built)}
             if graph.blocks:
                 lowering[graph.name] = {"length": length, "blocks": [_describe(b, options) for b in graph.blocks]}
         return writer.commit(
             format=target.name,
             precision=options.precision,
-            # The manifest's windows have the exported length, so that serving cuts windows that fit the graphs.
-            model=with_window(model.config, length),
+            model=config,
             interface=interfaces,
             tools=target.tool_versions(),
             parity=parity,
             lowering=lowering,
         )
+
+
+def _not_executed(built: Built) -> dict[str, str]:
+    return {} if built.obstacle is None else {RAN: built.ran, REASON: built.obstacle.reason}
 
 
 def _require_windows(model: Vis4mer) -> None:

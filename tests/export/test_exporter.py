@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import io
 import zipfile
 from collections.abc import Callable
@@ -21,12 +23,17 @@ from vis4mer.errors import BundleError, ExportError, VideoError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.bundle import Bundle
-from vis4mer.runtime.manifest import Precision
-from vis4mer.runtime.parity import CASES_FILE, ParityError, check_bundle
+from vis4mer.runtime.cases import CASES_FILE, Cases
+from vis4mer.runtime.manifest import FileRecord, Precision, read_manifest, write_manifest
+from vis4mer.runtime.meaning import not_compared
+from vis4mer.runtime.parity import ParityError, check_bundle
+from vis4mer.video.reader import open_video
 from vis4mer_export import exporter
 from vis4mer_export.exporter import export_model
 from vis4mer_export.freeze import Frozen
 from vis4mer_export.options import ExportOptions
+from vis4mer_export.targets.base import Built, Obstacle
+from vis4mer_export.targets.onnx import OnnxTarget
 
 ORIGINAL = Path(__file__).parents[1] / "resources" / "original" / "lvu-small"
 
@@ -41,7 +48,7 @@ def exported(
     def export(format: str, precision: Precision = "fp32") -> Bundle:
         if (format, precision) not in made:
             output = tmp_path_factory.mktemp("export") / "bundle"
-            options = ExportOptions(format, precision)
+            options = ExportOptions(format, precision, unverified=(format, precision) == ("onnx", "bf16"))
             made[format, precision] = export_model(load_checkpoint(checkpoint), output, options, movie=movie)
         return made[format, precision]
 
@@ -280,16 +287,132 @@ def test_verify_detects_another_model_behind_valid_digests(
     model = load_checkpoint(checkpoint)
     model.head("scene").output.bias.data += 1
     forged = export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
-    cases = forged.path / CASES_FILE
-    cases.write_bytes(exported("onnx").read(CASES_FILE))
-    manifest = forged.path / "manifest.json"
-    old, new = forged.files[CASES_FILE], exported("onnx").files[CASES_FILE]
-    text = (
-        manifest.read_text().replace(old.sha256, new.sha256).replace(f'"bytes": {old.bytes}', f'"bytes": {new.bytes}')
-    )
-    manifest.write_text(text)
+    data = exported("onnx").read(CASES_FILE)
+    (forged.path / CASES_FILE).write_bytes(data)
+    manifest = read_manifest(forged.path)
+    record = FileRecord(hashlib.sha256(data).hexdigest(), len(data))
+    write_manifest(dataclasses.replace(manifest, files={**manifest.files, CASES_FILE: record}), forged.path)
     with pytest.raises(ParityError, match="graph='scene': relative error"):
         check_bundle(Bundle.open(forged.path), CPU)
+
+
+@pytest.mark.parametrize("limit", [1 << 18, 1000])
+def test_the_cases_hold_the_pictures_that_were_resized_and_the_answers(
+    checkpoint: Path, movie: Path, tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vis4mer_export.cases._MOST_PIXELS", limit)
+    model = load_checkpoint(checkpoint)
+    bundle = export_model(model, tmp_path / "bundle", ExportOptions("onnx"), movie=movie)
+    cases = Cases.from_bytes(bundle.read(CASES_FILE))
+    assert cases.model == bundle.model
+    pictures = cases.pictures
+    assert pictures is not None
+    assert pictures.shape == ((2, 360, 640, 3) if limit > 1000 else (2, 23, 42, 3))
+    known = cases.of("encoder", bundle.interface["encoder"])
+    # The mean colour of a picture does not change when all of it is averaged into fewer pixels.
+    for picture, resized in zip(pictures, known.inputs[2:], strict=True):
+        np.testing.assert_allclose(picture.mean(axis=(0, 1)), resized.mean(axis=(0, 1)), atol=0.5)
+    if limit > 1000:
+        with open_video(movie, model.config.preprocessing) as reader:
+            frames = next(iter(reader)).frames
+        np.testing.assert_array_equal(known.inputs[2:], frames[[0, 2]])
+    scene = cases.of("scene", bundle.interface["scene"])
+    with torch.inference_mode():
+        answers = model(torch.from_numpy(scene.inputs), "scene").argmax(dim=-1).tolist()
+    assert scene.labels == tuple("abc"[answer] for answer in answers)
+    assert cases.of("likes", bundle.interface["likes"]).labels is None
+    assert not_compared(bundle) == ()
+
+
+def test_without_a_movie_there_are_no_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    bundle = export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
+    assert not_compared(bundle) == ("resizing, because these cases hold no pictures of a movie",)
+
+
+def test_graphs_that_cannot_run_here_are_refused_by_default(checkpoint: Path, tmp_path: Path) -> None:
+    message = (
+        r"format='onnx': this machine cannot execute onnx graphs in bf16 \(ONNX Runtime has no bf16 products on the "
+        r"CPU\); export with --precision fp16 or fp32, .*, or pass --unverified"
+    )
+    with pytest.raises(ExportError, match=message):
+        vis4mer.export(checkpoint, tmp_path / "bundle", precision="bf16")
+    with pytest.raises(ExportError, match=message):
+        export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx", "bf16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_graphs_that_did_not_run_as_written_are_named(exported: Callable[..., Bundle]) -> None:
+    bundle = exported("onnx", "bf16")
+    reason = "ONNX Runtime has no bf16 products on the CPU"
+    for report in bundle.parity.values():
+        assert report["ran"] == "the same graph in fp32, rounded to bf16 after every operator"
+        assert report["reason"] == reason
+    assert all("ran" not in report for report in exported("onnx", "fp16").parity.values())
+    words = CliRunner().invoke(main, ["inspect", str(bundle.path)]).stdout
+    assert f"encoder did not run as written on the machine that exported it: {reason}" in words
+    refused = CliRunner().invoke(main, ["verify", str(bundle.path), "--device", "cpu"])
+    assert refused.exit_code == 1
+    assert f"its export did not run it either: {reason}" in refused.stderr
+
+
+class _Unrunnable(OnnxTarget):
+    """A target that finds out only by building that the graph cannot run here."""
+
+    def build(self, *arguments: Any) -> Built:
+        return dataclasses.replace(super().build(*arguments), ran="a stand-in", obstacle=Obstacle("no GPU", "buy one"))
+
+
+def test_an_obstacle_that_building_reveals_is_refused_too(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vis4mer_export.options.registry.target", lambda name: _Unrunnable())
+    model = load_checkpoint(checkpoint)
+    with pytest.raises(ExportError, match=r"cannot execute onnx graphs in fp32 \(no GPU\); buy one, or pass --unver"):
+        export_model(model, tmp_path / "bundle", ExportOptions("onnx"))
+    assert list(tmp_path.iterdir()) == []
+    bundle = export_model(model, tmp_path / "bundle", ExportOptions("onnx", unverified=True))
+    assert {report["ran"] for report in bundle.parity.values()} == {"a stand-in"}
+
+
+def test_a_bundle_is_kept_unless_force_is_given(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    first = export_model(load_checkpoint(checkpoint), output, ExportOptions("torchscript"))
+    with pytest.raises(BundleError, match=r"holds a bundle already; .*--force"):
+        export_model(load_checkpoint(checkpoint), output, ExportOptions("onnx"))
+    with pytest.raises(BundleError, match=r"holds a bundle already; .*--force"):
+        vis4mer.export("no checkpoint, which would be the second error", output)
+    assert Bundle.open(output) == first
+    arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(output)]
+    assert CliRunner().invoke(main, ["export", *arguments]).exit_code == 1
+    assert CliRunner().invoke(main, ["export", *arguments, "--force"]).exit_code == 0
+    assert Bundle.open(output).format == "onnx"
+
+
+def test_a_movie_for_a_model_without_encoder_is_refused(tmp_path: Path, movie: Path) -> None:
+    arguments = ["--checkpoint", str(ORIGINAL / "checkpoint.pt"), "--format", "onnx", "--movie", str(movie)]
+    result = CliRunner().invoke(main, ["export", *arguments, "--output", str(tmp_path / "bundle")])
+    assert result.exit_code == 1
+    assert f"--movie='{movie}': the model has no encoder, so it takes features" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--length", "5000"], "error: --length=5000: must be from 2**n_layers=8 to l_max=119 tokens"),
+        (["--encoder", "test_vit"], "error: --encoder='test_vit': the checkpoint has its own"),
+        (["--labels", "x,y"], "error: --labels='x,y': the checkpoint has several heads"),
+        (["--head", "scene={checkpoint}"], "error: --head='scene': "),
+        (["--head", "other={missing}"], "error: checkpoint='{missing}': no such file or folder"),
+    ],
+)
+def test_errors_name_options_as_typed(checkpoint: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    names = {"checkpoint": str(checkpoint), "missing": str(tmp_path / "missing")}
+    arguments = ["--checkpoint", str(checkpoint), "--format", "onnx", "--output", str(tmp_path / "bundle")]
+    result = CliRunner().invoke(main, ["export", *arguments, *(option.format(**names) for option in options)])
+    assert result.exit_code == 1
+    assert message.format(**names) in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args
 
 from vis4mer.errors import ConfigError
 from vis4mer.version import __version__
@@ -64,18 +64,33 @@ class GraphSource:
     precision: "Precision"
 
 
+class Obstacle(NamedTuple):
+    """Why this machine cannot execute graphs in the form in which an export writes them.
+
+    Attributes:
+        reason: The reason, as a main clause without a full stop.
+        remedy: How to export graphs that it executes, as an imperative.
+    """
+
+    reason: str
+    remedy: str
+
+
 @dataclass(frozen=True)
 class Built:
     """A graph that has been written, and the runner that verifies it.
 
     Attributes:
-        run: Runs the file that was written or, if it cannot run on this machine, the graph that it was made from.
-        notes: Entries for the graph's parity report in the manifest. ``ran`` describes what `run` runs, if that is not
-            the file itself.
+        run: Runner of the file that was written or, if this machine cannot execute that, of an equivalent graph.
+        notes: Further entries for the graph's parity report in the manifest.
+        ran: Description of the equivalent graph that `run` runs; empty if it runs the file itself.
+        obstacle: Why this machine cannot execute the file; None if `run` runs it.
     """
 
     run: "Runner"
     notes: Mapping[str, Any] = field(default_factory=dict)
+    ran: str = ""
+    obstacle: Obstacle | None = None
 
 
 class Target(abc.ABC):
@@ -115,6 +130,17 @@ class Target(abc.ABC):
             DeviceError: A device that the build needs is absent.
             MissingDependencyError: A tool is not installed.
         """
+
+    def obstacle(self, precision: "Precision", settings: Mapping[str, Any]) -> Obstacle | None:
+        """Returns why this machine cannot execute the graphs as `build` will write them; by default, it can.
+
+        It is called before any work is done. By default, an export does not write graphs that cannot be executed.
+
+        Args:
+            precision: Precision of the graphs.
+            settings: Values of the target's options.
+        """
+        return None
 
     @abc.abstractmethod
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from vis4mer.devices.device import probe_driver
+from vis4mer.devices.device import Device, probe_driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.files import atomic_file
 from vis4mer.text import one_line
-from vis4mer_export.targets.base import Built, GraphSource, TargetOption
+from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, TargetOption, open_written
 from vis4mer_export.targets.onnx import open_on_cpu, write_onnx
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from vis4mer.runtime.manifest import Precision
 
 logger = logging.getLogger(__name__)
+
+# The GPU that TensorRT builds for, and that runs an engine for the comparison.
+FIRST_GPU = Device("cuda")
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,31 @@ class EngineReport:
 
 
 def build_from_onnx(
-    source: GraphSource, path: Path, product: "Product", profile: BatchProfile, gpus: Sequence[str] = ()
+    target: Target,
+    source: GraphSource,
+    path: Path,
+    product: "Product",
+    profile: BatchProfile,
+    gpus: Sequence[str] = (),
+    obstacle: Obstacle | None = None,
 ) -> Built:
-    """Builds an engine by way of an ONNX graph, which ONNX Runtime runs for the comparison with the model.
+    """Builds an engine by way of an ONNX graph.
 
-    An engine for other GPUs than this machine's cannot run here, and one for this machine's is compared by `vis4mer
-    verify`. The ONNX graph is opened before the build, so a graph with another interface fails early.
+    The engine itself is compared with the model where this machine can execute it; elsewhere ONNX Runtime runs the
+    graph that the engine is built from.
 
     Args:
+        target: Target that builds the engine.
         source: What to build.
         path: Engine to write.
         product: Product to build with.
         profile: Batch sizes.
         gpus: Compute capabilities to build for, with ``trt-rtx``.
+        obstacle: Why this machine cannot execute the engine; None if it can.
 
     Raises:
-        DeviceError: CUDA fails.
+        BundleError: The engine or the graph has another interface.
+        DeviceError: CUDA fails, or the GPU cannot load the engine.
         ExportError: The graph cannot be exported, parsed or built.
     """
     # The system's folder for temporary files may lie in memory and be too small for the weights.
@@ -117,8 +129,10 @@ def build_from_onnx(
         # The build takes minutes, so a graph with another interface is rejected before it.
         run = open_on_cpu(source, graph)
         report = build_engine(graph, path, product=product, precision=source.precision, profile=profile, gpus=gpus)
-    notes = {"ran": "the ONNX graph that the engine was built from", "engine": dataclasses.asdict(report)}
-    return Built(run, notes)
+    notes = {"engine": dataclasses.asdict(report)}
+    if obstacle is None:
+        return Built(open_written(target, source, path, FIRST_GPU), notes)
+    return Built(run, notes, "the ONNX graph that the engine was built from", obstacle)
 
 
 def build_engine(

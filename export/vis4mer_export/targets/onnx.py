@@ -10,13 +10,14 @@ from vis4mer.devices.device import CPU
 from vis4mer.errors import ExportError
 from vis4mer.text import first_line
 from vis4mer_export.targets.axes import dynamic_shapes
-from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
+from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, open_written
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
     from vis4mer.runtime.backends.base import Runner
+    from vis4mer.runtime.manifest import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,19 @@ class OnnxTarget(Target):
     lowerings = ("blocked_toeplitz", "matmul_dft")
     packages = PACKAGES
 
+    def obstacle(self, precision: "Precision", settings: Mapping[str, Any]) -> Obstacle | None:
+        """Returns why ONNX Runtime's CPU provider cannot execute the graphs; see `Target`."""
+        if precision != "bf16":
+            return None
+        reason = "ONNX Runtime has no bf16 products on the CPU"
+        return Obstacle(reason, "export with --precision fp16 or fp32, or with --format pt2 or torchscript")
+
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
         """Writes a module; see `Target`."""
         write_onnx(source, path)
-        return Built(open_on_cpu(source, path))
+        obstacle = self.obstacle(source.precision, settings)
+        ran = "" if obstacle is None else "the same graph in fp32, rounded to bf16 after every operator"
+        return Built(open_on_cpu(source, path), ran=ran, obstacle=obstacle)
 
     def tool_versions(self) -> dict[str, str]:
         """Returns the versions of the tools and the opset; see `Target`."""

@@ -80,15 +80,18 @@ def _compile(source: GraphSource, path: Path) -> None:
 @contextlib.contextmanager
 def _quiet_compiler() -> Iterator[None]:
     """Silences the compiler's warnings about operators without a C interface and about absent GPUs."""
-    logger = logging.getLogger("torch._inductor")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    # The compiler imports cpp_extension, which warns at import of a CUDA toolkit without a GPU, whatever is compiled.
+    loggers = [logging.getLogger(name) for name in ("torch._inductor", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _remove_origins(path: Path) -> None:

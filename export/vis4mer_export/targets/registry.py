@@ -40,6 +40,8 @@ COMMON_OPTIONS = frozenset(
         "encoder_weights",
         "labels",
         "movie",
+        "unverified",
+        "force",
         "help",
     }
 )

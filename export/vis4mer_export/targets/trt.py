@@ -31,4 +31,4 @@ class TensorRTTarget(Target):
 
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
         """Builds an engine for the first GPU; see `Target`."""
-        return build_from_onnx(source, path, "trt", settings["batch_size"])
+        return build_from_onnx(self, source, path, "trt", settings["batch_size"])

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vis4mer.devices.device import compute_capability, probe_driver
 from vis4mer.errors import ConfigError
-from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption
-from vis4mer_export.targets.engines import BATCH_SIZE, build_from_onnx
+from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, TargetOption
+from vis4mer_export.targets.engines import BATCH_SIZE, FIRST_GPU, build_from_onnx
 from vis4mer_export.targets.onnx import PACKAGES, OnnxTarget
+
+if TYPE_CHECKING:
+    from vis4mer.runtime.manifest import Precision
 
 
 def _parse_gpus(text: str) -> tuple[str, ...]:
@@ -44,6 +48,19 @@ class TensorRTForRTXTarget(Target):
                 rule = f"TensorRT for RTX {trt.__version__} builds for {', '.join(known)}"
                 raise ConfigError.of("gpu", gpu, rule)
 
+    def obstacle(self, precision: "Precision", settings: Mapping[str, Any]) -> Obstacle | None:
+        """Returns why this machine has no GPU for the engine; see `Target`."""
+        remedy = "export on a machine with a GPU that the engine is for, or with --format onnx"
+        if problem := probe_driver().problem:
+            return Obstacle(problem, remedy)
+        major, minor = compute_capability(FIRST_GPU)
+        if settings["gpu"] and (present := f"sm{major}{minor}") not in settings["gpu"]:
+            return Obstacle(
+                f"the first GPU here is {present}, and the engine is for {', '.join(settings['gpu'])}", remedy
+            )
+        return None
+
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
         """Builds an engine; see `Target`."""
-        return build_from_onnx(source, path, "trt-rtx", settings["batch_size"], settings["gpu"])
+        gpus, obstacle = settings["gpu"], self.obstacle(source.precision, settings)
+        return build_from_onnx(self, source, path, "trt-rtx", settings["batch_size"], gpus, obstacle)

@@ -12,16 +12,18 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+import vis4mer
 from vis4mer.cli.main import main
-from vis4mer.devices.device import Driver
+from vis4mer.devices.device import Device, Driver
 from vis4mer.errors import ConfigError, DeviceError, ExportError, MissingDependencyError
 from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.packages import install_command
 from vis4mer.runtime.bundle import Bundle
-from vis4mer.runtime.parity import CASES_FILE
+from vis4mer.runtime.cases import CASES_FILE
+from vis4mer.runtime.parity import ParityError
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
-from vis4mer_export.targets import engines, trt
+from vis4mer_export.targets import engines, trt, trt_rtx
 from vis4mer_export.targets.engines import BatchProfile, build_engine
 from vis4mer_export.targets.registry import target
 
@@ -173,13 +175,17 @@ def test_the_trt_target_takes_the_same_path(
     assert engine.stat().st_size == report.bytes
 
 
-def test_a_whole_export(rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path) -> None:
+def test_a_whole_export(
+    rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bundle holds engines only; its parity report states that their ONNX graphs were compared."""
+    monkeypatch.setattr(trt_rtx, "probe_driver", lambda: Driver(None, (), "there is no GPU"))
     output = tmp_path / "bundle"
-    options = ("--format", "trt-rtx", "--batch-size", "1:4:8", "--gpu", "sm86,sm89")
+    options = ("--format", "trt-rtx", "--batch-size", "1:4:8", "--gpu", "sm86,sm89", "--unverified")
     result = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), "--output", str(output), *options])
     assert result.exit_code == 0, result.stderr
-    assert "the errors are those of the ONNX graph that the engine was built from; `vis4mer verify`" in result.stderr
+    line = "not executed as written: encoder, scene, likes: there is no GPU; the errors are those of the ONNX graph"
+    assert line in result.stdout
     bundle = Bundle.open(output)
     assert {"encoder.engine", "scene.engine", "likes.engine", CASES_FILE} == set(bundle.files)
     assert bundle.tools["tensorrt-rtx"].startswith(rtx.__version__.rpartition(".")[0])
@@ -187,7 +193,55 @@ def test_a_whole_export(rtx: Any, builds: list[Build], checkpoint: Path, tmp_pat
         assert report["engine"]["profile"] == {"min": 1, "opt": 4, "max": 8}
         assert report["engine"]["gpus"] == ["sm86", "sm89"]
         assert report["relative_l2"] <= report["tolerance"]
+        assert report["ran"] == "the ONNX graph that the engine was built from"
+        assert report["reason"] == "there is no GPU"
         assert build.gpus == [rtx.ComputeCapability.SM86, rtx.ComputeCapability.SM89]
+
+
+def test_an_engine_that_cannot_run_here_is_refused_before_it_is_built(
+    rtx: Any, builds: list[Build], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trt_rtx, "probe_driver", lambda: Driver(None, (), "there is no GPU"))
+    message = r"format='trt-rtx': this machine cannot execute trt-rtx graphs in fp32 \(there is no GPU\); export on a"
+    with pytest.raises(ExportError, match=message):
+        vis4mer.export(checkpoint, tmp_path / "bundle", format="trt-rtx")
+    assert (builds, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("gpu", "reason"), [("", None), ("sm86,sm89", None), ("sm80", "the first GPU here is sm89, .* is for sm80")]
+)
+def test_an_engine_needs_a_gpu_that_it_is_built_for(
+    gpu: str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trt_rtx, "probe_driver", lambda: Driver("13.0", ("NVIDIA L4",), ""))
+    monkeypatch.setattr(trt_rtx, "compute_capability", lambda device: (8, 9))
+    rtx_target = target("trt-rtx")
+    obstacle = rtx_target.obstacle("fp32", rtx_target.parse_options({"gpu": gpu}))
+    if reason is None:
+        assert obstacle is None
+    else:
+        assert obstacle is not None
+        assert re.search(reason, obstacle.reason)
+
+
+def test_an_engine_for_the_gpu_at_hand_is_compared_itself(
+    rtx: Any, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the GPU computes ten times too much, which the comparison with the engine notices."""
+    monkeypatch.setattr(trt_rtx, "probe_driver", lambda: Driver("13.0", ("NVIDIA L4",), ""))
+    monkeypatch.setattr(trt_rtx, "compute_capability", lambda device: (8, 9))
+    opened = []
+
+    def open_engine(of: Any, source: Any, path: Path, device: Device) -> Any:
+        opened.append((path.name, path.stat().st_size > 0, str(device)))
+        interface = source.interface.output
+        return lambda batch: np.full(interface.shape(batch=len(batch)), 10, np.float32)
+
+    monkeypatch.setattr(engines, "open_written", open_engine)
+    with pytest.raises(ParityError, match="graph='encoder': relative error"):
+        vis4mer.export(checkpoint, tmp_path / "bundle", format="trt-rtx")
+    assert opened == [("encoder.engine", True, "cuda:0")]
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])

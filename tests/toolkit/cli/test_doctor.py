@@ -1,6 +1,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -76,3 +78,35 @@ def test_a_broken_installation_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("vis4mer.runtime.loading.sample_bundle", broken)
     findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
     assert (findings["device_auto"], findings["device_reason"]) == (None, "bundle=None: is not installed")
+
+
+def test_findings_are_printed_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first lines need none of the slow parts: here, the driver cannot even be asked."""
+
+    def fail() -> Driver:
+        raise BundleError("the driver")
+
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", fail)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["vis4mer", "python", "system", "cores"]
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_lines_wrap_at_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = CliRunner().invoke(main, ["doctor"]).stdout
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("vis4mer.cli.rows.is_terminal", lambda stream: True)
+    shown = CliRunner().invoke(main, ["doctor"]).stdout
+    assert shown.split() == piped.split()
+    assert [line for line in shown.splitlines() if len(line) > 60 and len(line.split()) > 1] == []
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_nothing_foreign_reaches_stderr(tmp_path: Path) -> None:
+    """PyTorch warns of a CUDA toolkit on a machine without a GPU."""
+    environment = {**os.environ, "CUDA_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "vis4mer.cli.main", "doctor"], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")

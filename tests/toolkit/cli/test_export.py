@@ -1,9 +1,12 @@
 """Usage errors of `vis4mer export`, which come before any work: none of these checkpoints exists."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -20,17 +23,18 @@ def export(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "onnx", "--gpu", "sm86"], "gpu='sm86': format onnx does not take this option; leave it out"),
-        (["--format", "trt", "--gpu", "sm86"], "gpu='sm86': format trt does not take this option"),
-        (["--format", "torchscript", "--batch-size", "4"], "batch_size='4': format torchscript does not take"),
-        (["--format", "pt2", "--batch-size", "1:1:32"], "batch_size='1:1:32': format pt2 does not take"),
-        (["--format", "onnx", "--device", "cpu"], "device='cpu': format onnx does not take"),
-        (["--format", "trt-rtx", "--batch-size", "8:4:1"], "batch_size='8:4:1': must be MIN:OPT:MAX with 1 <= MIN"),
-        (["--format", "trt", "--batch-size", "many"], "batch_size='many': must be N or MIN:OPT:MAX"),
-        (["--format", "pt2", "--device", "abacus"], "device='abacus': must be cpu or cuda"),
-        (["--format", "onnx", "--lowering", "fft"], "lowering='fft': format onnx cannot run it"),
+        (["--format", "onnx", "--gpu", "sm86"], "--gpu='sm86': format onnx does not take this option; leave it out"),
+        (["--format", "trt", "--gpu", "sm86"], "--gpu='sm86': format trt does not take this option"),
+        (["--format", "torchscript", "--batch-size", "4"], "--batch-size='4': format torchscript does not take"),
+        (["--format", "pt2", "--batch-size", "1:1:32"], "--batch-size='1:1:32': format pt2 does not take"),
+        (["--format", "onnx", "--device", "cpu"], "--device='cpu': format onnx does not take"),
+        (["--format", "trt-rtx", "--batch-size", "8:4:1"], "--batch-size='8:4:1': must be MIN:OPT:MAX with 1 <= MIN"),
+        (["--format", "trt", "--batch-size", "many"], "--batch-size='many': must be N or MIN:OPT:MAX"),
+        (["--format", "pt2", "--device", "abacus"], "--device='abacus': must be cpu or cuda"),
+        (["--format", "onnx", "--lowering", "fft"], "--lowering='fft': format onnx cannot run it"),
         (["--format", "pickle"], "'pickle' is not one of 'torchscript', 'pt2', 'onnx', 'trt', 'trt-rtx'"),
         (["--format", "onnx", "--encoder-weights", "hub"], "--encoder-weights requires --encoder"),
+        (["--format", "onnx", "--labels", " , "], "' , ' must hold names, separated by commas"),
         ([], "Missing option '--format'"),
     ],
 )
@@ -67,3 +71,54 @@ def test_without_pytorch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     result = export("--format", "onnx")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--head"])
+def test_what_is_passed_by_mistake_for_a_checkpoint_has_its_own_message(
+    option: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "best").mkdir(parents=True)
+    (run / "best" / "config.json").touch()
+    for path, message in (
+        (tiny_bundle, "is a bundle, which has been exported already; pass the checkpoint that it was made from"),
+        (run, f"is the folder of a training run, not a model; pass its best model, '{run / 'best'}'"),
+    ):
+        arguments = ["--format", "onnx", "--output", str(tmp_path / "new")]
+        arguments += ["--checkpoint", str(path)] if option == "--checkpoint" else ["--head", f"other={path}"]
+        if option == "--head":
+            arguments += ["--checkpoint", "none"]
+        result = CliRunner().invoke(main, ["export", *arguments])
+        name = "--checkpoint" if option == "--checkpoint" else "checkpoint"
+        assert result.exit_code == 1
+        assert result.stderr == f"vis4mer: error: {name}='{path}': {message}\n"
+
+
+def test_an_existing_bundle_is_refused_before_pytorch_is_imported(tiny_bundle: Path) -> None:
+    code = "import sys, vis4mer\ntry: vis4mer.export('none', sys.argv[1])\n"
+    code += "except vis4mer.errors.BundleError as error: print(error, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=True)
+    assert "holds a bundle already; choose another folder, or pass --force" in done.stdout
+    assert done.stdout.endswith("False\n")
+
+
+def test_the_compiler_s_warning_of_a_missing_gpu_is_silenced(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    code = "from vis4mer_export.targets.pt2 import _quiet_compiler\nimport torch\n"
+    code += "with _quiet_compiler():\n    import torch.utils.cpp_extension"
+    environment = {**os.environ, "CUDA_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr == ""
+
+
+def test_every_path_completes() -> None:
+    """Shells complete the names of files for parameters of the type Path."""
+    command = main.get_command(click.Context(main), "export")
+    assert command is not None
+    params = {param.name: param for param in command.get_params(click.Context(command))}
+    for name in ("checkpoint", "output", "movie", "encoder_weights"):
+        assert isinstance(params[name].type, click.Path), name
+    for name in ("verify", "inspect"):
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        assert isinstance(command.params[0].type, click.Path), name

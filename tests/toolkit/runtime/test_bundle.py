@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from vis4mer.runtime.bundle import Bundle, BundleWriter
 from vis4mer.runtime.interface import graph_interfaces
 from vis4mer.runtime.parity import check_bundle
 
-SCHEMA_1 = Path(__file__).parents[2] / "resources" / "bundles" / "schema-1"
+BUNDLES = Path(__file__).parents[2] / "resources" / "bundles"
+SCHEMA_1, SCHEMA_2 = BUNDLES / "schema-1", BUNDLES / "schema-2"
 
 MODEL = ModelConfig(
     heads={"mood": HeadConfig(DecoderConfig(d_input=4, l_max=8, d_output=2, d_model=4, n_layers=1), labels=("a", "b"))},
@@ -27,8 +30,8 @@ MODEL = ModelConfig(
 )
 
 
-def write(output: Path, encoder: bytes = b"encoder graph") -> Bundle:
-    with BundleWriter(output) as writer:
+def write(output: Path, encoder: bytes = b"encoder graph", *, force: bool = False) -> Bundle:
+    with BundleWriter(output, force=force) as writer:
         writer.path("encoder.onnx").write_bytes(encoder)
         writer.path("mood.onnx").write_bytes(b"head graph")
         return writer.commit(format="onnx", precision="fp32", model=MODEL, tools={"onnx": "1"}, parity={"mood": 1e-6})
@@ -38,9 +41,18 @@ def names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
+def digest_of(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def edit_manifest(bundle: Path, **changes: Any) -> None:
+    """Changes a manifest as its author could: with a digest that fits."""
     path = bundle / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    values = json.loads(path.read_text()) | changes
+    if values.pop("digest", None):
+        values["digest"] = digest_of(values)
+    path.write_text(json.dumps(values))
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -147,16 +159,126 @@ def test_a_decoder_of_schema_1_has_the_length_that_it_was_lowered_for(tmp_path: 
     assert bundle.interface["colour"].input.axes == ("batch", 10, 4)
 
 
-def test_an_older_bundle_is_replaced(tmp_path: Path) -> None:
+def test_the_digest_covers_every_entry_of_the_manifest(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle")
+    path = bundle.path / "manifest.json"
+    text = path.read_text()
+    values = json.loads(text)
+    assert list(values)[-1] == "digest"
+    assert bundle.digest == values["digest"] == digest_of({k: v for k, v in values.items() if k != "digest"})
+    reversed_labels = json.loads(text)
+    reversed_labels["model"]["heads"]["mood"]["labels"] = ["b", "a"]
+    other_mean = json.loads(text)
+    other_mean["model"]["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
+    altered_values = [reversed_labels, other_mean, values | {"tools": {}}, values | {"note": 1}]
+    altered_values += [{k: v for k, v in values.items() if k != "digest"}, values | {"digest": None}]
+    altered_values += [values | {"schema_version": 2}, values | {"note": "\ud800"}]
+    for changed in altered_values:
+        path.write_text(json.dumps(changed))
+        message = r"manifest\.json': its content does not match its own digest, .*; copy the bundle again, or export"
+        with pytest.raises(BundleError, match=message) as error:
+            Bundle.open(bundle.path)
+        assert "\n" not in str(error.value)
+
+
+def test_the_digest_is_that_of_the_content_not_of_its_layout(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle")
+    path = bundle.path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, separators=(",", ":")))
+    assert Bundle.open(bundle.path) == bundle
+
+
+def test_what_a_tool_reports_is_covered_as_it_is_read(tmp_path: Path) -> None:
+    """JSON has no numbers as keys: 2 and 10 become text, whose order is another one."""
+    with BundleWriter(tmp_path / "bundle") as writer:
+        for name in ("encoder.onnx", "mood.onnx"):
+            writer.path(name).write_bytes(b"x")
+        tools = {"sizes": {2: (1, "ü"), 10: 0.1}}
+        bundle = writer.commit(format="onnx", precision="fp32", model=MODEL, tools=tools)
+    assert bundle.tools == {"sizes": {"2": [1, "ü"], "10": 0.1}}
+
+
+def test_a_bundle_of_schema_2_opens_and_passes_its_own_cases() -> None:
+    """Its manifest has no digest."""
+    bundle = Bundle.open(SCHEMA_2)
+    assert bundle.digest is None
+    assert bundle.interface == graph_interfaces(bundle.model)
+    assert set(check_bundle(bundle, CPU)) == {"encoder", "colour", "light"}
+
+
+def test_files_that_are_not_part_of_a_bundle_are_named_and_signatures_are_not(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle")
+    assert bundle.extra_files == ()
+    for suffix in ("minisig", "sig", "sigstore.json"):
+        (bundle.path / f"manifest.json.{suffix}").touch()
+    (bundle.path / "encoder.onnx.old").touch()
+    (bundle.path / ".hidden").touch()
+    (bundle.path / "folder").mkdir()
+    assert Bundle.open(bundle.path).extra_files == (".hidden", "encoder.onnx.old", "folder")
+
+
+def test_a_bundle_is_replaced_only_with_force(tmp_path: Path) -> None:
     write(tmp_path / "bundle")
-    write(tmp_path / "bundle", encoder=b"a newer graph")
+    (tmp_path / "bundle" / "manifest.json.minisig").touch()
+    with pytest.raises(BundleError, match=r"output='.*bundle': holds a bundle already; .* --force \(.*force=True\)"):
+        BundleWriter(tmp_path / "bundle")
+    write(tmp_path / "bundle", encoder=b"a newer graph", force=True)
     assert Bundle.open(tmp_path / "bundle").read("encoder.onnx") == b"a newer graph"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_bundle_with_an_unreadable_manifest_is_not_replaced(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "bundle").path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"a"', '"c"'))
+    with pytest.raises(BundleError, match=r"cannot be read \(.*digest.*\); remove it, or choose another folder"):
+        write(tmp_path / "bundle", force=True)
+    assert len(names(tmp_path / "bundle")) == 3
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("present", ["nothing", "an empty folder", "a bundle"])
+def test_of_two_exports_at_once_the_later_is_refused(tmp_path: Path, force: bool, present: str) -> None:
+    if present == "a bundle":
+        write(tmp_path / "bundle")
+        force = True
+    elif present == "an empty folder":
+        (tmp_path / "bundle").mkdir()
+    with BundleWriter(tmp_path / "bundle", force=force) as writer:
+        for name in ("encoder.onnx", "mood.onnx"):
+            writer.path(name).write_bytes(b"later")
+        write(tmp_path / "bundle", encoder=b"sooner", force=True)
+        with pytest.raises(BundleError, match="another export wrote this folder in the meantime") as error:
+            writer.commit(format="onnx", precision="fp32", model=MODEL)
+    assert "\n" not in str(error.value)
+    assert Bundle.open(tmp_path / "bundle").read("encoder.onnx") == b"sooner"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_of_many_exports_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    """All of them have begun before the first commits, as the barrier ensures."""
+    begun = threading.Barrier(8)
+
+    def export(number: int) -> str:
+        try:
+            with BundleWriter(tmp_path / "bundle") as writer:
+                writer.path("encoder.onnx").write_bytes(b"%d" % number)
+                writer.path("mood.onnx").write_bytes(b"x")
+                begun.wait()
+                writer.commit(format="onnx", precision="fp32", model=MODEL)
+        except BundleError as error:
+            assert "another export wrote this folder" in str(error)
+            return ""
+        return str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        (winner,) = filter(None, pool.map(export, range(8)))
+    assert Bundle.open(tmp_path / "bundle").read("encoder.onnx") == winner.encode()
     assert names(tmp_path) == ["bundle"]
 
 
 def test_a_failed_export_leaves_the_older_bundle(tmp_path: Path) -> None:
     write(tmp_path / "bundle")
-    with pytest.raises(RuntimeError), BundleWriter(tmp_path / "bundle") as writer:
+    with pytest.raises(RuntimeError), BundleWriter(tmp_path / "bundle", force=True) as writer:
         writer.path("encoder.onnx").write_bytes(b"half")
         raise RuntimeError
     Bundle.open(tmp_path / "bundle").verify()
@@ -186,7 +308,7 @@ def test_a_file_that_is_not_part_of_the_bundle_is_not_lost(tmp_path: Path) -> No
     write(tmp_path / "bundle")
     (tmp_path / "bundle" / "notes.txt").write_text("mine")
     with pytest.raises(BundleError, match=r"notes\.txt"):
-        write(tmp_path / "bundle")
+        write(tmp_path / "bundle", force=True)
     assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
 
 
@@ -223,7 +345,8 @@ def test_file_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 3}, "schema_version=3: .* reads schema_version 1 and 2"),
+        ({"schema_version": 4}, "schema_version=4: .* reads schema_version 1, 2, 3; export it again, or update"),
+        ({"schema_version": True}, "schema_version=True"),
         ({"schema_version": None}, "schema_version=None"),
         ({"format": "pickle"}, "format='pickle'"),
         ({"format": ["onnx"]}, "format="),

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from vis4mer.errors import BundleError
+from vis4mer.runtime.cases import Cases, GraphCases
 from vis4mer.runtime.interface import GraphInterface, TensorSpec
-from vis4mer.runtime.parity import Cases, GraphCases, ParityError, check_graph
+from vis4mer.runtime.parity import ParityError, check_graph
 
 OUTPUTS = np.array([[3.0, 1.0], [1.0, 3.0], [2.5, 2.0]], np.float32)
 CASES = GraphCases(("random", "random", "movie"), np.arange(3, dtype=np.float32)[:, None], OUTPUTS)

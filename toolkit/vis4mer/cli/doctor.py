@@ -4,60 +4,64 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import vis4mer
 from vis4mer.cli.options import json_option
+from vis4mer.cli.rows import print_row
 from vis4mer.errors import Vis4merError
 from vis4mer.packages import install_command
-from vis4mer.text import printable
 
 if TYPE_CHECKING:
     from vis4mer.devices.device import Device
+
+
+# Width of the column of names: that of the longest.
+_NAME_WIDTH = 22
 
 
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
     """Report what this machine can do and what is missing."""
-    findings = _examine()
     if as_json:
-        click.echo(json.dumps(findings, indent=2))
+        click.echo(json.dumps(dict(_findings()) | {"packages": _packages()}, indent=2))
         return
-    packages = findings.pop("packages")
-    for name, value in findings.items():
-        click.echo(f"{name.replace('_', ' '):<22}  {printable(_in_words(value))}")
-    for package in packages:
-        click.echo(f"{package['name']:<22}  {_package_in_words(package)}")
+    # Some findings take seconds, so each is printed as soon as it is made.
+    for name, value in _findings():
+        print_row(name.replace("_", " "), _in_words(value), _NAME_WIDTH)
+    for package in _packages():
+        print_row(str(package["name"]), _package_in_words(package), _NAME_WIDTH)
 
 
-def _examine() -> dict[str, Any]:
+def _findings() -> Iterator[tuple[str, Any]]:
+    """Yields the name and the value of each finding, the quick ones first."""
+    yield "vis4mer", vis4mer.__version__
+    yield "python", platform.python_version()
+    yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield "cores", len(os.sched_getaffinity(0))
+
     from vis4mer.devices.device import CPU, probe_driver
 
     driver = probe_driver()
+    yield "cuda_driver", driver.cuda_version
+    yield "gpus", list(driver.gpus)
+    yield "gpu_problem", driver.problem
+    yield "onnxruntime_providers", _onnxruntime_providers()
     device, device_reason = _default_device()
+    yield "device_auto", None if device is None else str(device)
+    yield "device_reason", device_reason
     precision, precision_reason = _default_precision(device or CPU)
+    yield "precision_auto", precision
+    yield "precision_reason", precision_reason
     video_decoder, video_decoder_reason = _default_video_decoder(device or CPU)
-    return {
-        "vis4mer": vis4mer.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)),
-        "cuda_driver": driver.cuda_version,
-        "gpus": list(driver.gpus),
-        "gpu_problem": driver.problem,
-        "onnxruntime_providers": _onnxruntime_providers(),
-        "device_auto": None if device is None else str(device),
-        "device_reason": device_reason,
-        "precision_auto": precision,
-        "precision_reason": precision_reason,
-        "native_ops": _native_ops(),
-        "video_decoder_auto": video_decoder,
-        "video_decoder_reason": video_decoder_reason,
-        "packages": _packages(),
-    }
+    yield "video_decoder_auto", video_decoder
+    yield "video_decoder_reason", video_decoder_reason
+    # This comes last, because PyTorch takes seconds to import.
+    yield "native_ops", _native_ops()
 
 
 def _default_device() -> tuple["Device | None", str]:

@@ -7,6 +7,7 @@ import click
 
 import vis4mer
 from vis4mer.cli.console import say
+from vis4mer.cli.option_names import as_typed, options_as_typed
 from vis4mer.errors import ConfigError
 from vis4mer_export.longconv import Lowering, RequestedLowering
 from vis4mer_export.options import ExportOptions
@@ -45,6 +46,13 @@ def _click_option(option: TargetOption) -> click.Option:
     )
 
 
+def _class_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(name for part in (value or "").split(",") if (name := part.strip()))
+    if value is not None and not names:
+        raise click.BadParameter(f"{value!r} must hold names, separated by commas")
+    return names
+
+
 def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
     heads = {}
     for value in values:
@@ -73,10 +81,16 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @click.option("--encoder", metavar="NAME", help="Frame encoder's name in timm, for a checkpoint of decoders only.")
 @click.option(
     "--encoder-weights",
+    type=click.Path(),  # 'hub' and 'random' are no paths, but a shell completes files after this option
     metavar="FILE|hub|random",
     help="Weight file of --encoder; 'hub' downloads timm's weights.  [default: hub]",
 )
-@click.option("--labels", default="", metavar="A,B,...", help="Class names, in the order of the checkpoint's outputs.")
+@click.option(
+    "--labels",
+    metavar="A,B,...",
+    callback=_class_names,
+    help="Class names, in the order of the checkpoint's outputs.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
@@ -102,17 +116,28 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     type=_PATH,
     help="Movie to compare on, besides random input.  [default: the sample movie, in a source checkout]",
 )
+@click.option(
+    "--unverified",
+    is_flag=True,
+    help="Write graphs even if this machine cannot run them as they are written; an equivalent graph is compared.",
+)
+@click.option("--force", is_flag=True, help="Replace a bundle that is in the folder of --output.")
+@click.pass_context
 def export(
+    ctx: click.Context,
+    /,
     checkpoint: Path,
     output: Path,
     heads: dict[str, Path],
     encoder: str | None,
     encoder_weights: str | None,
-    labels: str,
+    labels: tuple[str, ...],
     precision: "Precision",
     length: int | None,
     lowering: RequestedLowering,
     movie: Path | None,
+    unverified: bool,
+    force: bool,
     format_: str,
     **target_options: str | None,
 ) -> None:
@@ -129,27 +154,28 @@ def export(
     try:
         ExportOptions(format_, precision, lowering, length, given)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
-    bundle = vis4mer.export(
-        checkpoint,
-        output,
-        format=format_,
-        precision=precision,
-        length=length,
-        lowering=lowering,
-        heads=heads,
-        encoder=encoder,
-        encoder_weights=encoder_weights,
-        labels=[label.strip() for label in labels.split(",") if label.strip()],
-        movie=movie,
-        **given,
-    )
+        raise click.UsageError(as_typed(str(error), ctx)) from None
+    with options_as_typed(ctx):
+        bundle = vis4mer.export(
+            checkpoint,
+            output,
+            format=format_,
+            precision=precision,
+            length=length,
+            lowering=lowering,
+            heads=heads,
+            encoder=encoder,
+            encoder_weights=encoder_weights,
+            labels=labels,
+            movie=movie,
+            unverified=unverified,
+            force=force,
+            **given,
+        )
     print_parity(bundle, bundle.parity)
     if not any("movie" in graph["kinds"] for graph in bundle.parity.values()) and bundle.model.encoder is not None:
         say(
             "info",
             "the graphs were compared on random input only; pass --movie to compare them on a movie's frames too",
         )
-    for ran in {graph["ran"] for graph in bundle.parity.values() if "ran" in graph}:
-        say("info", f"the errors are those of {ran}; `vis4mer verify` runs the bundle's own graphs")
     click.echo(f"wrote {bundle.path}")

@@ -2,20 +2,22 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vis4mer.cli.options import json_option
-from vis4mer.config import EncoderConfig, HeadConfig, ModelConfig, Preprocessing
-from vis4mer.text import printable
+from vis4mer.cli.rows import print_row
+from vis4mer.config import CONFIG_FILE, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing
 
 if TYPE_CHECKING:
     from vis4mer.runtime.bundle import Bundle
 
 _MOST_LABELS = 12
+# Width of the column of names for a checkpoint, whose heads may be known only after it has been loaded.
+_NAME_WIDTH = 15
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,30 +29,75 @@ def inspect(path: Path, as_json: bool) -> None:
 
     A bundle's files are checked against its manifest; a checkpoint is loaded, which needs vis4mer[torch].
     """
-    from vis4mer.runtime.bundle import Bundle
     from vis4mer.runtime.loading import is_bundle
 
-    if is_bundle(path):
-        bundle = Bundle.open(path)
-        bundle.verify()
-        model, facts = bundle.model, _bundle_facts(bundle)
-    else:
-        model, facts = _load_checkpoint(path)
     if as_json:
-        values = {"path": str(path), **facts, "model": model.to_dict()}
+        values = _bundle_values(path) if is_bundle(path) else _checkpoint_values(path)
         click.echo(json.dumps(values, indent=2, default=lambda interface: interface.to_dict()))
-        return
-    rows = [("path", str(path)), *_fact_rows(facts), *_model_rows(model)]
-    width = max(len(name) for name, _ in rows)
+    elif is_bundle(path):
+        _print_bundle(path)
+    else:
+        _print_checkpoint(path)
+
+
+def _print_bundle(path: Path) -> None:
+    """Prints the manifest's content at once, and then checks the files, which may take seconds."""
+    from vis4mer.runtime.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    lead = [
+        ("path", str(path)),
+        ("kind", f"bundle, {bundle.format}, {bundle.precision}"),
+        *_lead_rows(bundle.model),
+        ("size", _describe_sizes({name: file.bytes for name, file in bundle.files.items()})),
+        *_warning_rows(bundle),
+    ]
+    facts = _bundle_facts(bundle)
+    rest = [*_model_rows(bundle.model), *_fact_rows(facts)]
+    width = max(len(name) for name, _ in (*lead, *rest))
+    _print_rows(lead, width)
+    bundle.verify()
+    _print_rows(rest, width)
+
+
+def _print_checkpoint(path: Path) -> None:
+    """Prints what a checkpoint's configuration holds at once, and then loads the weights, which takes seconds."""
+    lead = [("path", str(path)), ("kind", _kind_of_checkpoint(path))]
+    model = _read_config(path)
+    if model is not None:
+        lead += _lead_rows(model)
+    width = max(_NAME_WIDTH, *(len(name) for name, _ in lead))
+    _print_rows(lead, width)
+    loaded, parameters = _load_checkpoint(path)
+    if model is None:
+        _print_rows(_lead_rows(loaded), width)
+    size = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
+    _print_rows([("parameters", f"{sum(parameters.values()):,}: {size}"), *_model_rows(loaded)], width)
+
+
+def _print_rows(rows: Iterable[tuple[str, str]], width: int) -> None:
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {printable(value)}")
+        print_row(name, value, width)
+
+
+def _bundle_values(path: Path) -> dict[str, Any]:
+    from vis4mer.runtime.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    bundle.verify()
+    first = {"path": str(path), "kind": "bundle", "format": bundle.format, "precision": bundle.precision}
+    return {**first, **_bundle_facts(bundle), "extra_files": bundle.extra_files, "model": bundle.model.to_dict()}
+
+
+def _checkpoint_values(path: Path) -> dict[str, Any]:
+    model, parameters = _load_checkpoint(path)
+    kind = _kind_of_checkpoint(path)
+    return {"path": str(path), "kind": kind, "parameters": parameters, "model": model.to_dict()}
 
 
 def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
     return {
-        "kind": "bundle",
-        "format": bundle.format,
-        "precision": bundle.precision,
+        "digest": bundle.digest,
         "interface": dict(bundle.interface),
         "files": {name: {"sha256": file.sha256, "bytes": file.bytes} for name, file in bundle.files.items()},
         "tools": dict(bundle.tools),
@@ -59,14 +106,51 @@ def _bundle_facts(bundle: "Bundle") -> dict[str, Any]:
     }
 
 
-def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+def _warning_rows(bundle: "Bundle") -> Iterator[tuple[str, str]]:
+    """Yields a row for each fact that limits the trust in a bundle."""
+    from vis4mer.runtime.parity import not_executed
+
+    for graph, reason in not_executed(bundle).items():
+        yield "not executed", f"{graph} did not run as written on the machine that exported it: {reason}"
+    for name in bundle.extra_files:
+        yield "not part of it", name
+    if bundle.digest is None:
+        yield "not covered", "the manifest has no digest of its own before schema 3; export the bundle again"
+
+
+def _kind_of_checkpoint(path: Path) -> str:
+    return "checkpoint" if path.is_dir() else "state dict of the published ViS4mer"
+
+
+def _read_config(path: Path) -> ModelConfig | None:
+    """Reads a checkpoint folder's configuration without PyTorch; None if loading the checkpoint has to report why."""
+    try:
+        return ModelConfig.from_dict(json.loads((path / CONFIG_FILE).read_text(encoding="utf-8")))
+    except (ValueError, OSError, RecursionError):
+        return None
+
+
+def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, int]]:
+    """Loads a checkpoint; returns its configuration and the number of parameters of each part."""
     from vis4mer.runtime.loading import load_model
 
     model = load_model(path)
     parts = {"encoder": model.encoder, **model.heads}
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
-    kind = "checkpoint" if path.is_dir() else "state dict of the published ViS4mer"
-    return model.config, {"kind": kind, "parameters": parameters}
+    return model.config, parameters
+
+
+def _lead_rows(model: ModelConfig) -> list[tuple[str, str]]:
+    """Returns what a user of the model has to know: its labels, its windows, and the frames that it takes."""
+    rows = [(f"head {name}", _describe_answers(head)) for name, head in model.heads.items()]
+    if model.encoder is None:
+        return [*rows, ("encoder", "none: the heads take features")]
+    return [*rows, ("windows", _describe_windows(model)), ("frames", _describe_frames(model.preprocessing))]
+
+
+def _describe_sizes(sizes: Mapping[str, int]) -> str:
+    files = ", ".join(f"{name} {size / 1e6:.2f}" for name, size in sizes.items())
+    return f"{sum(sizes.values()) / 1e6:.2f} MB: {files}"
 
 
 def _fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -115,15 +199,13 @@ def _in_words(value: Any) -> str:
 
 
 def _model_rows(model: ModelConfig) -> list[tuple[str, str]]:
-    heads = [(f"head {name}", _describe_head(head)) for name, head in model.heads.items()]
+    decoders = [(f"decoder {name}", _describe_decoder(head.decoder)) for name, head in model.heads.items()]
     if model.encoder is None:
-        return [("encoder", "none: the heads take features"), *heads]
+        return decoders
     return [
         ("encoder", _describe_encoder(model.encoder)),
-        ("frames", _describe_frames(model.preprocessing)),
         ("normalised", f"mean {_in_words(model.preprocessing.mean)}, std {_in_words(model.preprocessing.std)}"),
-        ("windows", _describe_windows(model)),
-        *heads,
+        *decoders,
     ]
 
 
@@ -145,13 +227,15 @@ def _describe_windows(model: ModelConfig) -> str:
     return f"{windows.seconds:g} s every {windows.stride:g} s, {model.window_frames} frames each"
 
 
-def _describe_head(head: HeadConfig) -> str:
-    decoder = head.decoder
-    shape = (
+def _describe_answers(head: HeadConfig) -> str:
+    if head.task == "regression":
+        return "regression"
+    more = f" and {len(head.labels) - _MOST_LABELS} more" if len(head.labels) > _MOST_LABELS else ""
+    return f"{', '.join(head.labels[:_MOST_LABELS])}{more}"
+
+
+def _describe_decoder(decoder: DecoderConfig) -> str:
+    return (
         f"S4 decoder with {decoder.n_layers} blocks, d_model {decoder.d_model}, d_state {decoder.d_state}, "
         f"up to {decoder.l_max} tokens of {decoder.d_input} features"
     )
-    if head.task == "regression":
-        return f"regression; {shape}"
-    more = f" and {len(head.labels) - _MOST_LABELS} more" if len(head.labels) > _MOST_LABELS else ""
-    return f"{', '.join(head.labels[:_MOST_LABELS])}{more}; {shape}"

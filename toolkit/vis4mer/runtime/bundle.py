@@ -21,15 +21,16 @@ from vis4mer.runtime.backends import registry
 from vis4mer.runtime.backends.base import Graph, Runner
 from vis4mer.runtime.interface import GraphInterface, graph_interfaces
 from vis4mer.runtime.manifest import (
-    MANIFEST,
     FileRecord,
     Manifest,
     Precision,
+    extra_files,
     graph_names,
     read_manifest,
     require_file_name,
     write_manifest,
 )
+from vis4mer.runtime.output_folder import OutputFolder, flush_to_disk
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Bundle(Manifest):
         """Reads and checks the manifest of the bundle at `path`; no graph is read yet.
 
         Raises:
-            BundleError: There is no manifest, or it breaks the schema.
+            BundleError: There is no manifest, it does not match its digest, or it breaks the schema.
         """
         directory = Path(path)
         manifest = read_manifest(directory)
@@ -127,6 +128,18 @@ class Bundle(Manifest):
             raise BundleError.of("file", path, rule, "copy the bundle again")
         return data
 
+    @property
+    def extra_files(self) -> tuple[str, ...]:
+        """Names in the folder that are not part of the bundle, in order; nothing reads them.
+
+        Raises:
+            BundleError: The folder cannot be listed.
+        """
+        try:
+            return extra_files(self.path, self.files)
+        except OSError as error:
+            raise BundleError.of("bundle", self.path, f"cannot be listed: {error.strerror}") from None
+
     def verify(self) -> None:
         """Checks the digest of every file.
 
@@ -146,26 +159,27 @@ class BundleWriter:
             writer.path("encoder.onnx").write_bytes(data)
             bundle = writer.commit(format="onnx", precision="fp32", model=config)
 
-    An older bundle at the output is replaced; leaving the block without `commit` leaves it unchanged.
+    Leaving the block without `commit` leaves whatever is at the output unchanged.
 
     Args:
         output: Folder to write; its parents are created if they are missing.
+        force: Whether a bundle that is there is replaced.
 
     Raises:
-        BundleError: The output exists and is not a bundle, or cannot be written.
+        BundleError: The output exists and is not a bundle, or one that is not to be replaced, or cannot be written.
     """
 
-    def __init__(self, output: str | os.PathLike[str]) -> None:
-        self._output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would replace a link's target
-        self._refuse_foreign_output()
+    def __init__(self, output: str | os.PathLike[str], *, force: bool = False) -> None:
+        self._output = OutputFolder(output, replace=force)
 
     def __enter__(self) -> Self:
+        path = self._output.path
         try:
-            self._output.parent.mkdir(parents=True, exist_ok=True)
-            self._staging = staging_path(self._output)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._staging = staging_path(path)
             self._staging.mkdir()
         except OSError as error:
-            raise BundleError.of("output", self._output, f"cannot be written: {error.strerror}") from None
+            raise BundleError.of("output", path, f"cannot be written: {error.strerror}") from None
         return self
 
     def __exit__(
@@ -205,7 +219,8 @@ class BundleWriter:
             The bundle, opened from its final place.
 
         Raises:
-            BundleError: A graph of `model` has no file, or the folder cannot be written.
+            BundleError: A graph of `model` has no file, the folder cannot be written, or another export has written
+                it in the meantime.
         """
         manifest = Manifest(
             format=format,
@@ -224,57 +239,13 @@ class BundleWriter:
             # The contents reach the disk before the rename: otherwise a power failure could leave the final name with
             # empty files under it.
             for path in (*self._staging.iterdir(), self._staging):
-                _flush_to_disk(path)
-            self._move_into_place()
+                flush_to_disk(path)
+            self._output.place(self._staging)
         except OSError as error:
-            raise BundleError.of("output", self._output, f"cannot be written: {error.strerror}") from None
-        return Bundle.open(self._output)
-
-    def _move_into_place(self) -> None:
-        # An export takes long, so other files may have come into the folder since the first check.
-        self._refuse_foreign_output()
-        if not self._output.exists():
-            self._staging.rename(self._output)
-        else:
-            # A rename cannot replace a folder that holds files, so the old bundle moves aside first.
-            # The next export removes leftovers with staging names. Between the two renames the old bundle is the only
-            # copy, so it must not have such a name.
-            old = self._output.with_name(f".{self._output.name}.replaced-{self._staging.suffix[1:]}")
-            self._output.rename(old)
-            try:
-                self._staging.rename(self._output)
-            except BaseException:
-                # Ctrl-C included: the old bundle returns to its place whatever stops the second rename.
-                old.rename(self._output)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        # Names live in the parent folder, so flushing it makes the renames themselves durable.
-        _flush_to_disk(self._output.parent)
-
-    def _refuse_foreign_output(self) -> None:
-        """Refuses to replace anything but an empty folder or a bundle: the user may have mistyped a path."""
-        if not (self._output.exists() or self._output.is_symlink()):
-            return
-        rule, remedy = "is not a bundle and will not be overwritten", "choose a new folder"
-        if self._output.is_symlink() or not self._output.is_dir():
-            raise BundleError.of("output", self._output, rule, remedy)
-        names = {path.name for path in self._output.iterdir()}
-        if names and MANIFEST not in names:
-            raise BundleError.of("output", self._output, rule, remedy)
-        if names and (foreign := sorted(names - {MANIFEST, *Bundle.open(self._output).files})):
-            rule = f"holds {foreign[0]!r}, which is not part of the bundle and would be lost"
-            raise BundleError.of("output", self._output, rule, "move it away")
+            raise BundleError.of("output", self._output.path, f"cannot be written: {error.strerror}") from None
+        return Bundle.open(self._output.path)
 
 
 def _record(path: Path) -> FileRecord:
     with path.open("rb") as file:
         return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
-
-
-def _flush_to_disk(path: Path) -> None:
-    # Folders can be opened for reading only, and flushing does not need more.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,10 +1,11 @@
 """A bundle's ``manifest.json``: reading, checking and writing it."""
 
 import dataclasses
+import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,9 +18,13 @@ Precision = Literal["fp32", "fp16", "bf16"]
 
 MANIFEST = "manifest.json"
 
-# Schema 2 added the interface of each graph.
-SCHEMA_VERSION = 2
-_READABLE_VERSIONS = (1, 2)
+# Schema 2 added the interface of each graph, schema 3 the digest over the manifest itself.
+SCHEMA_VERSION = 3
+_READABLE_VERSIONS = (1, 2, 3)
+_DIGEST = "digest"
+
+# Detached signatures of the manifest, which come into the folder after the export: minisign's, a plain one, Sigstore's.
+_SIGNATURES = tuple(f"{MANIFEST}{suffix}" for suffix in (".minisig", ".sig", ".sigstore.json"))
 
 # Slashes and a leading dot are excluded, so that no name leads out of the folder or is hidden.
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -54,6 +59,7 @@ class Manifest:
         tools: Version of each tool that took part in the export.
         parity: Distance of each graph's outputs from the checkpoint's, as measured by the export.
         lowering: How each head computes its long convolutions.
+        digest: SHA-256 of the manifest's other entries; None for a manifest of schema 1 or 2, which nothing covers.
     """
 
     format: str
@@ -64,13 +70,14 @@ class Manifest:
     tools: Mapping[str, Any]
     parity: Mapping[str, Any]
     lowering: Mapping[str, Any]
+    digest: str | None = field(default=None, kw_only=True)
 
 
 def read_manifest(directory: Path) -> Manifest:
     """Reads and checks the manifest of the bundle at `directory`.
 
     Raises:
-        BundleError: There is no manifest, or it breaks the schema.
+        BundleError: There is no manifest, it does not match its digest, or it breaks the schema.
     """
     values = _read_json(directory / MANIFEST)
     try:
@@ -85,6 +92,7 @@ def read_manifest(directory: Path) -> Manifest:
             tools=_object(values, "tools"),
             parity=_object(values, "parity"),
             lowering=_object(values, "lowering"),
+            digest=values.get(_DIGEST),
         )
     except KeyError as error:
         raise BundleError.of("bundle", directory, f"the manifest lacks {error}", "export it again") from None
@@ -93,7 +101,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, directory: Path) -> None:
-    """Writes a manifest into `directory`.
+    """Writes a manifest into `directory`, with its digest.
 
     Raises:
         OSError: The file cannot be written.
@@ -109,13 +117,46 @@ def write_manifest(manifest: Manifest, directory: Path) -> None:
         "parity": dict(manifest.parity),
         "lowering": dict(manifest.lowering),
     }
-    # Python would write NaN and Infinity, which are not JSON, and other readers would reject the file.
-    (directory / MANIFEST).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+    # Python would write NaN and Infinity, which are not JSON, and other readers would reject the file. The digest has
+    # to be that of the entries as they will be read, in which a number used as a key has become text, for example.
+    values = json.loads(json.dumps(values, allow_nan=False))
+    values[_DIGEST] = manifest_digest(values)
+    (directory / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+
+
+def manifest_digest(values: Mapping[str, Any]) -> str:
+    """Returns the SHA-256, in hexadecimal, of a manifest's entries other than ``digest``.
+
+    It covers their content and not the file's bytes, so that another indentation or order of keys does not change it:
+    the digest is that of the entries as JSON in UTF-8, with sorted keys and without spaces.
+
+    Args:
+        values: Entries of the manifest, as JSON reads them.
+    """
+    covered = {key: value for key, value in values.items() if key != _DIGEST}
+    canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # JSON may hold half a surrogate pair, which UTF-8 cannot encode: such a manifest has to fail by its digest, or by
+    # the rule that it breaks, and not by an exception here.
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def graph_names(model: ModelConfig) -> tuple[str, ...]:
     """Returns the names of the graphs that a model consists of: ``encoder``, if it has one, and every head."""
     return (*(() if model.encoder is None else (ENCODER,)), *model.heads)
+
+
+def extra_files(directory: Path, listed: Collection[str]) -> tuple[str, ...]:
+    """Returns the names in a bundle's folder that its manifest does not list, in order; signatures of it are left out.
+
+    Args:
+        directory: Folder of the bundle.
+        listed: Names of the files that the manifest lists.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    known = {MANIFEST, *_SIGNATURES, *listed}
+    return tuple(sorted(path.name for path in directory.iterdir() if path.name not in known))
 
 
 def require_file_name(name: str) -> None:
@@ -148,12 +189,28 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise BundleError.of("file", path, "is not a JSON object", "export the bundle again")
-    if (version := values.get("schema_version")) not in _READABLE_VERSIONS:
-        known = " and ".join(map(str, _READABLE_VERSIONS))
+    version = values.get("schema_version")
+    # True and 1.0 equal 1 in Python, but they are no version.
+    if type(version) is not int or version not in _READABLE_VERSIONS:
+        known = ", ".join(map(str, _READABLE_VERSIONS))
         rule = f"this version of vis4mer reads schema_version {known}"
         problem = ConfigError.of("schema_version", version, rule, "export it again, or update vis4mer")
         raise BundleError.of("file", path, str(problem))
+    _require_digest(path, values)
     return values
+
+
+def _require_digest(path: Path, values: Mapping[str, Any]) -> None:
+    # A digest is checked wherever there is one: changing the version alone does not switch the check off.
+    if values["schema_version"] < 3 and _DIGEST not in values:
+        return
+    try:
+        digest = manifest_digest(values)
+    except RecursionError:  # nested too deeply to be written again
+        digest = ""
+    if values.get(_DIGEST) != digest:
+        rule = "its content does not match its own digest, so it was altered after the export"
+        raise BundleError.of("file", path, rule, "copy the bundle again, or export it again")
 
 
 def _interfaces(values: Mapping[str, Any], model: ModelConfig) -> dict[str, GraphInterface]:

@@ -4,12 +4,9 @@ Known inputs and the eager model's outputs are stored in the bundle, so any mach
 its own backend and device, without PyTorch unless the backend needs it.
 """
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +14,17 @@ from numpy.typing import NDArray
 from vis4mer.config import ModelConfig
 from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, Vis4merError
+from vis4mer.errors import BundleError, DeviceError, Vis4merError
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import Bundle
-from vis4mer.runtime.interface import ENCODER, GraphInterface, shown
+from vis4mer.runtime.cases import CASES_FILE, Cases, GraphCases
+from vis4mer.runtime.interface import ENCODER, shown
 from vis4mer.runtime.manifest import Precision
+from vis4mer.runtime.meaning import check_labels, check_model, check_pictures
 
-CASES_FILE = "parity.cases.npz"
+# Keys of a graph's parity report in the manifest: what ran in place of a graph that the exporting machine cannot run as
+# it was written, and why it cannot.
+RAN, REASON = "ran", "reason"
 
 # Largest relative L2 error of a graph's outputs. Half precision rounds each product to 11 (fp16) or 8 (bf16) bits, and
 # the errors of a dozen layers add up.
@@ -32,21 +33,6 @@ PARITY_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf1
 
 class ParityError(Vis4merError, RuntimeError):
     """A graph's outputs differ from the model's."""
-
-
-@dataclass(frozen=True)
-class GraphCases:
-    """Inputs of one graph and the eager model's outputs for them in fp32.
-
-    Attributes:
-        kinds: Kind of each input: ``random``; ``static``, tokens that hardly change; or ``movie``, a movie's own.
-        inputs: [N, ...], of the graph's input type.
-        outputs: [N, ...], float32.
-    """
-
-    kinds: tuple[str, ...]
-    inputs: NDArray[Any]
-    outputs: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,10 @@ def _norms(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
-    """Repeats an export's comparison from the bundle alone: first the digests, then every graph on its stored cases.
+    """Repeats an export's comparison from the bundle alone.
+
+    The digests come first, then every graph on its stored cases, then what the manifest says about the graphs: labels,
+    preprocessing, windows.
 
     Args:
         bundle: Bundle to check.
@@ -146,7 +135,8 @@ def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
         The parity of each graph, by name.
 
     Raises:
-        BundleError: A file is missing or altered, or the bundle holds no cases.
+        BundleError: A file is missing or altered, the bundle holds no cases, or its manifest does not describe the
+            model that was exported.
         ParityError: A graph's outputs differ from the stored ones.
         DeviceError: The graphs cannot run on the device.
     """
@@ -155,65 +145,37 @@ def check_bundle(bundle: Bundle, device: Device) -> dict[str, GraphParity]:
     cases = Cases.from_bytes(bundle.read(CASES_FILE))
     results = {}
     for name in bundle.graphs:
-        run, known = bundle.open_graph(name, device), cases.of(name, bundle.interface[name])
-        results[name] = check_graph(name, run, known, bundle.precision, is_classifier(bundle.model, name))
+        run, known = _open(bundle, name, device), cases.of(name, bundle.interface[name])
+        classes = is_classifier(bundle.model, name)
+        results[name] = check_graph(name, run, known, bundle.precision, classes)
+        if classes:
+            # The graph's own largest outputs are those of the stored ones, which was just checked.
+            check_labels(name, bundle.model, known, known.outputs.argmax(axis=-1).tolist())
+    check_model(bundle, cases)
+    check_pictures(bundle, cases)
     return results
+
+
+def _open(bundle: Bundle, graph: str, device: Device) -> Runner:
+    try:
+        return bundle.open_graph(graph, device)
+    except (BundleError, DeviceError) as error:
+        # A graph that the exporting machine could not run either is no sign of damage.
+        if (reason := not_executed(bundle).get(graph)) is not None:
+            raise type(error)(f"{error}; its export did not run it either: {reason}") from None
+        raise
+
+
+def not_executed(bundle: Bundle) -> dict[str, str]:
+    """Returns the graphs that their export did not run in the form in which it wrote them, and the reason for each."""
+    reports = ((graph, bundle.parity.get(graph)) for graph in bundle.graphs)
+    return {
+        graph: str(report.get(REASON, "the machine could not run them"))
+        for graph, report in reports
+        if isinstance(report, Mapping) and RAN in report
+    }
 
 
 def is_classifier(model: ModelConfig, graph: str) -> bool:
     """Returns whether a graph's outputs are the logits of classes, as opposed to tokens or a value."""
     return graph != ENCODER and model.heads[graph].task == "classification"
-
-
-@dataclass(frozen=True)
-class Cases:
-    """The cases of every graph of a bundle, as one .npz file.
-
-    Attributes:
-        arrays: Arrays by name: ``inputs/GROUP`` and ``kinds/GROUP`` of the groups ``encoder`` and ``heads``, since all
-            heads have the same inputs, and ``outputs/GRAPH``.
-    """
-
-    arrays: Mapping[str, NDArray[Any]]
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Reads the output of `to_bytes`.
-
-        Raises:
-            BundleError: The data is not an array archive.
-        """
-        try:
-            # Unpickling would run code from the file. Arrays are decompressed when they are accessed, so all of them
-            # are read inside this block, where damage is reported.
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                return cls({name: archive[name] for name in archive.files})
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            rule = f"is not an array archive ({error})"
-            raise BundleError.of("file", CASES_FILE, rule, "export the bundle again") from None
-
-    def to_bytes(self) -> bytes:
-        """Returns the cases as a compressed .npz file."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self.arrays)
-        return buffer.getvalue()
-
-    def of(self, graph: str, interface: GraphInterface) -> GraphCases:
-        """Returns the cases of one graph.
-
-        Args:
-            graph: Name of the graph.
-            interface: Interface of the graph. Features are stored in half precision, and the eager model was run on
-                the rounded values, so converting them to the input's type is exact.
-
-        Raises:
-            BundleError: There are no cases of the graph.
-        """
-        group = ENCODER if graph == ENCODER else "heads"
-        try:
-            inputs = self.arrays[f"inputs/{group}"].astype(interface.input.dtype, copy=False)
-            kinds = tuple(str(kind) for kind in self.arrays[f"kinds/{group}"])
-            return GraphCases(kinds, inputs, self.arrays[f"outputs/{graph}"])
-        except KeyError as error:
-            rule = f"lacks {error} of {graph!r}"
-            raise BundleError.of("file", CASES_FILE, rule, "export the bundle again") from None
