@@ -1,11 +1,11 @@
 """Loads checkpoints: folders of this project, and state dicts of the published ViS4mer."""
 
-import json
 from pathlib import Path
 
 from vis4mer.config import CONFIG_FILE, HeadConfig, ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError
 from vis4mer.models import original
+from vis4mer.models.config_file import read_config
 from vis4mer.models.vis4mer import WEIGHTS_FILE, Vis4mer
 from vis4mer.models.weights import fill, read_state_dict
 from vis4mer.text import first_line
@@ -41,11 +41,12 @@ def _load_folder(path: Path) -> Vis4mer:
             raise CheckpointError.of(
                 "checkpoint", path, f"has no {name}; a checkpoint folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
             )
-    config, weights = path / CONFIG_FILE, path / WEIGHTS_FILE
+    weights = path / WEIGHTS_FILE
+    config = read_config(path)
     try:
-        model = Vis4mer(ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8"))))
-    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not a valid configuration
-        raise CheckpointError.of("config", config, first_line(error), "restore the file") from None
+        model = Vis4mer(config)
+    except ValueError as error:  # valid by itself, but not a model that can be built
+        raise CheckpointError.of("config", path / CONFIG_FILE, first_line(error), "restore the file") from None
     fill(model, read_state_dict(weights), weights)
     return model
 

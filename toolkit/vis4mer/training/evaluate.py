@@ -1,6 +1,7 @@
 """`vis4mer.evaluate`: evaluates checkpoints on a test split, beside published results."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from vis4mer.errors import ConfigError
 from vis4mer.packages import require
 from vis4mer.training.config import TokenDtype, TrainPrecision
 from vis4mer.training.data.dataset import DataSet
+from vis4mer.training.data.listing import Listing
 from vis4mer.training.data.protocols import find_protocol
+from vis4mer.training.evaluation.heads import find_head
 from vis4mer.training.progress import Progress, ignore_progress
 from vis4mer.training.settings import DataSettings
 
@@ -68,31 +71,46 @@ def evaluate(
     movies, videos, splits, cache = (None if path is None else Path(path) for path in (movies, videos, splits, cache))
     if not paths:
         raise ConfigError.of("checkpoints", [], "must name at least one model folder")
-    named = _named_data_set(movies, protocol, videos, splits)
+    if len(set(paths)) < len(paths):
+        raise ConfigError.of("checkpoints", list(map(str, paths)), "a folder is named twice", "name each one once")
+    if movies is not None or protocol is not None:
+        data = _named_data_set(DataSettings(movies, protocol, videos, splits), paths[0], head)
+    elif videos is None or splits is None:
+        raise ConfigError.of("movies", None, "there is no data set", "pass movies, or a benchmark's videos and splits")
+    else:
+        data = None
 
     # PyTorch takes seconds to import, so mistakes in the arguments are found first.
     require("torch", "timm", purpose="for evaluation", extra="train")
     from vis4mer.training.evaluation.checkpoints import Evaluator, recorded_protocol
 
     evaluator = Evaluator(head, cache, cache_dtype, device, precision, batch_size, loader_workers, progress)
-    if named is not None:
-        return [evaluator.report(paths, named)]
-    if videos is None or splits is None:
-        raise ConfigError.of("movies", None, "there is no data set", "pass movies, or a benchmark's videos and splits")
-    checkpoints_of: dict[str, list[Path]] = {}
-    for path in paths:
-        checkpoints_of.setdefault(recorded_protocol(path), []).append(path)
-    # All data sets are read before the first evaluation, which may take a long time.
-    data_sets = [_checked(DataSet.read_protocol(find_protocol(name), videos, splits)) for name in checkpoints_of]
-    return [evaluator.report(checkpoints_of[data.name], data) for data in data_sets]
+    if data is not None:
+        evaluations = [(paths, data)]
+    else:
+        assert videos is not None, "checked above"
+        assert splits is not None, "checked above"
+        checkpoints_of: dict[str, list[Path]] = {}
+        for path in paths:
+            checkpoints_of.setdefault(recorded_protocol(path), []).append(path)
+        evaluations = [
+            (same, _checked(DataSet.read_protocol(find_protocol(name), videos, splits)))
+            for name, same in checkpoints_of.items()
+        ]
+    # Everything is read and checked before the first evaluation, which may take a long time.
+    for same, tested in evaluations:
+        evaluator.check(same, tested)
+    several = len(paths) > 1
+    tasks = (f"testing windows, run {i} of {len(paths)}" if several else "testing windows" for i in count(1))
+    return [evaluator.report(same, tested, tasks) for same, tested in evaluations]
 
 
-def _named_data_set(
-    movies: Path | None, protocol: str | None, videos: Path | None, splits: Path | None
-) -> DataSet | None:
-    if movies is None and protocol is None:
-        return None
-    return _checked(DataSet.read(DataSettings(movies, protocol, videos, splits)))
+def _named_data_set(settings: DataSettings, checkpoint: Path, head: str | None) -> DataSet:
+    if settings.movies is None:
+        return _checked(DataSet.read(settings))
+    # The classes are the model's, so the CSV needs no training movies to define them.
+    _, config = find_head(checkpoint, head, None)
+    return _checked(DataSet(settings.movies.name, None, Listing.read(settings.movies, tested_head=config)))
 
 
 def _checked(data: DataSet) -> DataSet:

@@ -1,6 +1,6 @@
 """Runs a head over all windows of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ def predict_windows(
     class_order: Sequence[int] | None = None,
     loader_workers: int = 0,
     processes: Processes = ALONE,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Predicts all windows and aggregates the windows of each movie.
 
@@ -43,17 +44,22 @@ def predict_windows(
         class_order: Index of the head's output for each class of the data set; None if their order is the same.
         loader_workers: Processes that read tokens; 0 reads them in this process.
         processes: Processes that share the windows; each returns the predictions of all.
+        on_batch: Callback after each pass, with the number of finished windows and of all windows of this process.
     """
     was_training = head.training
     head.eval()
     share = Subset(windows, processes.part(len(windows)))
     batches = []
+    n_done = 0
     for batch in DataLoader(share, batch_size, num_workers=loader_workers, pin_memory=device.type == "cuda"):
         with autocast(device, precision):
             outputs = head(batch.features.to(device, non_blocking=True).float())
         if class_order is not None:
             outputs = outputs[:, class_order]
         batches.append((outputs.float().cpu(), batch.target, batch.movie))
+        n_done += len(outputs)
+        if on_batch:
+            on_batch(n_done, len(share))
     head.train(was_training)
     all_batches = [batch for share in processes.gather(batches) for batch in share]
     outputs, targets, movies = (torch.cat(parts) for parts in zip(*all_batches, strict=True))

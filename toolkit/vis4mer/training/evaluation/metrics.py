@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vis4mer.config import Task
+from vis4mer.training.evaluation.intervals import Interval, mean_interval, share_interval
 
 
 def window_loss(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
@@ -35,6 +36,7 @@ class Predictions:
             probabilities; the published protocol takes their sum, which has the same arg max. For regression, it is the
             mean of its windows' values.
         targets: Class index or value of each movie, float32 [M].
+        windows: Number of windows of each movie, int64 [M].
         loss: Mean loss over all windows.
         window_metric: Accuracy or mean squared error of single windows.
     """
@@ -42,6 +44,7 @@ class Predictions:
     task: Task
     scores: Tensor
     targets: Tensor
+    windows: Tensor
     loss: float
     window_metric: float
 
@@ -49,6 +52,16 @@ class Predictions:
     def metric(self) -> float:
         """Accuracy of the movies in [0, 1], or their mean squared error."""
         return _metric(self.scores, self.targets, self.task)
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of `metric`: Wilson's of the accuracy, the bootstrap's of the mean squared error.
+
+        It is None for the error of fewer than ten movies.
+        """
+        if self.task == "regression":
+            return mean_interval(((self.scores.squeeze(1) - self.targets) ** 2).tolist())
+        return share_interval(int((self.scores.argmax(1) == self.targets).sum()), len(self.targets))
 
     @classmethod
     def from_windows(cls, outputs: Tensor, targets: Tensor, movies: Tensor, task: Task) -> "Predictions":
@@ -62,11 +75,12 @@ class Predictions:
         """
         outputs = outputs.double()
         predictions = outputs if task == "regression" else outputs.softmax(1)
-        counts = torch.bincount(movies).double()
+        counts = torch.bincount(movies)
         sums = torch.zeros(len(counts), outputs.shape[1], dtype=torch.float64).index_add_(0, movies, predictions)
         movie_targets = torch.zeros(len(counts)).index_copy_(0, movies, targets)
         loss = window_loss(outputs, targets.double(), task).item()
-        return cls(task, sums / counts[:, None], movie_targets, loss, _metric(predictions, targets, task))
+        window_metric = _metric(predictions, targets, task)
+        return cls(task, sums / counts[:, None], movie_targets, counts, loss, window_metric)
 
 
 def metric_name(task: Task) -> str:

@@ -1,87 +1,58 @@
-"""Plots of a classification report: the confusion matrix and the accuracy of each class."""
+"""Plots of a report: the confusion matrix and the classes of a classification, the errors of a regression."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from vis4mer.errors import DataError
 from vis4mer.files import atomic_file
+from vis4mer.training.evaluation.class_plot import draw_classes
+from vis4mer.training.evaluation.confusion_plot import draw_confusion
+from vis4mer.training.evaluation.plot_style import DPI, style
+from vis4mer.training.evaluation.regression_plot import draw_regression
 from vis4mer.training.evaluation.report import Report
 
-_DPI = 150
-_MAX_LABEL_LENGTH = 24  # characters
-_MAX_CLASSES_WITH_COUNTS = 20  # counts would be illegible in larger matrices
+_PLOTS: dict[str, dict[str, Callable[[Report], Figure]]] = {
+    "classification": {"confusion": draw_confusion, "classes": draw_classes},
+    "regression": {"regression": draw_regression},
+}
 
 
 def plot_report(report: Report, folder: Path) -> list[Path]:
     """Draws a report.
 
     Args:
-        report: Report of a classification.
+        report: Report to draw.
         folder: Folder for the PNG files; created if it does not exist.
 
     Returns:
-        Paths of the confusion matrix and of the bars of the classes.
+        Paths of the files: ``NAME-confusion.png`` and ``NAME-classes.png`` of a classification, ``NAME-regression.png``
+        of a regression.
 
     Raises:
-        DataError: The files cannot be written.
+        DataError: A file cannot be written.
     """
     stem = report.name.removesuffix(".csv").replace("/", "-")
-    drawn = {"confusion": _confusion(report), "classes": _classes(report)}
-    paths = {name: folder / f"{stem}-{name}.png" for name in drawn}
+    paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn.items():
-            with atomic_file(paths[name]) as file:
-                figure.savefig(file, format="png", dpi=_DPI)
+        for name, draw in _PLOTS[report.task].items():
+            path = folder / f"{stem}-{name}.png"
+            _save(draw, report, path)
+            paths.append(path)
     except OSError as error:
         rule = f"cannot be written ({error.strerror})"
         raise DataError.of("plots", folder, rule, "choose another folder") from None
-    return list(paths.values())
+    return paths
 
 
-def _confusion(report: Report) -> Figure:
-    counts = report.confusion()
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    names = _names(report)
-    size = 3 + 0.35 * min(len(names), 60)  # inches
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues")
-    figure.colorbar(image, label="share of the class's movies")
-    axes.set(title=_title(report), xlabel="predicted", ylabel="actual")
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
-    if len(names) <= _MAX_CLASSES_WITH_COUNTS:
-        for row in range(len(names)):
-            for column in range(len(names)):
-                dark = bool(shares[row, column] > 0.5)
-                count = str(int(counts[row, column]))
-                axes.text(column, row, count, ha="center", va="center", color="white" if dark else "black")
-    return figure
-
-
-def _classes(report: Report) -> Figure:
-    """Draws the accuracy of each class over all runs, and writes the class's number of movies beside its name."""
-    counts = report.confusion()
-    movies = counts.sum(1)
-    accuracy = 100 * counts.diagonal() / movies.clamp(min=1)
-    names = [f"{name} ({int(n) // len(report.runs)})" for name, n in zip(_names(report), movies, strict=True)]
-    figure = Figure(figsize=(7, 1.5 + 0.28 * len(names)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(range(len(names)), accuracy.numpy())
-    axes.axvline(100 * report.metric.mean, color="black", linestyle="--", linewidth=1, label="of all movies")
-    axes.set(title=_title(report), xlabel="accuracy, %", xlim=(0, 100))
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.legend()
-    return figure
-
-
-def _title(report: Report) -> str:
-    return report.name if len(report.runs) == 1 else f"{report.name}, {len(report.runs)} runs"
-
-
-def _names(report: Report) -> list[str]:
-    # Matplotlib reads text between dollar signs as a formula.
-    return [label[:_MAX_LABEL_LENGTH].replace("$", r"\$") for label in report.labels]
+def _save(draw: Callable[[Report], Figure], report: Report, path: Path) -> None:
+    with mpl.rc_context(style()), warnings.catch_warnings():
+        # A letter that no installed font has becomes a box in the picture; a warning for each would be noise.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = draw(report)
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", dpi=DPI)

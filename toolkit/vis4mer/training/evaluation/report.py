@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from vis4mer.config import Task
+from vis4mer.training.data.listing import Example
+from vis4mer.training.evaluation.baseline import Baseline
+from vis4mer.training.evaluation.classes import ClassFigures, class_figures
+from vis4mer.training.evaluation.intervals import Interval
 from vis4mer.training.evaluation.metrics import Predictions, metric_name
 
 
@@ -58,6 +62,8 @@ class Report:
         missing: Names of the movies of the test split that do not exist.
         published: Published results by method, in the unit of the metric: accuracies in [0, 1].
         runs: Runs on the same movies, at least one.
+        examples: Tested movies, in the order of the runs' predictions.
+        baseline: Figure of the best constant prediction.
     """
 
     name: str
@@ -66,6 +72,8 @@ class Report:
     missing: tuple[str, ...]
     published: Mapping[str, float]
     runs: tuple[Run, ...]
+    examples: tuple[Example, ...]
+    baseline: Baseline
 
     @property
     def metric(self) -> Figure:
@@ -78,9 +86,22 @@ class Report:
         return Figure.of([run.predictions.window_metric for run in self.runs])
 
     @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the metric of a single run; see `Predictions.interval`. None for several runs.
+
+        Runs on the same movies are not independent samples; their spread shows how much the seed matters.
+        """
+        return self.runs[0].predictions.interval if len(self.runs) == 1 else None
+
+    @property
     def movies(self) -> int:
         """Number of tested movies."""
-        return len(self.runs[0].predictions.targets)
+        return len(self.examples)
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of the tested movies."""
+        return int(self.runs[0].predictions.windows.sum())
 
     @property
     def as_published(self) -> bool:
@@ -93,6 +114,10 @@ class Report:
         cells = [run.predictions.targets.long() * classes + run.predictions.scores.argmax(1) for run in self.runs]
         return torch.bincount(torch.cat(cells), minlength=classes**2).reshape(classes, classes)
 
+    def classes(self) -> list[ClassFigures]:
+        """Returns the figures of every class over all runs; none for regression."""
+        return class_figures(self.confusion(), self.labels, len(self.runs)) if self.labels else []
+
     def to_dict(self) -> dict[str, Any]:
         """Returns all figures, JSON-serialisable."""
         name = metric_name(self.task)
@@ -100,22 +125,38 @@ class Report:
             "name": self.name,
             "task": self.task,
             "metric": name,
-            name: vars(self.metric),
+            name: {**vars(self.metric), "interval": self.interval},
             f"window_{name}": vars(self.window_metric),
+            "baseline": {
+                name: self.baseline.metric,
+                "prediction": self.baseline.prediction,
+                "split": self.baseline.split,
+            },
             "movies": self.movies,
+            "windows": self.windows,
             "missing": list(self.missing),
             "published": dict(self.published),
             "as_published": self.as_published,
-            **({"labels": list(self.labels), "confusion": self.confusion().tolist()} if self.labels else {}),
+            **self._class_dict(),
             "runs": [
                 {
                     "checkpoint": run.checkpoint,
                     "seed": run.seed,
                     "as_published": run.as_published,
                     name: run.predictions.metric,
+                    f"{name}_interval": run.predictions.interval,
                     f"window_{name}": run.predictions.window_metric,
                     "loss": run.predictions.loss,
                 }
                 for run in self.runs
             ],
+        }
+
+    def _class_dict(self) -> dict[str, Any]:
+        if not self.labels:
+            return {}
+        return {
+            "labels": list(self.labels),
+            "confusion": self.confusion().tolist(),
+            "classes": [figures.to_dict() for figures in self.classes()],
         }

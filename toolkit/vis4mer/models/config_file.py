@@ -1,0 +1,24 @@
+"""The configuration of a checkpoint folder, which can be read without PyTorch."""
+
+import json
+from pathlib import Path
+
+from vis4mer.config import CONFIG_FILE, ModelConfig
+from vis4mer.errors import CheckpointError
+from vis4mer.text import first_line
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Reads the configuration of a model.
+
+    Args:
+        folder: Checkpoint folder.
+
+    Raises:
+        CheckpointError: The file is missing, or is not a valid configuration.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        return ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not a valid configuration
+        raise CheckpointError.of("config", path, first_line(error), "restore the file") from None

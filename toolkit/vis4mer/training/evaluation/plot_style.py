@@ -1,0 +1,75 @@
+"""The look that the plots of a report share: that of the timeline."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import font_manager
+
+from vis4mer.training.evaluation.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+DPI = 150
+
+# The colours of the timeline on a white page, which belongs to a higher layer. A test compares the two.
+SURFACE = "#ffffff"
+INK = "#1b1f24"
+MUTED = "#626b76"
+GRID = "#e3e6ea"
+BLUE = "#0072b2"
+ORANGE = "#d55e00"
+# Those of several runs; distinct in any colour vision (Okabe & Ito, Color Universal Design, 2008).
+SERIES = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+_MAX_NAME_LENGTH = 60  # characters
+
+# Matplotlib brings DejaVu Sans along, which covers European scripts. The others add East Asian ones where installed.
+_FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Droid Sans Fallback")
+
+
+def style() -> "dict[RcKeyType, Any]":
+    """Returns the settings of Matplotlib for all plots."""
+    return {
+        "font.family": _installed_fonts(),
+        "font.size": 9,
+        # A class may be called "$5 or $6", which is no formula.
+        "text.parse_math": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": MUTED,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "grid.color": GRID,
+        "figure.facecolor": SURFACE,
+        "axes.facecolor": SURFACE,
+        "legend.frameon": False,
+    }
+
+
+def title(report: Report, figure: str) -> str:
+    """Returns the title of a plot: the data set, its figure, and the number of movies and runs."""
+    movies = f"{report.movies} movie{'' if report.movies == 1 else 's'}"
+    runs = "" if len(report.runs) == 1 else f", {len(report.runs)} runs"
+    return f"{shortened(report.name)}: {figure}\n{movies}{runs}"
+
+
+def shortened(name: str) -> str:
+    """Shortens a long name in its middle, because names often differ only at their end."""
+    if len(name) <= _MAX_NAME_LENGTH:
+        return name
+    tail = _MAX_NAME_LENGTH // 3
+    return f"{name[: _MAX_NAME_LENGTH - tail - 3]}...{name[-tail:]}"
+
+
+@cache
+def _installed_fonts() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return [name for name in _FONTS if name in installed]
