@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vis4mer.files import atomic_file
+from vis4mer.files import atomic_file, check_writable
 
 _WRITE_HALF_AND_WAIT = """
 import sys, time
@@ -82,3 +82,19 @@ def test_a_zombie_process_keeps_nothing(tmp_path: Path) -> None:
         with atomic_file(path) as file:
             file.write(b"new")
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_check_that_was_killed_leaves_nothing_for_long(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from vis4mer.files import check_writable
+Path.unlink = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+check_writable(sys.argv[1])
+"""
+    path = tmp_path / "file"
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    check_writable(path)
+    assert list(tmp_path.iterdir()) == []

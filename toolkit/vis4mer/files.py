@@ -112,7 +112,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     try:
         if is_replaceable(target):
-            probe = Path(os.path.realpath(target)).parent / f".vis4mer-{os.getpid()}"
+            # A staging name, so that the next process removes it if this one is killed.
+            probe = staging_path(Path(os.path.realpath(target)))
             try:
                 probe.write_bytes(bytes(_PROBE_BYTES))
             finally:
