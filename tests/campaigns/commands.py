@@ -89,7 +89,7 @@ def _movies(inputs: Path) -> list[str]:
 def _export(inputs: Path, output: Path) -> Sequence[str]:
     checkpoint, movie = str(inputs / "run/best"), str(inputs / "train-a.mkv")
     # The format that is written fastest.
-    options = ("--format", "torchscript", "--movie", movie, "-o", str(output / "bundle"))
+    options = ("--format", "torchscript", "--movie", movie, "-o", str(output / "bundle"), "--force")
     return ("export", "--checkpoint", checkpoint, *options)
 
 
@@ -160,7 +160,7 @@ def _bundles(output: Path) -> Units:
 def _run_folder(output: Path) -> Units:
     """Returns the files of a run without the seconds that an epoch took.
 
-    The state to resume from holds these seconds too, so its unit is the epoch that it belongs to, read as resuming does.
+    The state to resume from holds these seconds too, so its unit is the epoch that it belongs to.
     """
     import torch
 

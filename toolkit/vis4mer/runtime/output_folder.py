@@ -54,7 +54,7 @@ class OutputFolder:
                 finished.rename(self.path)
             else:
                 self._replace_by(finished)
-            # Now that a bundle is in its place, those that a killed export has moved aside are no longer needed. The lock
+            # Now that a bundle is in its place, those that a killed export moved aside are no longer needed. The lock
             # keeps other exports from moving one aside at this moment.
             for aside in self.path.parent.glob(f".{glob.escape(self.path.name)}{_ASIDE}*"):
                 shutil.rmtree(aside, ignore_errors=True)
