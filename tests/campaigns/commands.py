@@ -79,7 +79,6 @@ def run_command(arguments: Sequence[str]) -> int:
 
 _ENCODER = ("--encoder", "test_vit", "--encoder-weights", "random", "--image-size", "32")
 _MOVIES = ("train-a", "train-b", "val-a", "val-b", "test-a", "test-b")
-_EPOCHS = 3
 
 
 def _movies(inputs: Path) -> list[str]:
@@ -101,10 +100,15 @@ def _extract(inputs: Path, output: Path) -> Sequence[str]:
     return ("extract", *_movies(inputs), "-o", str(output / "cache"), *_ENCODER, "--device", "cpu")
 
 
-def _train(inputs: Path, output: Path) -> Sequence[str]:
+def train_arguments(inputs: Path, run: Path, epochs: int = 3) -> Sequence[str]:
+    """Returns the command line that trains, or resumes, the run in a folder."""
     sizes = ("--window-seconds", "4", "--d-model", "16", "--n-layers", "1", "--d-state", "4")
-    steps = ("--epochs", str(_EPOCHS), "--batch-size", "2", "--device", "cpu")
-    return ("train", str(inputs / "movies.csv"), "-o", str(output / "run"), *_ENCODER, *sizes, *steps)
+    steps = ("--epochs", str(epochs), "--batch-size", "2", "--device", "cpu")
+    return ("train", str(inputs / "movies.csv"), "-o", str(run), *_ENCODER, *sizes, *steps)
+
+
+def _train(inputs: Path, output: Path) -> Sequence[str]:
+    return train_arguments(inputs, output / "run")
 
 
 def _run(inputs: Path, output: Path) -> Sequence[str]:
@@ -171,9 +175,12 @@ def _run_folder(output: Path) -> Units:
             units[name] = _digest(json.dumps([_timeless(line) for line in path.read_text().splitlines()]).encode())
         elif path.name == "training.json":
             record = json.loads(path.read_text())
-            # The command line names the folder and, in the end, --resume.
-            del record["figures"]["seconds"], record["command"]
+            # The command line names the folder and, in the end, --resume; the commit may change during a campaign.
+            del record["figures"]["seconds"], record["command"], record["code"]
             units[name] = _digest(json.dumps(record).encode())
+        elif path.name == "README.md":
+            lines = path.read_text().splitlines()
+            units[name] = _digest("\n".join(line for line in lines if "Code: vis4mer" not in line).encode())
         elif path.name == "trainer.pt":
             units[name] = f"epoch {len(torch.load(path, weights_only=True)['history'])}"
     return units
