@@ -207,9 +207,9 @@ def _reseal(bundle: Path, file: Path) -> None:
             data = file.read_bytes()
             values["files"][file.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         values["digest"] = manifest_digest(values)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return
-    (bundle / MANIFEST).write_text(json.dumps(values), encoding="utf-8", errors="surrogatepass")
+    (bundle / MANIFEST).write_text(json.dumps(values))
 
 
 def attempt(number: int, seed: int | str, scratch: Path) -> Trial:
@@ -266,7 +266,7 @@ def _make_inputs(scratch: Path) -> None:
         for way in artifact.ways:
             copy = scratch / "copy"
             shutil.copytree(inputs / artifact.folder, copy)
-            preloading(lambda way=way, copy=copy: way(inputs, copy), logs)  # type: ignore[misc]
+            preloading(lambda way=way, copy=copy: way(inputs, copy), logs)
             shutil.rmtree(copy)
 
 

@@ -21,6 +21,8 @@ from unittest import mock
 import av
 import numpy as np
 
+from tests.campaigns import disk_shim
+from tests.campaigns.disk_shim import Kind, Mode
 from tests.campaigns.isolation import Ending, isolated
 from vis4mer.cli.main import main
 from vis4mer.runtime.bundle import Bundle
@@ -226,7 +228,7 @@ _FOREIGN = {
 
 def place_foreign_files(output: Path) -> None:
     """Writes the files into a new folder of output that no command may touch."""
-    output.mkdir()
+    output.mkdir(exist_ok=True)
     for name in (*_FOREIGN, "notes.txt"):
         (output / name).write_text("foreign")
 
@@ -255,7 +257,7 @@ def prepare(inputs: Path, folder: Path) -> None:
     (inputs / "movies.csv").write_text("\n".join(rows) + "\n")
     bundle = ["export", "--checkpoint", str(inputs / "run/best"), "--format", "onnx", "-o", str(inputs / "bundle")]
     for arguments in (list(_train(inputs, inputs)), bundle):
-        ending = preloading(lambda arguments=arguments: run_command(arguments), folder)  # type: ignore[misc]
+        ending = preloading(lambda arguments=arguments: run_command(arguments), folder)
         assert ending.status == 0, ending.stderr
 
 
@@ -324,7 +326,7 @@ def expectations(names: Sequence[str], scratch: Path) -> dict[str, Expected]:
     # export. The second round imports what the first one could not.
     for name in (*names, *names):
         with _placed(scratch / "output") as output:
-            preloading(lambda name=name: COMMANDS[name].run(scratch / "inputs", output), scratch / "logs")  # type: ignore[misc]
+            preloading(lambda name=name: COMMANDS[name].run(scratch / "inputs", output), scratch / "logs")
     return {name: _expect(COMMANDS[name], scratch) for name in names}
 
 
@@ -351,6 +353,22 @@ def _expect(command: Command, scratch: Path) -> Expected:
             allowed.setdefault(name, set()).add(digest)
     stages.unlink()
     return Expected(final, allowed, ending.seconds)
+
+
+def counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:
+    """Returns how many calls of some kinds an undisturbed run of a command makes; the shim must be loaded."""
+    count = scratch / "logs/count"
+    with _placed(scratch / "output") as output:
+
+        def counting() -> int:
+            disk_shim.arm(output, Mode.COUNT, kinds)
+            status = command.run(scratch / "inputs", output)
+            count.write_text(str(disk_shim.counted()))
+            return status
+
+        ending = isolated(counting, TIME_LIMIT, scratch / "logs")
+        assert ending.status == 0, ending.stderr
+    return int(count.read_text())
 
 
 @contextmanager

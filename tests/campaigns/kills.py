@@ -12,7 +12,6 @@ without leftovers. In half of the trials the command replaces an older output.
 """
 
 import random
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from tests.campaigns.commands import (
     TIME_LIMIT,
     Command,
     Expected,
+    counted_calls,
     expectations,
     foreign_problem,
     leftovers,
@@ -123,22 +123,6 @@ class Subject:
         )
 
 
-def _counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:
-    output, count = scratch / "counted", scratch / "logs/count"
-    place_foreign_files(output)
-
-    def counting() -> int:
-        disk_shim.arm(output, Mode.COUNT, kinds)
-        status = command.run(scratch / "inputs", output)
-        count.write_text(str(disk_shim.counted()))
-        return status
-
-    ending = isolated(counting, TIME_LIMIT, scratch / "logs")
-    assert ending.status == 0, ending.stderr
-    shutil.rmtree(output)
-    return int(count.read_text())
-
-
 def _attempts(task: tuple[Subject, range]) -> list[Trial]:
     subject, seeds = task
     return [subject.attempt(seed) for seed in seeds]
@@ -156,7 +140,7 @@ def trials(names: Sequence[str], count: int, jobs: int, scratch: Path) -> Iterat
     subjects = []
     for name, expected in expectations(names, scratch).items():
         kinds = KINDS if disk_shim.is_loaded() else ()
-        calls = {kind: _counted_calls(COMMANDS[name], kind, scratch) for kind in kinds}
+        calls = {kind: counted_calls(COMMANDS[name], kind, scratch) for kind in kinds}
         subjects.append(Subject(name, scratch, expected, calls))
     share = 5  # kills of a task: small enough that progress is shown often
     tasks = [
@@ -174,7 +158,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     options = parser.parse_args()
     if not disk_shim.is_loaded():
-        print(f"{disk_shim.NO_COMPILER}: all instants are spread evenly", file=sys.stderr)
+        print(f"left out: kills at calls, because {disk_shim.NO_COMPILER}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         rows = campaign.table(
             ("command",), OUTCOMES, trials(options.commands, options.count, options.jobs, Path(folder).resolve())
