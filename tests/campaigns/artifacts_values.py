@@ -162,5 +162,5 @@ def mutate_file(data: bytes, suffix: str, seed: int) -> bytes:
         return mutate(data, seed)
     try:
         return structured(data, seed)
-    except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError, yaml.YAMLError):
-        return mutate(data, seed)  # the format cannot hold the value
+    except Exception:  # the format cannot hold the value, which each library reports in its own way
+        return mutate(data, seed)

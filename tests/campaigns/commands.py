@@ -57,6 +57,7 @@ class Command:
         units: Function from the folder of the output to its units.
         older: Function that puts an older output into the folder of the output, which the command replaces.
         again: Arguments to add when the command runs again over what a run that was cut off has left.
+        movies: Number of movies that it reports on separately.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Command:
     units: Callable[[Path], Units]
     older: Callable[[Path, Path], None] | None = None
     again: tuple[str, ...] = ()
+    movies: int = 1
 
     def run(self, inputs: Path, output: Path, *, again: bool = False) -> int:
         """Runs the command in this process and returns its exit status."""
@@ -210,9 +212,9 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("export", _export, _bundles, _older_bundle),
-        Command("extract", _extract, _files),
+        Command("extract", _extract, _files, movies=len(_MOVIES)),
         Command("train", _train, _run_folder, again=("--resume",)),
-        Command("run", _run, _files, _older("results.json")),
+        Command("run", _run, _files, _older("results.json"), movies=2),
         Command("timeline", _timeline, _files, _older("timeline.png")),
         Command("eval", _eval, _files, _older("plots/movies-classes.png", "plots/movies-confusion.png")),
     )

@@ -49,7 +49,8 @@ _INJECTED = Kind.WRITE | Kind.FLUSH | Kind.RENAME | Kind.OPEN | Kind.FOLDER
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of Linux's headers
 _ROOMY = "64m"
 _ROOM_BYTES = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
-_MEMORY_MEGABYTES = (0, 4, 16, 32, 64, 100, 150, 200, 300, 400, 600, 800, 1000)
+# With less, CPython itself hangs: it waits for a new thread that lacks the memory to begin.
+_MEMORY_MEGABYTES = (4, 8, 16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 400, 600, 800, 1000)
 # The least leaves room for the command's messages, which go to files too.
 _FILE_BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
@@ -190,7 +191,7 @@ class Subject:
             return self.command.run(inputs, output)
 
         ending = isolated(limited, TIME_LIMIT, logs)
-        problem = campaign.failure(ending, command=True) or self._problem(ending, condition, before, output)
+        problem = self._message_problem(ending) or self._problem(ending, condition, before, output)
         if condition.room is not None:
             _resize(output, None)
         if not problem:
@@ -199,6 +200,16 @@ class Subject:
         outcome = "refused" if ending.status else "completed"
         detail = f"{condition.detail}{', over an older output' if older else ''}"
         return Trial((self.name, condition.name), detail, outcome, problem, ending.seconds, ending.peak_bytes)
+
+    def _message_problem(self, ending: Ending) -> str:
+        if problem := campaign.failure(ending):
+            return problem
+        lines = ending.stderr.splitlines()
+        errors = sum(line.startswith("vis4mer: error:") for line in lines)
+        if ending.status == 1 and not 1 <= errors <= self.command.movies:
+            return f"prints {errors} error lines"
+        foreign = [line for line in lines if not line.startswith("vis4mer: ")]
+        return f"prints {foreign[0]!r}" if foreign else ""
 
     def _problem(self, ending: Ending, condition: Condition, before: dict[str, str], output: Path) -> str:
         try:
