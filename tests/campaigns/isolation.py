@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def _child(call: Callable[[], int], stdout: int, stderr: int) -> None:
         traceback.print_exc(file=sys.stderr)
     finally:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            # Whatever happens, the child must not return: it would run its parent's code.
+            with suppress(Exception):
                 stream.flush()
         os._exit(status)
 

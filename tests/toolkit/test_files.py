@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from vis4mer.errors import OutputError, VideoError
-from vis4mer.files import atomic_file, own_descriptor, write_atomically
+from vis4mer.files import atomic_file, check_writable, own_descriptor, write_atomically
 
 _WRITE_HALF_AND_WAIT = """
 import sys, time
@@ -189,3 +189,19 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OutputError, match="Too many levels of symbolic links"):
         write_atomically(tmp_path / "a", b"new")
+
+
+def test_a_check_that_was_killed_leaves_nothing_for_long(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from vis4mer.files import check_writable
+Path.unlink = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+check_writable(sys.argv[1])
+"""
+    path = tmp_path / "file"
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    check_writable(path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Files that are written completely or not at all, even if the process is killed in between."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -21,6 +22,9 @@ _PROBE_BYTES = 64 << 10
 # such a path.
 _DESCRIPTOR = re.compile(r"/proc/(?P<process>\d+)(/task/\d+)?/fd/(?P<number>\d+)|/dev/fd/(?P<own_number>\d+)")
 _MOST_LINKS = 40  # as Linux follows at most
+
+# Python has no renameat2; these are its arguments in Linux's headers.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -92,6 +96,26 @@ def staging_path(path: Path) -> Path:
     return path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}")
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Exchanges the names of two files or folders of one file system in one step, so that neither is ever missing.
+
+    Returns:
+        Whether it was done; some network file systems, old kernels and C libraries cannot do it.
+
+    Raises:
+        OSError: The names cannot be exchanged for another reason.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(other))
+
+
 def _is_running(process: str) -> bool:
     """Returns whether a process of this host may still write; a zombie may not."""
     try:
@@ -112,7 +136,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     try:
         if is_replaceable(target):
-            probe = Path(os.path.realpath(target)).parent / f".vis4mer-{os.getpid()}"
+            # A staging name, so that the next process removes it if this one is killed.
+            probe = staging_path(Path(os.path.realpath(target)))
             try:
                 probe.write_bytes(bytes(_PROBE_BYTES))
             finally:

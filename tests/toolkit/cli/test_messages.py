@@ -1,5 +1,6 @@
 """What the packages log reaches stderr in one form, whichever command runs."""
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,42 @@ def test_export_shows_the_warnings_of_every_package(package: str, monkeypatch: p
     result = invoke("export", "--checkpoint", "none", "--format", "onnx", "--output", "nowhere")
     assert result.exit_code == 1
     assert result.stderr == "vis4mer: warning: a slow path\\nis taken\nvis4mer: error: the end\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_and_costs_only_its_movie(
+    error: Exception, movie: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vis4mer import video
+
+    scan = video.scan
+
+    def scanning(path: str) -> Any:
+        if path.endswith("large.mkv"):
+            raise error
+        return scan(path)
+
+    monkeypatch.setattr(video, "scan", scanning)
+    result = invoke("run", tmp_path / "large.mkv", movie, "--bundle", tiny_bundle, "--output-format", "jsonl", "-q")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("vis4mer: error: video=")
+    assert "too little memory is left to classify it; free some" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert str(movie) in result.stdout
+
+    def exhausted(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("vis4mer.runtime.loading.load", exhausted)
+    result = invoke("run", movie, "--bundle", tiny_bundle)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("vis4mer: error: memory: too little is left for this command; free some")
+    assert result.stderr.count("\n") == 1

@@ -276,6 +276,39 @@ def test_of_many_exports_at_once_exactly_one_wins(tmp_path: Path) -> None:
     assert names(tmp_path) == ["bundle"]
 
 
+@pytest.mark.parametrize("one_step", [True, False])
+def test_a_kill_while_a_bundle_is_replaced_leaves_one_and_the_next_export_nothing_else(
+    tmp_path: Path, one_step: bool
+) -> None:
+    """The process dies as soon as the old bundle has left its place, or, without that step, has moved aside."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+import shutil
+from tests.toolkit.runtime.test_bundle import write
+from vis4mer.runtime import output_folder
+def die(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "True":
+    shutil.rmtree = die
+else:
+    output_folder.exchange = lambda one, other: False
+    rename = Path.rename
+    Path.rename = lambda path, target: (rename(path, target), die())
+write(Path(sys.argv[1]), encoder=b"a newer graph", force=True)
+"""
+    write(tmp_path / "bundle")
+    command = [sys.executable, "-c", code, str(tmp_path / "bundle"), str(one_step)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    if one_step:
+        assert Bundle.open(tmp_path / "bundle").read("encoder.onnx") == b"a newer graph"
+    assert len(names(tmp_path)) == 2
+    write(tmp_path / "bundle", encoder=b"the newest graph", force=True)
+    assert Bundle.open(tmp_path / "bundle").read("encoder.onnx") == b"the newest graph"
+    assert names(tmp_path) == ["bundle"]
+
+
 def test_a_failed_export_leaves_the_older_bundle(tmp_path: Path) -> None:
     write(tmp_path / "bundle")
     with pytest.raises(RuntimeError), BundleWriter(tmp_path / "bundle", force=True) as writer:

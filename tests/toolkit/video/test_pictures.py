@@ -28,6 +28,14 @@ def test_a_picture_that_does_not_fit_into_memory(plain, monkeypatch, video_tools
     assert "cannot be converted to RGB (MemoryError)" in video_tools.outcome(plain)
 
 
+def test_a_thread_that_does_not_fit_into_memory(plain, monkeypatch, video_tools):
+    def fail(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("vis4mer.video.pyav.upright", fail)
+    assert "too little memory, or too few threads, to convert its pictures" in video_tools.outcome(plain)
+
+
 def add_exif(source, path, orientation):
     """Copies a movie of JPEG pictures and gives each one an EXIF block with an orientation (1 to 8)."""
     entry = struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0)

@@ -10,6 +10,7 @@ import click
 from vis4mer import __version__
 from vis4mer.cli.console import name_options, say, show_log_messages
 from vis4mer.cli.interrupt import INTERRUPTED, immediate_interrupt
+from vis4mer.cli.memory import memory_errors
 from vis4mer.errors import Vis4merError
 
 # Each command is a function in a module of the same name.
@@ -38,13 +39,16 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            with immediate_interrupt():
+            with memory_errors(), immediate_interrupt():
                 return super().main(*args, **kwargs)
         except OSError as error:
             if not _concerns_stdout(error):
                 raise
             say("error", f"stdout: cannot be written: {error.strerror}; free some space, or redirect it")
             sys.stdout = None  # otherwise Python fails again when it flushes stdout at exit
+            sys.exit(1)
+        except Vis4merError as error:  # of `memory_errors`
+            say("error", str(error))
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -11,6 +11,7 @@ import click
 from vis4mer.cli.console import is_terminal, say, show_log_messages
 from vis4mer.cli.destinations import form_of_file, is_stdout, refuse_to_overwrite, require_writable
 from vis4mer.cli.interrupt import at_interrupt
+from vis4mer.cli.memory import memory_errors
 from vis4mer.cli.options import check_seconds, device_option, quiet_option
 from vis4mer.config import VideoDecoder
 from vis4mer.errors import VideoError, Vis4merError
@@ -141,7 +142,7 @@ def run(
         for number, video in enumerate(videos, start=1):
             try:
                 _refuse_url(video)
-                with progress.movie(number) as report_frames:
+                with memory_errors(video), progress.movie(number) as report_frames:
                     movie = scan(video)
                     prediction = classify(movie, progress=report_frames)
             except Vis4merError as error:

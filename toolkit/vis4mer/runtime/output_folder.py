@@ -2,13 +2,18 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from vis4mer.errors import BundleError
+from vis4mer.files import exchange
 from vis4mer.runtime.manifest import MANIFEST, extra_files, read_manifest
+
+# Middle of the name of a bundle that has moved aside to be replaced.
+_ASIDE = ".replaced-"
 
 
 class OutputFolder:
@@ -48,22 +53,30 @@ class OutputFolder:
             if self._found is None:
                 finished.rename(self.path)
             else:
-                self._exchange(finished)
+                self._replace_by(finished)
+            # Now that a bundle is in its place, those that a killed export moved aside are no longer needed. The lock
+            # keeps other exports from moving one aside at this moment.
+            for aside in self.path.parent.glob(f".{glob.escape(self.path.name)}{_ASIDE}*"):
+                shutil.rmtree(aside, ignore_errors=True)
             # Names live in the parent folder, so flushing it makes the renames themselves durable.
             flush_to_disk(self.path.parent)
 
-    def _exchange(self, finished: Path) -> None:
-        # A rename cannot replace a folder that holds files, so the old bundle moves aside first.
-        # The next export removes leftovers with staging names. Between the two renames the old bundle is the only copy,
-        # so it must not have such a name.
-        old = self.path.with_name(f".{self.path.name}.replaced-{finished.suffix[1:]}")
-        self.path.rename(old)
-        try:
-            finished.rename(self.path)
-        except BaseException:
-            # Ctrl-C included: the old bundle returns to its place whatever stops the second rename.
-            old.rename(self.path)
-            raise
+    def _replace_by(self, finished: Path) -> None:
+        """Puts a finished folder in the place of the old bundle, which a process that is killed does not lose."""
+        aside = self.path.with_name(f".{self.path.name}{_ASIDE}{finished.suffix[1:]}")
+        if exchange(finished, self.path):
+            old = finished
+        else:
+            # A rename cannot replace a folder that holds files, so the old bundle moves aside first. Between the two
+            # renames it is the only copy, so it must not have a staging name, whose leftovers the next export removes.
+            self.path.rename(aside)
+            try:
+                finished.rename(self.path)
+            except BaseException:
+                # Ctrl-C included: the old bundle returns to its place whatever stops the second rename.
+                aside.rename(self.path)
+                raise
+            old = aside
         shutil.rmtree(old, ignore_errors=True)
 
     def _check(self) -> None:

@@ -175,6 +175,10 @@ class SampledReader(ABC):
         try:
             return frame.picture()
         except ContentError as error:
+            # FFmpeg reports "try again" where it cannot start a thread, which needs memory too.
+            if isinstance(error.__cause__, BlockingIOError):
+                rule = "too little memory, or too few threads, to convert its pictures to RGB"
+                raise VideoError.of("video", self.info.path, rule, "free some, or raise the process's limits") from None
             # The picture's format and size are the stream's, so the other frames would fail in the same way.
             rule = f"its pictures cannot be converted to RGB ({error})"
             remedy = "convert it to H.264 with a BT.709 colour matrix and a smaller size"
