@@ -5,11 +5,12 @@ damaged one, a file that ends in mid-movie, a text file and a missing one; now a
 
 - an answer, or the error of a file that cannot be classified, differs from the first one for that file;
 - the resident set grows by more than 10 MB, or what the C library counts as allocated by more than 5 MB, after the
-  warm-up: the first thousand classifications or, of fewer than 2,000, the first half;
+  warm-up: the first thousand measurements or, of fewer than 2,000, the first half;
 - the number of open files or of threads changes after the warm-up.
 
-Memory is compared by the medians of its first and its last hundred values. A single value depends on what the C library
-and the garbage collector happen to hold at that moment, which varies by megabytes from one to the next.
+Memory is measured between classifications, or between rounds of those that run at once, and compared by the medians of
+its first and its last hundred values. A single value depends on what the C library and the garbage collector happen to
+hold at that moment, which varies by megabytes from one to the next.
 
 The warm-up lasts until the C library's arenas are full. It gives a thread an arena of its own, up to eight for each
 processor, and each keeps memory that was freed, as much as its threads once used at the same time. A leak takes that
