@@ -56,7 +56,7 @@ def _section(name: str, result: Result | None, found: Sequence[Mapping[str, Any]
         parts += [result["description"].strip(), table(("", ""), facts, "vb-facts"), _rows(result["rows"])]
     if found:
         parts.append("Found by earlier runs, and fixed:")
-        parts.append("\n".join(f"- {entry['failures']}: {entry['cause']}" for entry in found))
+        parts.append("\n".join(f"- {_failures(entry['failures'])}: {entry['cause']}" for entry in found))
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,6 +67,10 @@ def _rows(rows: Sequence[Result]) -> str:
     cells = [[_cell(row[name]) for name in columns] for row in rows]
     left = [f"- {line}" for row in rows for line in row["failures"]]
     return table(titles, cells) + ("\nFailures left:\n\n" + "\n".join(left) if left else "")
+
+
+def _failures(count: int) -> str:
+    return "1 failure" if count == 1 else f"{count} failures"
 
 
 def _cell(value: object) -> str:

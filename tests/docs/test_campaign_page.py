@@ -27,7 +27,7 @@ def test_the_page_counts_what_was_tried_found_and_left(tmp_path: Path) -> None:
     assert "| [Kills](#kills) | not recorded | 0 |  |" in page
     assert "| run | 1,500 | 1 | 0.5 |" in page
     assert "- seed 3: hangs" in page
-    assert "- 2: A cause." in page
+    assert "- 2 failures: A cause." in page
     assert "A processor, 2 threads" in page
     assert "Damaged movies: one line." in page
 
