@@ -32,6 +32,9 @@ class Classifier:
     works ahead of the encoder, and on a GPU the encoder ahead of the S4 decoders. Memory does not grow with the movie's
     length: a few windows of tokens and a few batches of frames are held.
 
+    On one machine, the same movie, model and options give the same bytes of JSON, whatever the process, its hash seed
+    and the thread that calls. Across batch sizes, numbers of threads and devices, probabilities may differ by rounding.
+
     Attributes:
         model: Configuration of the model.
         stages: Stages of a prediction, for programs that combine them in other ways.
@@ -54,7 +57,7 @@ class Classifier:
         self.model, self.source, self.device, self.device_reason = model, source, device, device_reason
         self.precision = precision
         self.stages = Stages(model, runners)
-        self._rounded_strides: set[float] = set()
+        self._reported_stride: float | None = None
 
     def __call__(
         self,
@@ -128,9 +131,9 @@ class Classifier:
         if stride is None:
             return self.model.windows.stride_frames(fps)
         frames = dataclasses.replace(self.model.windows, stride=stride).stride_frames(fps)
-        # The first of equal warnings is enough for all movies of one classifier.
-        if not math.isclose(frames / fps, stride, rel_tol=1e-9) and stride not in self._rounded_strides:
-            self._rounded_strides.add(stride)
+        # The first of consecutive equal warnings is enough; a server that remembered every stride would grow.
+        if not math.isclose(frames / fps, stride, rel_tol=1e-9) and stride != self._reported_stride:
+            self._reported_stride = stride
             rule = f"windows start at sampled frames, {fps:g} per second"
             logger.warning("stride=%g: %s; using %.6g s", stride, rule, frames / fps)
         return frames
