@@ -13,7 +13,7 @@ import vis4mer
 from vis4mer.cli.console import say
 from vis4mer.cli.eval_table import eval_table
 from vis4mer.cli.options import device_option, json_option
-from vis4mer.cli.predictions_file import predictions_text
+from vis4mer.cli.predictions_file import predictions_file
 from vis4mer.cli.progress import progress_bars
 from vis4mer.cli.training_options import COUNT, FOLDER, cache_dtype_option, loader_workers_option
 from vis4mer.errors import DataError
@@ -122,7 +122,7 @@ def eval(
         # COLUMNS overrides the width of the terminal.
         click.echo(eval_table(reports, shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns), nl=False)
     if predictions is not None:
-        write_atomically(predictions, predictions_text(reports, predictions.suffix.lower()).encode())
+        write_atomically(predictions, predictions_file(reports, predictions.suffix.lower()))
         say("info", f"wrote {predictions}")
     if plots is not None:
         _plot(reports, plots)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from vis4mer.training.evaluation.report import Report
 
 
-def predictions_text(reports: "Sequence[Report]", suffix: str) -> str:
-    """Returns the content of the file.
+def predictions_file(reports: "Sequence[Report]", suffix: str) -> bytes:
+    """Returns the content of the file, in UTF-8; a file name that is not UTF-8 keeps its bytes.
 
     Args:
         reports: Reports to take the predictions from.
@@ -21,9 +21,9 @@ def predictions_text(reports: "Sequence[Report]", suffix: str) -> str:
 
     rows = prediction_rows(reports)
     if suffix == ".json":
-        return json.dumps({"predictions": list(rows)}, indent=2) + "\n"
+        return (json.dumps({"predictions": list(rows)}, indent=2) + "\n").encode()
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "surrogateescape")
