@@ -298,10 +298,17 @@ class Expected:
     allowed: Mapping[str, set[str]]
     seconds: float
 
-    def cut_off_problem(self, units: Units) -> str:
-        """Returns which unit of a run that was cut off is neither whole nor absent; empty if there is none."""
+    def cut_off_problem(self, before: Units, units: Units) -> str:
+        """Returns what is wrong after a run that was cut off; empty if nothing is.
+
+        Args:
+            before: Units before the run, all of which must still exist.
+            units: Units after the run, each unchanged or whole.
+        """
+        if lost := sorted(set(before) - set(units)):
+            return f"{lost[0]} of the older output is gone"
         for name, digest in units.items():
-            if digest not in self.allowed.get(name, ()):
+            if before.get(name) != digest and digest not in self.allowed.get(name, ()):
                 return f"{name} is damaged"
         return ""
 
@@ -355,6 +362,25 @@ def _expect(command: Command, scratch: Path) -> Expected:
             allowed.setdefault(name, set()).add(digest)
     stages.unlink()
     return Expected(final, allowed, ending.seconds)
+
+
+def second_run_problem(command: Command, expected: Expected, ending: Ending, output: Path) -> str:
+    """Returns why a run that was to complete what another has left has not done so; empty if it has.
+
+    Args:
+        command: The command.
+        expected: What it may leave.
+        ending: Ending of the second run.
+        output: Folder of the output.
+    """
+    if ending.status != 0:
+        return f"a second run fails: {ending.stderr.strip()}"
+    left = leftovers(output)
+    return (
+        expected.final_problem(command.units(output))
+        or foreign_problem(output)
+        or (f"a second run leaves {left[0]}" if left else "")
+    )
 
 
 def counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:

@@ -38,6 +38,7 @@ from tests.campaigns.commands import (
     foreign_problem,
     leftovers,
     place_foreign_files,
+    second_run_problem,
 )
 from tests.campaigns.disk_shim import Kind, Mode
 from tests.campaigns.isolation import Ending, isolated
@@ -196,7 +197,7 @@ class Subject:
             _resize(output, None)
         if not problem:
             again = isolated(lambda: self.command.run(inputs, output, again=True), TIME_LIMIT, logs)
-            problem = self._final_problem(again, output)
+            problem = second_run_problem(self.command, self.expected, again, output)
         outcome = "refused" if ending.status else "completed"
         detail = f"{condition.detail}{', over an older output' if older else ''}"
         return Trial((self.name, condition.name), detail, outcome, problem, ending.seconds, ending.peak_bytes)
@@ -221,21 +222,9 @@ class Subject:
                 return "succeeds"
             problem = self.expected.final_problem(units)
         else:
-            changed = {name: digest for name, digest in units.items() if before.get(name) != digest}
-            lost = sorted(set(before) - set(units))
-            problem = f"{lost[0]} of the older output is gone" if lost else self.expected.cut_off_problem(changed)
+            problem = self.expected.cut_off_problem(before, units)
         left = [] if condition.refuses_removal else leftovers(output)
         return problem or foreign_problem(output) or (f"leaves {left[0]}" if left else "")
-
-    def _final_problem(self, ending: Ending, output: Path) -> str:
-        if ending.status != 0:
-            return f"a second run fails: {ending.stderr.strip()}"
-        left = leftovers(output)
-        return (
-            self.expected.final_problem(self.command.units(output))
-            or foreign_problem(output)
-            or (f"a second run leaves {left[0]}" if left else "")
-        )
 
 
 def _attempts(task: tuple[Subject, Sequence[tuple[Condition, bool]]]) -> list[Trial]:

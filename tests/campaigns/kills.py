@@ -2,10 +2,10 @@
 
 Each command is killed hundreds of times: half of the instants are spread evenly over its duration, a quarter hit it
 just before or after one of the calls that change files, and a quarter before or after one of those that complete
-something, such as a rename, where a gap between two steps would show. Then every bundle
-and every other file is absent, what it was before the run, or byte for byte what a complete run writes; files of others
-are untouched; and the same command, for training with ``--resume``, ends with the bytes of an undisturbed run and
-without leftovers. In half of the trials the command replaces an older output.
+something, such as a rename, where a gap between two steps would show. Then every bundle and every other file is absent,
+what it was before the run, or byte for byte what a complete run writes; files of others are untouched; and the same
+command, for training with ``--resume``, ends with the bytes of an undisturbed run and without leftovers. In half of the
+trials, ``export`` and ``run`` replace an older output.
 
     python -m tests.campaigns.kills                                # 200 kills of each command
     python -m tests.campaigns.kills --count 20 --commands train
@@ -29,8 +29,8 @@ from tests.campaigns.commands import (
     counted_calls,
     expectations,
     foreign_problem,
-    leftovers,
     place_foreign_files,
+    second_run_problem,
 )
 from tests.campaigns.disk_shim import Kind, Mode
 from tests.campaigns.isolation import Ending, isolated
@@ -76,7 +76,11 @@ class Subject:
         ending, instant = self._killed(rng, output)
         problem, units = self._cut_off_problem(ending, before, output)
         again = isolated(self._run(output, again=True), TIME_LIMIT, self.scratch / "logs")
-        problem = problem or campaign.failure(again, command=True) or self._final_problem(again, output)
+        problem = (
+            problem
+            or campaign.failure(again, command=True)
+            or second_run_problem(self.command, self.expected, again, output)
+        )
         outcome = "unchanged" if units == before else "complete" if units == self.expected.final else "between"
         return Trial((self.name,), f"seed {seed}, {instant}", outcome, problem, ending.seconds, again.peak_bytes)
 
@@ -107,20 +111,7 @@ class Subject:
             units = self.command.units(output)
         except Exception as error:  # a file that is damaged may raise anything
             return f"a damaged file: {error}", {}
-        changed = {name: digest for name, digest in units.items() if before.get(name) != digest}
-        lost = sorted(set(before) - set(units))
-        problem = f"{lost[0]} of the older output is gone" if lost else self.expected.cut_off_problem(changed)
-        return problem or foreign_problem(output), units
-
-    def _final_problem(self, ending: Ending, output: Path) -> str:
-        if ending.status != 0:
-            return f"a second run fails: {ending.stderr.strip()}"
-        left = leftovers(output)
-        return (
-            self.expected.final_problem(self.command.units(output))
-            or foreign_problem(output)
-            or (f"a second run leaves {left[0]}" if left else "")
-        )
+        return self.expected.cut_off_problem(before, units) or foreign_problem(output), units
 
 
 def _attempts(task: tuple[Subject, range]) -> list[Trial]:
