@@ -309,11 +309,9 @@ def run(name: str, count: int, folder: Path) -> dict[str, Any]:
     ending = isolated(partial(_child, scenario, count, folder, result), _SECONDS_EACH * count, folder)
     row: dict[str, Any] = {"scenario": scenario.title, "tried": count}
     if ending.status != 0:
-        problem = "hangs" if ending.timed_out else ending.signal or ending.stderr.strip().splitlines()[-1]
-        unknown = dict.fromkeys(
-            ("resident_megabytes", "allocated_megabytes", "files", "threads", "peak_megabytes", "seconds"), 0
-        )
-        return {**row, "refused": 0, "failed": 1, **unknown, "failures": [problem]}
+        last_line = (ending.stderr.strip().splitlines() or [f"exit status {ending.status}"])[-1]
+        problem = "hangs" if ending.timed_out else ending.signal or last_line
+        return {**row, "refused": 0, "failed": 1, **dict.fromkeys(_MEASURED, 0), "failures": [problem]}
     report = json.loads(result.read_text())
     change = Change.of([Usage(*values) for values in report["usages"]])
     problems = change.problems()

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.campaigns import endurance
 from tests.campaigns.campaign import ROOT
 from tests.campaigns.endurance import SCENARIOS, Change, Usage, _parts
+from tests.campaigns.isolation import Ending
 
 MB = 1_000_000
 
@@ -82,3 +84,9 @@ def test_the_compared_parts_do_not_overlap(count: int) -> None:
 def test_controls_exist_for_all_that_is_compared() -> None:
     noticed = {word for scenario in SCENARIOS.values() for word in scenario.noticed}
     assert noticed == {"allocated memory", "open files", "threads"}
+
+
+def test_a_process_that_fails_without_a_message_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endurance, "isolated", lambda *_: Ending(3, "", False, 1.0, 0, "", ""))
+    row = endurance.run("bundle", 20, tmp_path)
+    assert (row["failed"], row["failures"]) == (1, ["exit status 3"])
