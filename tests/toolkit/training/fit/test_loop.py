@@ -205,6 +205,22 @@ def test_a_run_that_resumes_with_more_epochs_follows_their_schedule(
     assert "begun with" not in caplog.text
 
 
+def test_a_plateau_run_that_resumes_with_more_epochs_equals_an_uninterrupted_one(
+    tmp_path: Path, make_model: Make, data: Data
+) -> None:
+    # The schedule does not depend on the number of epochs. The high rate makes it decay within four.
+    long = TrainConfig(epochs=4, batch_size=4, lr=0.1, schedule="plateau", as_published=True)
+    whole = make_model()
+    history = Trainer(whole, "decoder", *data, long, RunFolder(tmp_path / "whole")).run()
+    short = dataclasses.replace(long, epochs=2)
+    Trainer(make_model(), "decoder", *data, short, RunFolder(tmp_path / "parts")).run()
+    resumed = make_model()
+    trainer = Trainer(resumed, "decoder", *data, long, RunFolder(tmp_path / "parts", resume=True))
+    assert untimed(trainer.run()) == untimed(history)
+    assert history[-1]["lr"] < 0.1
+    assert_same(weights(resumed), weights(whole))
+
+
 def test_a_run_does_not_resume_with_fewer_epochs_than_it_has(tmp_path: Path, make_model: Make, data: Data) -> None:
     Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path)).run()
     fewer = dataclasses.replace(_CONFIG, epochs=3)
