@@ -104,7 +104,7 @@ const clock = seconds => {
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 };
-const number = value => Math.abs(value) >= 1e4
+const number = value => Math.abs(value) >= 9999.5
   ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
 const percentage = value => `${(100 * value).toFixed(1)}%`;
 const entry = (parent, tag, text, name) => {
