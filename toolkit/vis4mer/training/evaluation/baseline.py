@@ -1,4 +1,4 @@
-"""The figure of a prediction that ignores the movie, which a model must exceed to have learned anything."""
+"""The figure of a prediction that ignores the movie, which a useful model must improve on."""
 
 from dataclasses import dataclass
 from statistics import fmean
