@@ -46,7 +46,7 @@ def test_bombs_are_read_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", fuzz.NAMES)
 def test_the_corpus_of_the_fuzzer_is_read_or_refused(name: str) -> None:
     inputs = fuzz.corpus(name)
-    assert 5 <= len(inputs) <= 40
+    assert 3 <= len(inputs) <= 40
     assert max(path.stat().st_size for path in inputs) <= fuzz.MOST_INPUT_BYTES
     accepted = [targets.run(name, path.read_bytes()) for path in inputs]
     assert any(accepted), "some input reaches what follows the checks"
@@ -54,7 +54,7 @@ def test_the_corpus_of_the_fuzzer_is_read_or_refused(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
-def test_fuzzing_finds_what_a_target_refuses_to_accept(tmp_path: Path) -> None:
+def test_a_target_is_fuzzed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.campaigns.fuzz", "bitstream", "--seconds", "5", "--failures", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
