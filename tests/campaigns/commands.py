@@ -7,7 +7,6 @@ it can be, and each run is a forked process that need not import anything.
 import hashlib
 import importlib
 import json
-import os
 import shutil
 import socket
 import sys
@@ -257,7 +256,17 @@ def prepare(inputs: Path, folder: Path) -> None:
         split, _, label = name.partition("-")
         rows.append(f"{name}.mkv,{label},{split}")
     (inputs / "movies.csv").write_text("\n".join(rows) + "\n")
-    bundle = ["export", "--checkpoint", str(inputs / "run/best"), "--format", "onnx", "-o", str(inputs / "bundle")]
+    movie = ["--movie", str(inputs / "train-a.mkv")]
+    bundle = [
+        "export",
+        "--checkpoint",
+        str(inputs / "run/best"),
+        "--format",
+        "onnx",
+        "-o",
+        str(inputs / "bundle"),
+        *movie,
+    ]
     for arguments in (list(_train(inputs, inputs)), bundle):
         ending = preloading(lambda arguments=arguments: run_command(arguments), folder)
         assert ending.status == 0, ending.stderr
@@ -358,9 +367,11 @@ def _expect(command: Command, scratch: Path) -> Expected:
 
 
 def counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:
-    """Returns how many calls of some kinds an undisturbed run of a command makes; the shim must be loaded."""
+    """Returns how many calls of some kinds a command makes that replaces an older output; the shim must be loaded."""
     count = scratch / "logs/count"
     with _placed(scratch / "output") as output:
+        if command.older:
+            command.older(scratch / "inputs", output)
 
         def counting() -> int:
             disk_shim.arm(output, Mode.COUNT, kinds)
@@ -387,10 +398,3 @@ def _recorded_stages(command: Command, output: Path, stages: Path) -> Iterator[N
 
     with mock.patch.object(RunFolder, "save_state", recording):
         yield
-
-
-def scratch_environment(scratch: Path) -> None:
-    """Lets this process and its children keep temporary files and PyTorch's caches in a folder of the campaign."""
-    scratch.mkdir(exist_ok=True)
-    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"):
-        os.environ[name] = str(scratch)
