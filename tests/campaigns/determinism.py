@@ -9,6 +9,7 @@ and libraries choose it by the number of threads and by the shape of a batch.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -207,10 +208,12 @@ def difference(one: object, other: object) -> float:
     """Returns the largest difference of two numbers at the same place of two JSON values.
 
     Returns:
-        Infinity if the values differ in anything but fractional numbers, such as a label.
+        Infinity if the values differ in anything but fractional numbers, such as a label, or one of these is NaN.
     """
     if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other)
+        distance = abs(one - other)
+        # Comparisons with NaN are false, so it would pass as small.
+        return float("inf") if math.isnan(distance) else distance
     if isinstance(one, dict) and isinstance(other, dict):
         # Two dictionaries are equal in Python whatever their order, but their JSON is not.
         same_keys = list(one) == list(other)

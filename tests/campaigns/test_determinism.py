@@ -32,6 +32,7 @@ def test_outputs_are_equal(tmp_path: Path) -> None:
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, INFINITY),
         ([1.0], [1.0, 1.0], INFINITY),
         ([3], [4], INFINITY),
+        ([0.5, float("nan")], [0.5, 0.5], INFINITY),
         ([None, True, 2.0], [None, True, 2.0], 0.0),
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from vis4mer.text import clock, first_line, printable
+from vis4mer.text import clock, first_line, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,16 @@ def test_the_first_line_of_an_error_is_never_empty(message: str, line: str) -> N
 def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
     assert first_line(OSError("a" * 300)) == "a" * 300
     assert first_line(OSError("a" * 301)) == "a" * 296 + " ..."
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "shown"),
+    [
+        ("exactly", 7, "exactly"),
+        ("a" * 20 + "b" * 20, 15, "aaaaaaaa...bbbb"),
+        ("abcdefgh", 7, "abc...h"),
+        ("abcdefgh", 0, "ab...h"),
+    ],
+)
+def test_text_without_room_is_cut_in_its_middle(text: str, room: int, shown: str) -> None:
+    assert shorten(text, lambda line: len(line) <= room) == shown

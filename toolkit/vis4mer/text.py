@@ -1,5 +1,8 @@
 """Text for people to read: escaped, shortened, formatted."""
 
+import bisect
+from collections.abc import Callable
+
 _QUOTED_CHARACTERS = 300
 
 
@@ -12,6 +15,28 @@ def one_line(message: str) -> str:
     """Returns a library's message on one line of at most 300 characters, to quote in an error of this project."""
     line = " ".join(message.split())
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[: _QUOTED_CHARACTERS - 4]} ..."
+
+
+def shorten(text: str, fits: Callable[[str], bool]) -> str:
+    """Cuts characters out of the middle of text that does not fit, because names often differ only at their end.
+
+    Args:
+        text: Text of one line.
+        fits: Function from a text to whether there is room for it.
+
+    Returns:
+        `text` if it fits, or else its beginning, three dots and its end: as much as fits, three characters at least.
+    """
+    if fits(text):
+        return text
+
+    def shortened(keep: int) -> str:
+        tail = keep // 3
+        return f"{text[: keep - tail]}...{text[len(text) - tail :]}"
+
+    lengths = range(4, len(text))
+    n_fitting = bisect.bisect_left(lengths, True, key=lambda keep: not fits(shortened(keep)))
+    return shortened(lengths[n_fitting - 1] if n_fitting else 3)
 
 
 def clock(seconds: float) -> str:

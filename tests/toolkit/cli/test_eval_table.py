@@ -70,6 +70,14 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
     assert "the 20 of 30 classes with the lowest recall are shown" in " ".join(lines)
 
 
+def test_classes_without_movies_come_after_those_with_the_lowest_recall() -> None:
+    labels = [f"c{i:02}" for i in range(22)]
+    lines = eval_table([classification(labels, list(range(4, 22)), list(range(4, 22)))], 80).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("class"))
+    names = [line.split()[0] for line in lines[start + 1 : start + 21]]
+    assert names == [*labels[4:], "c00", "c01"]
+
+
 def test_runs_are_averaged_and_their_classes_summed() -> None:
     text = eval_table([classification(("a", "b"), [0, 1], [0, 1], [0, 0])], 160)
     header, row, *_ = text.splitlines()
@@ -82,7 +90,7 @@ def test_runs_are_averaged_and_their_classes_summed() -> None:
 
 def test_an_error_of_few_movies_has_no_interval() -> None:
     text = eval_table([regression([1.0, 2.0], [1.0, 3.0])], 80)
-    assert "The MSE of fewer than ten movies has no interval." in text
+    assert "The MSE of fewer than ten movies, or of equal errors, has no interval." in text
     assert "baseline: every movie predicted as 1.5, the mean value of the test movies" in text
     assert "95 % interval" not in text
 

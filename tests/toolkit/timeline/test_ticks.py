@@ -45,7 +45,14 @@ def test_noise_does_not_fill_a_plot(value: float, noise: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(6.2, "6.2"), (0.123456, "0.1235"), (9999.4, "9999"), (123456.7, "123,457"), (-2.5e9, "-2.5e+09")],
+    [
+        (6.2, "6.2"),
+        (0.123456, "0.1235"),
+        (9999.4, "9999"),
+        (-9999.6, "-10,000"),
+        (123456.7, "123,457"),
+        (-2.5e9, "-2.5e+09"),
+    ],
 )
 def test_values_are_written_without_exponents_where_people_would(value: float, text: str) -> None:
     assert number(value) == text

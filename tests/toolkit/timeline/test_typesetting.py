@@ -59,8 +59,15 @@ def test_a_name_has_two_lines_at_most_and_its_end(text: str, width: int) -> None
     lines = wrap_name(text, width, 10, per_letter)
     assert len(lines) <= 2
     assert all(per_letter(line, 10) <= width for line in lines)
+    assert lines[-1].endswith(text[-1])
     if per_letter(text, 10) <= width:
         assert lines == wrap(text, width, 10, per_letter)
+
+
+def test_a_name_of_long_words_keeps_its_end() -> None:
+    # The first line has room for one word only, and most of it is empty.
+    text = "short longer-than-all-others and-its-end"
+    assert wrap_name(text, 5 * 20, 10, per_letter) == ["short", "longer-tha...its-end"]
 
 
 @pytest.mark.parametrize("bold", [False, True])

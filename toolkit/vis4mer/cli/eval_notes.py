@@ -57,7 +57,7 @@ def _intervals(reports: "Sequence[Report]") -> list[str]:
     if any(report.interval is not None for report in errors):
         notes.append("95 % interval of an MSE: BCa bootstrap over the movies.")
     if any(report.interval is None for report in errors):
-        notes.append("The MSE of fewer than ten movies has no interval.")
+        notes.append("The MSE of fewer than ten movies, or of equal errors, has no interval.")
     return notes
 
 

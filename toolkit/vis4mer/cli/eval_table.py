@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vis4mer.cli.eval_notes import MOST_CLASSES, figure_notes
-from vis4mer.text import printable
+from vis4mer.text import printable, shorten
 
 if TYPE_CHECKING:
     from vis4mer.training.evaluation.classes import ClassFigures
@@ -100,8 +100,8 @@ def _classes(report: "Report", width: int) -> Table:
     """Returns one row per class, for many classes those with the lowest recall; a narrow table has fewer columns."""
     classes = report.classes()
     if len(classes) > MOST_CLASSES:
-        tested = [figures for figures in classes if figures.recall is not None]
-        classes = sorted(tested, key=lambda figures: figures.recall or 0)[:MOST_CLASSES]
+        # Classes without movies have no recall and come last.
+        classes = sorted(classes, key=lambda figures: (figures.recall is None, figures.recall))[:MOST_CLASSES]
     headings, name_width = _class_columns(width, has_intervals=len(report.runs) == 1)
     rows = [{heading: _class_cell(figures, heading, name_width) for heading in headings} for figures in classes]
     return _table(headings, rows)
@@ -123,7 +123,7 @@ def _class_columns(width: int, has_intervals: bool) -> tuple[list[str], int]:
 def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:
     match heading.removesuffix(", %"):
         case "class":
-            return _shortened(printable(figures.label), name_width)
+            return _name(figures.label, name_width)
         case "movies":
             return str(figures.movies)
         case "recall":
@@ -134,7 +134,7 @@ def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:
             interval = figures.recall_interval
             return "" if interval is None else f"{_share(interval.low)} to {_share(interval.high)}"
         case _:
-            return _shortened(printable(figures.mistaken_for or ""), name_width)
+            return _name(figures.mistaken_for or "", name_width)
 
 
 def _share(value: float | None) -> str:
@@ -150,15 +150,8 @@ def _table(headings: Sequence[str], rows: Sequence[dict[str, str]]) -> Table:
     return table
 
 
-def _shortened(name: str, width: int) -> str:
-    """Shortens a name in its middle, because names often differ only at their end."""
-    keep = len(name)
-    shortened = name
-    while cell_len(shortened) > width:
-        keep -= 1
-        tail = keep // 3
-        shortened = f"{name[: keep - tail]}...{name[len(name) - tail :]}"
-    return shortened
+def _name(name: str, width: int) -> str:
+    return shorten(printable(name), lambda shown: cell_len(shown) <= width)
 
 
 def _figure(figure: "Figure", percent: bool) -> str:

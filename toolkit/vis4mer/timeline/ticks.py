@@ -27,7 +27,8 @@ def value_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 def number(value: float) -> str:
     """Formats a value of a regression head: with four significant digits, or as a whole number from 10,000 on."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    # Four digits of 9,999.5 and more are 10,000, which the format g writes as 1e+04.
+    return f"{value:,.0f}" if 9999.5 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def time_ticks(duration: float, most: int) -> list[float]:

@@ -4,6 +4,7 @@ import bisect
 import unicodedata
 from collections.abc import Callable
 
+from vis4mer.text import shorten
 from vis4mer.timeline.fonts import text_width
 
 Measure = Callable[[str, float, bool], float]
@@ -11,9 +12,6 @@ Measure = Callable[[str, float, bool], float]
 
 # Width of the widest common system font, DejaVu Sans, relative to Noto Sans.
 _WIDEST_FONT, _WIDEST_BOLD_FONT = 1.1, 1.19
-
-# Breaking lines between words wastes a part of each.
-_FILLED = 0.85
 
 
 def estimated_width(text: str, size: float, bold: bool = False) -> float:
@@ -24,7 +22,7 @@ def estimated_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def fit(text: str, width: float, size: float, measure: Measure, bold: bool = False) -> str:
-    """Shortens text that is too wide, in its middle, because names often differ only at their end.
+    """Shortens text that is too wide, in its middle.
 
     Args:
         text: Text of one line.
@@ -33,16 +31,7 @@ def fit(text: str, width: float, size: float, measure: Measure, bold: bool = Fal
         measure: Width of texts.
         bold: Whether the text is bold.
     """
-    if measure(text, size, bold) <= width:
-        return text
-
-    def shortened(keep: int) -> str:
-        tail = keep // 3
-        return f"{text[: keep - tail]}...{text[len(text) - tail :]}"
-
-    lengths = range(4, len(text))
-    fitting = bisect.bisect_right(lengths, width, key=lambda keep: measure(shortened(keep), size, bold))
-    return shortened(lengths[fitting - 1] if fitting else 3)
+    return shorten(text, lambda shown: measure(shown, size, bold) <= width)
 
 
 def wrap(text: str, width: float, size: float, measure: Measure, bold: bool = False) -> list[str]:
@@ -75,10 +64,12 @@ def wrap_name(text: str, width: float, size: float, measure: Measure, bold: bool
         measure: Width of texts.
         bold: Whether the text is bold.
     """
-    lines = wrap(text, width, size, measure, bold)
-    if len(lines) <= 2:
-        return lines
-    return wrap(fit(text, 2 * _FILLED * width, size, measure, bold), width, size, measure, bold)[:2]
+
+    def lines(name: str) -> list[str]:
+        return wrap(name, width, size, measure, bold)
+
+    # A width of less than a few letters has no room for any shortened name.
+    return lines(shorten(text, lambda name: len(lines(name)) <= 2))[:2]
 
 
 def _pieces(word: str, width: float, size: float, measure: Measure, bold: bool) -> list[str]:

@@ -52,6 +52,14 @@ def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     assert Listing.read(write(tmp_path, text, "a", "b", "c")).labels == ("9", "10")
 
 
+def test_the_order_of_labels_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    labels = [f"{zero}{number}" for number in range(9) for zero in ("", "0")]
+    rows = [f"{label}.mp4,{label},train" for label in labels]
+    text = "\n".join(["path,label,split", *rows, "val.mp4,0,val\n"])
+    listing = Listing.read(write(tmp_path, text, "val.mp4", *(f"{label}.mp4" for label in labels)))
+    assert listing.labels == tuple(sorted(labels, key=lambda label: (int(label), label)))
+
+
 def test_a_regression_listing(tmp_path: Path) -> None:
     listing = Listing.read(write(tmp_path, "path,value,split\na,-1.5,train\nb,2e-1,val\n", "a", "b"))
     assert (listing.task, listing.labels) == ("regression", ())

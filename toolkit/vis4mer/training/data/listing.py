@@ -285,7 +285,8 @@ def _trained_classes(table: Table, splits: Sequence[Split], exists: Sequence[boo
 def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
     names = set(labels)
     if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=int))
+        # Names of one number, such as "1" and "01", would otherwise keep the order of the set, which no run repeats.
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 

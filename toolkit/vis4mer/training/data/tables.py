@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vis4mer.errors import DataError
+from vis4mer.training.names import shortened
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "spaces"}
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF8_REMEDY = "save it in UTF-8, which Excel calls 'CSV UTF-8'"
 _PROBE_BYTES = 4096
-_SHOWN_LINES = 5
 
 
 class TableRow(NamedTuple):
@@ -67,10 +67,10 @@ class Table:
         if not found:
             return
         (row, text), *others = found
-        also = ", ".join(str(other.line) for other, _ in others[:_SHOWN_LINES])
+        also = ""
         if others:
-            more = f" and {len(others) - _SHOWN_LINES} more" if len(others) > _SHOWN_LINES else ""
-            also = f" (also line{'s' if len(others) > 1 else ''} {also}{more})"
+            lines = shortened([str(other.line) for other, _ in others])
+            also = f" (also line{'s' if len(others) > 1 else ''} {lines})"
         raise DataError(f"{self.place(row.line)}: {fault}: {text!r}{also}" + (f"; {remedy}" if remedy else ""))
 
 

@@ -57,7 +57,7 @@ class Predictions:
     def interval(self) -> Interval | None:
         """95 % interval of `metric`: Wilson's of the accuracy, the bootstrap's of the mean squared error.
 
-        It is None for the error of fewer than ten movies.
+        It is None for the error of fewer than ten movies, and for equal errors.
         """
         if self.task == "regression":
             return mean_interval(((self.scores.squeeze(1) - self.targets) ** 2).tolist())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import font_manager
 
-from vis4mer.text import count
+from vis4mer.text import count, shorten
 from vis4mer.training.evaluation.report import Report
 
 if TYPE_CHECKING:
@@ -62,11 +62,8 @@ def title(report: Report, figure: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """Shortens a long name in its middle, because names often differ only at their end."""
-    if len(name) <= _MAX_NAME_LENGTH:
-        return name
-    tail = _MAX_NAME_LENGTH // 3
-    return f"{name[: _MAX_NAME_LENGTH - tail - 3]}...{name[-tail:]}"
+    """Shortens a name to the room that plots have for it."""
+    return shorten(name, lambda shown: len(shown) <= _MAX_NAME_LENGTH)
 
 
 @cache

@@ -63,7 +63,7 @@ class Report:
         published: Published results by method, in the unit of the metric: accuracies in [0, 1].
         runs: Runs on the same movies, at least one.
         examples: Tested movies, in the order of the runs' predictions.
-        baseline: Figure of the best constant prediction.
+        baseline: The same prediction for every movie, and its figure.
     """
 
     name: str
