@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from pathlib import Path
 
 import av
@@ -166,6 +167,17 @@ def test_a_data_set_that_does_not_fit_is_a_one_line_error(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("record", ['{"settings": ["seed"]}', '{"settings": {"seed": "x"}}', "[" * 10**6])
+def test_an_edited_record_of_the_training_is_ignored(
+    record: str, movies: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[0], tmp_path / "best")
+    (tmp_path / "best" / "training.json").write_text(record)
+    result = evaluate(movies, tmp_path / "best", "--movies", movies / "movies.csv", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["results"][0]["runs"][0]["seed"] is None
 
 
 def test_a_checkpoint_without_a_recorded_benchmark_needs_a_data_set(movies: Path, tmp_path: Path) -> None:
