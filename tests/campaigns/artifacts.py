@@ -52,7 +52,8 @@ class Artifact:
         ways: Functions that open a copy, given the inputs and the copy; they take turns.
         crafted: Function from the marker to hostile files.
         resealed: Whether the manifest states the digest of the changed file.
-        continues: Whether an artifact that is accepted may be written to, as a run that is resumed is.
+        rewritten: Whether an artifact that is accepted may be written to, as a run that is resumed is, or the
+            description of a cache, which follows from its name and is written anew by each command that uses the cache.
     """
 
     name: str
@@ -61,12 +62,12 @@ class Artifact:
     ways: tuple[Callable[[Path, Path], int], ...]
     crafted: Callable[[Path], Mapping[str, bytes]] = lambda marker: {}
     resealed: bool = False
-    continues: bool = False
+    rewritten: bool = False
 
     @property
     def row(self) -> tuple[str, str]:
         """Values of the columns of the table."""
-        return self.name, self.file.rpartition("/")[2] + (", resealed" if self.resealed else "")
+        return self.name, self.file.removeprefix("*/") + (", resealed" if self.resealed else "")
 
     def target(self, copy: Path) -> Path:
         """Returns the file to change in a copy."""
@@ -171,19 +172,21 @@ ARTIFACTS = (
         "bundle", "bundle", CASES_FILE, (_check_bundle,), lambda _: artifacts_crafted.array_archives(), resealed=True
     ),
     Artifact("cache", "run/features", "*/*.safetensors", _TOKENS, lambda _: artifacts_crafted.safetensors_files()),
-    Artifact("cache", "run/features", "*/encoder.json", _TOKENS, lambda _: artifacts_crafted.json_files()),
-    Artifact("cache", "features", "*/index.json", _TOKENS, lambda _: artifacts_crafted.json_files()),
-    Artifact("run", "run", "last/trainer.pt", (_resume,), artifacts_crafted.weight_files, continues=True),
+    Artifact(
+        "cache", "run/features", "*/encoder.json", _TOKENS, lambda _: artifacts_crafted.json_files(), rewritten=True
+    ),
+    Artifact("cache", "features", "*/index.json", _TOKENS, lambda _: artifacts_crafted.json_files(), rewritten=True),
+    Artifact("run", "run", "last/trainer.pt", (_resume,), artifacts_crafted.weight_files, rewritten=True),
     Artifact("run", "run", "settings.yaml", (_repeat,)),
-    Artifact("run", "run", "history.jsonl", (_resume_finished,), continues=True),
-    Artifact("run", "run", "tensorboard/*", (_resume_finished, _resume), continues=True),
+    Artifact("run", "run", "history.jsonl", (_resume_finished,), rewritten=True),
+    Artifact("run", "run", "tensorboard/*", (_resume_finished, _resume), rewritten=True),
     Artifact(
         "run",
         "run",
         "last/training.json",
         (_resume_finished,),
         lambda _: artifacts_crafted.json_files(),
-        continues=True,
+        rewritten=True,
     ),
     Artifact("run", "run", "best/training.json", (_evaluate,), lambda _: artifacts_crafted.json_files()),
     Artifact("run", "run", "best/config.json", (_evaluate,)),
@@ -244,7 +247,7 @@ def attempt(number: int, seed: int | str, scratch: Path) -> Trial:
 def _side_effect(artifact: Artifact, ending: Ending, before: str, copy: Path, marker: Path) -> str:
     if marker.exists():
         return "code in the file ran"
-    unchanged = ending.status == 1 or not artifact.continues
+    unchanged = ending.status == 1 or not artifact.rewritten
     if unchanged and _folder_digest(copy) != before:
         return "the artifact's folder changed"
     lines = [line for line in ending.stderr.splitlines() if not line.startswith(("vis4mer: info", "vis4mer: warning"))]

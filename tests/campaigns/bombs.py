@@ -285,7 +285,7 @@ BOMBS: dict[str, Bomb] = {
             element(0x1043A770, element(0x45B9, nested(lambda inner: element(0xB6, inner), 5000))), times=SECONDS
         )
     ),
-    "1e5-boxes": data(lambda: box(b"ftyp", b"qt  ", bytes(4)) + box(b"free") * 1_000_000 + mp4()),
+    "1e6-boxes": data(lambda: box(b"ftyp", b"qt  ", bytes(4)) + box(b"free") * 1_000_000 + mp4()),
     "mkv-subtitles-only": data(
         lambda: matroska(
             tracks=element(

@@ -7,7 +7,6 @@ it can be, and each run is a forked process that need not import anything.
 import hashlib
 import importlib
 import json
-import os
 import shutil
 import socket
 import sys
@@ -130,11 +129,14 @@ def _eval(inputs: Path, output: Path) -> Sequence[str]:
     return ("eval", str(inputs / "run/best"), *data, "--device", "cpu", "--plots", str(output / "plots"))
 
 
+_OLDER = "older"
+
+
 def _older(*names: str) -> Callable[[Path, Path], None]:
     def write(inputs: Path, output: Path) -> None:
         for name in names:
             (output / name).parent.mkdir(exist_ok=True)
-            (output / name).write_text("older")
+            (output / name).write_text(_OLDER)
 
     return write
 
@@ -146,6 +148,28 @@ def _digest(data: bytes) -> str:
 def _files(output: Path) -> Units:
     """Returns every visible file as a unit of its own."""
     return {str(path.relative_to(output)): _digest(path.read_bytes()) for path in visible_files(output)}
+
+
+def _cache(output: Path) -> Units:
+    """Returns every visible file as a unit, and every movie that the index lists: it lists those that were encoded."""
+    units = _files(output)
+    for name in [name for name in units if name.endswith("/index.json")]:
+        index = json.loads((output / name).read_text())
+        units |= {f"{name}: {file}": _digest(json.dumps(entry).encode()) for file, entry in index.items()}
+        units[name] = "an index"
+    return units
+
+
+def _results(output: Path) -> Units:
+    """Returns every visible file as a unit, and every movie of the results, which list the others with an error."""
+    units = _files(output)
+    text = (output / "results.json").read_text() if "results.json" in units else _OLDER
+    if text != _OLDER:
+        movies = json.loads(text)
+        classified = {movie["video"]: movie for movie in movies if "error" not in movie}
+        units |= {f"results.json: {video}": _digest(json.dumps(movie).encode()) for video, movie in classified.items()}
+        units["results.json"] = f"{len(movies)} movies"
+    return units
 
 
 def _bundles(output: Path) -> Units:
@@ -212,9 +236,10 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("export", _export, _bundles, _older_bundle),
-        Command("extract", _extract, _files, movies=len(_MOVIES)),
+        # Beside the movies, the index may be impossible to write.
+        Command("extract", _extract, _cache, movies=len(_MOVIES) + 1),
         Command("train", _train, _run_folder, again=("--resume",)),
-        Command("run", _run, _files, _older("results.json"), movies=2),
+        Command("run", _run, _results, _older("results.json"), movies=2),
         Command("timeline", _timeline, _files, _older("timeline.png")),
         Command("eval", _eval, _files, _older("plots/movies-classes.png", "plots/movies-confusion.png")),
     )
@@ -257,7 +282,17 @@ def prepare(inputs: Path, folder: Path) -> None:
         split, _, label = name.partition("-")
         rows.append(f"{name}.mkv,{label},{split}")
     (inputs / "movies.csv").write_text("\n".join(rows) + "\n")
-    bundle = ["export", "--checkpoint", str(inputs / "run/best"), "--format", "onnx", "-o", str(inputs / "bundle")]
+    movie = ["--movie", str(inputs / "train-a.mkv")]
+    bundle = [
+        "export",
+        "--checkpoint",
+        str(inputs / "run/best"),
+        "--format",
+        "onnx",
+        "-o",
+        str(inputs / "bundle"),
+        *movie,
+    ]
     for arguments in (list(_train(inputs, inputs)), bundle):
         ending = preloading(lambda arguments=arguments: run_command(arguments), folder)
         assert ending.status == 0, ending.stderr
@@ -384,9 +419,11 @@ def second_run_problem(command: Command, expected: Expected, ending: Ending, out
 
 
 def counted_calls(command: Command, kinds: Kind, scratch: Path) -> int:
-    """Returns how many calls of some kinds an undisturbed run of a command makes; the shim must be loaded."""
+    """Returns how many calls of some kinds a command makes that replaces an older output; the shim must be loaded."""
     count = scratch / "logs/count"
     with _placed(scratch / "output") as output:
+        if command.older:
+            command.older(scratch / "inputs", output)
 
         def counting() -> int:
             disk_shim.arm(output, Mode.COUNT, kinds)
@@ -413,10 +450,3 @@ def _recorded_stages(command: Command, output: Path, stages: Path) -> Iterator[N
 
     with mock.patch.object(RunFolder, "save_state", recording):
         yield
-
-
-def scratch_environment(scratch: Path) -> None:
-    """Lets this process and its children keep temporary files and PyTorch's caches in a folder of the campaign."""
-    scratch.mkdir(exist_ok=True)
-    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"):
-        os.environ[name] = str(scratch)

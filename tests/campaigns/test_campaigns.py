@@ -1,5 +1,6 @@
 """Short forms of the campaigns, and proof that a campaign notices what it looks for."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import bombs, videos
+from tests.campaigns import bombs, fuzz, targets, videos
 from tests.campaigns.campaign import ROOT, failure
 from tests.campaigns.isolation import isolated
 from tests.campaigns.mutation import mutate
@@ -40,6 +41,23 @@ def test_bombs_are_read_or_refused(tmp_path: Path) -> None:
     assert row["tried"] == len(names)
     assert row["read"] >= 20
     assert row["refused"] >= 20
+
+
+@pytest.mark.parametrize("name", fuzz.NAMES)
+def test_the_corpus_of_the_fuzzer_is_read_or_refused(name: str) -> None:
+    inputs = fuzz.corpus(name)
+    assert 3 <= len(inputs) <= 40
+    assert max(path.stat().st_size for path in inputs) <= fuzz.MOST_INPUT_BYTES
+    accepted = [targets.run(name, path.read_bytes()) for path in inputs]
+    assert any(accepted), "some input reaches what follows the checks"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
+def test_a_target_is_fuzzed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.campaigns.fuzz", "bitstream", "--seconds", "5", "--failures", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

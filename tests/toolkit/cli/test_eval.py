@@ -305,6 +305,17 @@ def test_a_terminals_width_is_kept(movies: Path, runs: list[Path], monkeypatch: 
         assert max(map(len, result.stdout.splitlines())) <= width
 
 
+@pytest.mark.parametrize("record", ['{"settings": ["seed"]}', '{"settings": {"seed": "x"}}', "[" * 10**6])
+def test_an_edited_record_of_the_training_is_ignored(
+    record: str, movies: Path, runs: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[0], tmp_path / "best")
+    (tmp_path / "best" / "training.json").write_text(record)
+    result = evaluate(movies, tmp_path / "best", "--movies", movies / "movies.csv", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["results"][0]["runs"][0]["seed"] is None
+
+
 def test_a_checkpoint_without_a_recorded_benchmark_needs_a_data_set(movies: Path, tmp_path: Path) -> None:
     Vis4mer(ModelConfig({"x": HeadConfig(DecoderConfig(4, 8, 2, 4, 1, d_state=4))}, encoder=None)).save_pretrained(
         tmp_path

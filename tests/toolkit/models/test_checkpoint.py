@@ -163,7 +163,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, sixteenth: int) -> None:
 def test_damaged_folders_are_refused(folder: Path) -> None:
     config, weights = folder / "config.json", folder / "model.safetensors"
     whole_config, whole_weights = config.read_text(), weights.read_bytes()
-    for text in ("", "{", "[]", '{"heads": 3}', whole_config.replace("labels", "label"), "\xff"):
+    for text in ("", "{", "[]", '{"heads": 3}', whole_config.replace("labels", "label"), "\xff", "[" * 10**6):
         config.write_text(text, encoding="latin-1")
         refused(folder, "config.json")
     config.write_text(whole_config)
@@ -179,3 +179,12 @@ def test_configuration_and_weights_of_different_models_are_refused(folder: Path)
     config["heads"]["scene"]["decoder"]["d_model"] = 32
     (folder / "config.json").write_text(json.dumps(config))
     refused(folder, "model.safetensors': key 'heads.scene", "check the configuration")
+
+
+def test_a_refused_file_of_weights_raises_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """PyTorch warns of a pickle's protocol, and of sparse tensors."""
+    (tmp_path / "new.pt").write_bytes(pickle.dumps({"s4_layers.0.D": object}, protocol=5))
+    torch.save({"s4_layers.0.D": torch.eye(3).to_sparse()}, tmp_path / "sparse.pt")
+    for name in ("new.pt", "sparse.pt"):
+        refused(tmp_path / name)
+    assert [str(warning.message) for warning in recwarn if "deprecated" not in str(warning.message)] == []

@@ -69,6 +69,7 @@ def test_an_invalid_interface_is_a_one_line_error(values: object, message: str) 
         ({"dtype": "object"}, "dtype='object'"),
         ({"dtype": "nonsense"}, "dtype='nonsense'"),
         ({"dtype": "\ud800"}, r"dtype='.ud800'"),
+        ({"dtype": "("}, r"dtype=.[(]."),
         ({"dtype": None}, "dtype=None"),
         ({"axes": []}, r"axes=\[\]: must begin with the dynamic axis 'batch'"),
         ({"axes": [1, 8]}, "must begin with the dynamic axis"),

@@ -1,4 +1,8 @@
+import io
+import tracemalloc
+import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +98,58 @@ def test_cases_survive_their_file() -> None:
 def test_a_damaged_file_of_cases_is_one_line(data: bytes) -> None:
     with pytest.raises(BundleError, match=r"parity\.cases\.npz"):
         Cases.from_bytes(data)
+
+
+def _with_header(shape: tuple[int, ...], size: int) -> bytes:
+    """An archive of one array whose header states a shape, with so many zeros."""
+    header, buffer = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inputs/heads.npy", header.getvalue() + bytes(size))
+    return buffer.getvalue()
+
+
+def test_an_archive_that_grows_a_thousandfold_is_not_unpacked() -> None:
+    bomb = _with_header((300 << 20,), 300 << 20)
+    assert len(bomb) < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz.* unpack to 3145"):
+        Cases.from_bytes(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [(1 << 60,), (-1, 4)])
+def test_an_array_of_an_impossible_shape_is_one_line(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz.*is not an array archive"):
+        Cases.from_bytes(_with_header(shape, 64))
+
+
+_CASES = {
+    "inputs/heads": np.ones((2, 2, 3), np.float16),
+    "kinds/heads": np.array(["random", "static"]),
+    "outputs/a": np.ones((2, 2), np.float32),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("inputs/heads", np.array("text")),
+        ("inputs/heads", np.ones((2, 2, 3), np.bool_)),
+        ("inputs/heads", np.ones((2, 6), np.float16)),
+        ("inputs/heads", np.ones((3, 2, 3), np.float16)),
+        ("inputs/heads", np.ones((0, 2, 3), np.float16)),
+        ("kinds/heads", np.array("random")),
+        ("kinds/heads", np.array(["random"] * 65)),
+        ("outputs/a", np.ones((2, 3), np.float32)),
+        ("outputs/a", np.array(["x", "y"])),
+    ],
+)
+def test_cases_that_do_not_fit_the_graph_are_one_line(name: str, array: NDArray[Any]) -> None:
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz.*of 'a'") as refused:
+        Cases.from_bytes(Cases(_CASES | {name: array}).to_bytes()).of("a", INTERFACE)
+    assert "\n" not in str(refused.value)
 
 
 def test_missing_cases_are_named() -> None:

@@ -106,6 +106,16 @@ def test_a_file_most_of_which_was_never_written(tmp_path):
         scan(path)
 
 
+def test_an_incomplete_download_is_read_as_far_as_it_goes(tmp_path, monkeypatch):
+    path = tmp_path / "movie.mkv"
+    path.write_bytes(EIGHT_PICTURES + os.urandom(1 << 20))
+    size = path.stat().st_size
+    os.truncate(path, size + (size * 3) // 4)
+    monkeypatch.setattr(container, "MAX_GAP_BYTES", 1 << 10)
+    with open_video(path, Preprocessing(fps=8.0, height=2, width=2)) as reader:
+        assert [image[0, 0, 0] for batch in reader for image in batch.frames] == list(range(8))
+
+
 def test_a_search_for_packets_ends(tmp_path, monkeypatch):
     """What precedes the rubbish is read."""
     path = tmp_path / "movie.mkv"

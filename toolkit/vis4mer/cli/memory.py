@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from vis4mer.errors import VideoError, Vis4merError
 
-# Texts of the RuntimeErrors that Python, PyTorch and C++ raise. A thread needs memory for its stack.
-_TEXTS = ("can't start new thread", "can't allocate memory", "bad_alloc")
+# Texts of the RuntimeErrors that Python, PyTorch, C++ and oneDNN raise. A thread needs memory for its stack.
+_TEXTS = ("can't start new thread", "can't allocate memory", "bad_alloc", "could not create a primitive")
 
 _REMEDY = "free some, or raise the process's limits (ulimit -v, ulimit -u)"
 

@@ -20,5 +20,5 @@ def read_config(folder: Path) -> ModelConfig:
     path = folder / CONFIG_FILE
     try:
         return ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not a valid configuration
+    except (ValueError, OSError, RecursionError) as error:  # not JSON, nested too deeply, not UTF-8, not valid
         raise CheckpointError.of("config", path, first_line(error), "restore the file") from None

@@ -1,5 +1,6 @@
 """Weight files: read without executing anything they hold, and copied into a module only if everything fits."""
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,7 +110,10 @@ def _check_archive(path: Path) -> None:
 
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # PyTorch warns of unusual files before it refuses them; the error says what is wrong.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise any exception
         # PyTorch has no exception type for refused objects, so its message has to identify them.
         if "Weights only load failed" in str(error):

@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, ConfigError
-from vis4mer.runtime.interface import ENCODER, GraphInterface
+from vis4mer.runtime.interface import ENCODER, GraphInterface, shown
+from vis4mer.text import first_line
 
 CASES_FILE = "parity.cases.npz"
 MOVIE = "movie"
+
+# The cases of an export are a few, and random ones do not compress. These bounds leave room for many more, and keep a
+# file of a megabyte from filling the memory.
+_MOST_CASES = 64
+_MOST_BYTES, _MOST_GROWTH = 256 << 20, 16
+
+# What reading a damaged archive raises. NumPy reports a header that states a huge array as a MemoryError.
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, RuntimeError, MemoryError)
 
 _MODEL, _LABELS, _PICTURES = "model", "labels", "pictures"
 
@@ -60,12 +69,17 @@ class Cases:
             BundleError: The data is not an array archive.
         """
         try:
+            _check_sizes(data)
             # Unpickling would run code from the file. Arrays are decompressed when they are accessed, so all of them
             # are read inside this block, where damage is reported.
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                return cls({name: archive[name] for name in archive.files})
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise _damaged(f"is not an array archive ({error})") from None
+                arrays = {name: archive[name] for name in archive.files}
+        except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(f"is not an array archive ({first_line(error)})") from None
+        # A member that is no array is returned as its bytes.
+        if strays := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise _damaged(f"holds {strays[0]!r}, which is no array")
+        return cls(arrays)
 
     def to_bytes(self) -> bytes:
         """Returns the cases as a compressed .npz file."""
@@ -86,11 +100,19 @@ class Cases:
         """
         group = ENCODER if graph == ENCODER else "heads"
         try:
-            inputs = self.arrays[f"inputs/{group}"].astype(interface.input.dtype, copy=False)
-            kinds = tuple(str(kind) for kind in self.arrays[f"kinds/{group}"])
-            return GraphCases(kinds, inputs, self.arrays[f"outputs/{graph}"], self._labels(graph, len(inputs)))
+            inputs, kinds, outputs = (
+                self.arrays[name] for name in (f"inputs/{group}", f"kinds/{group}", f"outputs/{graph}")
+            )
         except KeyError as error:
             raise _damaged(f"lacks {error} of {graph!r}") from None
+        if inputs.dtype.kind not in "fiu" or kinds.ndim != 1 or not 1 <= len(kinds) <= _MOST_CASES:
+            raise _damaged(f"holds malformed cases of {graph!r}")
+        inputs = inputs.astype(interface.input.dtype, copy=False)
+        for spec, array in ((interface.input, inputs), (interface.output, outputs)):
+            sizes = spec.dynamic_sizes(array)
+            if sizes is None or len(array) != len(kinds):
+                raise _damaged(f"holds {shown(array)} for {len(kinds)} cases of {spec} of {graph!r}")
+        return GraphCases(tuple(map(str, kinds)), inputs, outputs, self._labels(graph, len(inputs)))
 
     @property
     def model(self) -> ModelConfig | None:
@@ -152,6 +174,14 @@ def recorded(
     texts = {_MODEL: model.to_dict(), _LABELS: dict(labels)}
     arrays: dict[str, NDArray[Any]] = {name: np.array(json.dumps(values)) for name, values in texts.items()}
     return arrays if pictures is None else arrays | {_PICTURES: pictures}
+
+
+def _check_sizes(data: bytes) -> None:
+    """Raises ValueError for an archive whose members would take far more memory than an export's."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > max(_MOST_BYTES, _MOST_GROWTH * len(data)):
+        raise ValueError(f"its {len(data)} bytes unpack to {size}")
 
 
 def _damaged(rule: str) -> BundleError:

@@ -19,7 +19,8 @@ ENCODER = "encoder"
 BATCH = "batch"
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_NUMBER_KINDS = "biuf"  # NumPy's kinds of booleans, integers and floating-point numbers
+# Names of booleans, integers and floating-point numbers. `np.dtype` parses any text, and fails in many ways.
+_DTYPES = frozenset(np.dtype(code).name for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?")
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,7 @@ def _is_identifier(value: object) -> bool:
 
 
 def _is_dtype(value: object) -> bool:
-    try:
-        return isinstance(value, str) and np.dtype(value).name == value and np.dtype(value).kind in _NUMBER_KINDS
-    except (TypeError, ValueError):  # ValueError for text that is not Unicode
-        return False
+    return isinstance(value, str) and value in _DTYPES
 
 
 def _require_keys(kind: str, values: object, keys: tuple[str, ...]) -> Mapping[str, Any]:

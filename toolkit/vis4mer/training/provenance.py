@@ -70,7 +70,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Reads the record of a saved model's training; returns an empty one if the model has none that can be read."""
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # RecursionError: nested too deeply
         return {}
     return record if isinstance(record, dict) else {}
 

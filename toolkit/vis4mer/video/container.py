@@ -25,8 +25,9 @@ _FORMATS = (
 )
 MAX_PIXELS = 1 << 26  # pixels of a picture: 8192 x 8192, twice 8K; some bytes per pixel are in memory at a time
 # Seconds for opening a file, and for finding a packet in it: a terabyte of rubbish would be searched for an hour.
-_READ_SECONDS = 10
-MAX_GAP_BYTES = 256 << 20  # bytes of a file that may be missing on the disk, as after an incomplete download
+# Slow network storage answers within a few seconds.
+_READ_SECONDS = 20
+MAX_GAP_BYTES = 256 << 20  # bytes of a file that may be missing on the disk even if they are most of it
 
 _STREAM_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 # The first list keeps FFmpeg from the network, and the second one from formats that name other local files.
@@ -73,7 +74,9 @@ def _require_bounded_content(name: str) -> None:
         size = os.fstat(file.fileno()).st_size
         if excess := boxes.excess(file, size):
             raise _ExcessError(excess)
-        if (gaps := _gap_bytes(file.fileno(), size)) > MAX_GAP_BYTES:
+        gaps = _gap_bytes(file.fileno(), size)
+        # An incomplete download is read as far as it goes, but a file that is mostly empty is searched for too long.
+        if gaps > max(MAX_GAP_BYTES, size // 2):
             raise _ExcessError(f"{gaps >> 20:,} of its {size >> 20:,} MiB were never written")
 
 

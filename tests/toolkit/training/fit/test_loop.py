@@ -1,9 +1,11 @@
 import dataclasses
+import io
 import json
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 import vis4mer
 from vis4mer.errors import CheckpointError, ConfigError, DataError, DeviceError
+from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.evaluation.inference import predict_windows
@@ -237,6 +240,52 @@ def test_a_damaged_state_is_named(tmp_path: Path, make_model: Make, data: Data) 
         Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path, resume=True))
 
 
+def _damage(state: dict[str, Any], *keys: Any, value: Any) -> None:
+    for key in keys[:-1]:
+        state = state[key]
+    if value is None:
+        del state[keys[-1]]
+    else:
+        state[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        *(((name,), None, f"'{name}'") for name in ("identity", "history", "head", "optimizer", "scheduler")),
+        (("epochs",), "4", "malformed 'epochs'"),
+        (("history",), [], "malformed history"),
+        (("history", 0), {"epoch": 1}, "malformed history"),
+        (("history", 0, "val_loss"), "low", "malformed history"),
+        (("head", "output.bias"), 1.0, "not a state dict"),
+        (("head", "output.bias"), None, "'output.bias' is missing"),
+        (("head", "output.bias"), torch.zeros(7), r"has shape \(7,\) where the model has"),
+        (("head", "output.bias"), torch.tensor([1.0, math.nan]), "holds NaN"),
+        (("optimizer", "param_groups"), [], "other groups of parameters"),
+        (("optimizer", "param_groups", 0, "params"), [5], "other parameters"),
+        (("optimizer", "param_groups", 0, "betas"), (0.9,), "malformed 'betas'"),
+        (("optimizer", "state", 0), None, "lacks the moments"),
+        (("optimizer", "state", 0, "exp_avg"), torch.zeros(1), "do not fit parameter 0"),
+        (("optimizer", "state", 0, "step"), 3, "do not fit parameter 0"),
+        (("scheduler", "last_epoch"), "3", "malformed 'last_epoch'"),
+        (("scheduler", "base_lrs"), [0.1], "malformed 'base_lrs'"),
+    ],
+)
+def test_a_state_that_was_edited_is_refused_in_one_line(
+    keys: tuple[Any, ...], value: Any, message: str, tmp_path: Path, make_model: Make, data: Data
+) -> None:
+    config = TrainConfig(epochs=1, batch_size=4)
+    Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path)).run()
+    path = tmp_path / "last" / "trainer.pt"
+    state = torch.load(path, weights_only=True)
+    _damage(state, *keys, value=value)
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=message) as refused:
+        Trainer(make_model(), "decoder", *data, config, RunFolder(tmp_path, resume=True))
+    assert "trainer.pt" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_data_that_does_not_fit_is_rejected_before_the_first_step(tmp_path: Path, make_model: Make, data: Data) -> None:
     train, val = data
     folder = RunFolder(tmp_path / "run")
@@ -291,6 +340,26 @@ def test_a_full_disk_is_a_one_line_error(
     monkeypatch.setattr(Vis4mer, "save_pretrained", full)
     with pytest.raises(DataError, match=r"output=.*No space left on device"):
         Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run")).run()
+
+
+@pytest.mark.parametrize("name", ["config.json", "trainer.pt"])
+def test_a_disk_that_fails_while_saving_is_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, make_model: Make, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(5, "Input/output error")
+
+    @contextmanager
+    def failing(path: Path) -> Iterator[Any]:
+        with atomic_file(path) as file:
+            yield Failing() if path.name == name else file
+
+    for module in ("models.vis4mer", "training.fit.state"):
+        monkeypatch.setattr(f"vis4mer.{module}.atomic_file", failing)
+    with pytest.raises(DataError, match=r"output=.*Input/output error"):
+        Trainer(make_model(), "decoder", *data, _CONFIG, RunFolder(tmp_path / "run")).run()
+    assert [path.name for path in (tmp_path / "run").rglob(".*")] == []
 
 
 def test_too_little_disk_space_is_an_error_before_the_first_step(

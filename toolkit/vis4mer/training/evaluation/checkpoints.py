@@ -23,6 +23,7 @@ from vis4mer.training.evaluation.inference import predict_windows
 from vis4mer.training.evaluation.report import Report, Run
 from vis4mer.training.progress import Progress
 from vis4mer.training.provenance import RECORD_FILE, read_record
+from vis4mer.training.settings import section
 from vis4mer.training.tokens.cache import FeatureCache
 from vis4mer.training.tokens.encoding import encode_movies
 from vis4mer.training.tokens.windows import check_movies, evaluation_windows
@@ -117,7 +118,9 @@ class Evaluator:
             rule = f"{device} has too little memory for this many windows at once"
             raise DeviceError.of("batch_size", self.batch_size, rule, "lower it") from None
         record = read_record(checkpoint)
-        seed = record.get("settings", {}).get("seed")
+        # A record may have been edited.
+        seed = section(record, "settings").get("seed")
+        seed = seed if isinstance(seed, int) else None
         return Run(str(checkpoint), predictions, seed, as_published=record.get("chosen_on") == "test")
 
     def _cache(self, checkpoint: Path, encoder: FrameEncoder, frames: Preprocessing) -> FeatureCache:

@@ -16,12 +16,14 @@ from vis4mer.errors import ConfigError, DataError, DeviceError
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.models.placement import to_device
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.models.weights import fill
 from vis4mer.training.config import TrainConfig
 from vis4mer.training.distributed import ALONE, BatchShares, Processes
 from vis4mer.training.evaluation.inference import autocast, predict_windows
 from vis4mer.training.evaluation.metrics import metric_name, window_loss
 from vis4mer.training.fit.optim import build_optimizer, build_scheduler, restore_schedule
 from vis4mer.training.fit.state import RunFolder, run_identity
+from vis4mer.training.fit.state_check import optimizer_problem, scheduler_problem
 from vis4mer.training.progress import EpochRecord
 from vis4mer.training.provenance import Origin, training_record
 from vis4mer.training.result import best_epoch
@@ -272,10 +274,8 @@ class Trainer:
         state = self._processes.from_main(state)
         if state is None:
             return
-        self.history = state["history"]
-        self._head.load_state_dict(state["head"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        restore_schedule(self._scheduler, state["scheduler"])
+        with self._processes.together():
+            self._restore(state)
         epochs, before = self._config.epochs, state.get("epochs")  # earlier versions did not store it
         logger.info("resuming after epoch %d of %d", len(self.history), epochs)
         if before not in (None, epochs) and self._config.schedule == "cosine":
@@ -286,3 +286,17 @@ class Trainer:
                 epochs,
                 epochs,
             )
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over the state of the run in the folder, once all of it has been checked.
+
+        Raises:
+            CheckpointError: The state does not fit this run.
+        """
+        problem = optimizer_problem(state["optimizer"], self._optimizer)
+        if problem := problem or scheduler_problem(state["scheduler"], self._scheduler.state_dict()):
+            raise self._folder.unusable(problem)
+        fill(self._head, state["head"], self._folder.state_file)
+        self.history = state["history"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        restore_schedule(self._scheduler, state["scheduler"])

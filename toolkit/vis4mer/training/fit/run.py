@@ -22,6 +22,7 @@ from vis4mer.training.fit.state import RunFolder, run_identity
 from vis4mer.training.progress import EpochRecord, Progress
 from vis4mer.training.provenance import Origin, read_record
 from vis4mer.training.result import TrainingResult, best_epoch
+from vis4mer.training.settings import section
 from vis4mer.training.settings_file import dump_settings
 from vis4mer.training.tokens.cache import FeatureCache
 from vis4mer.training.tokens.encoding import encode_examples, open_movies
@@ -236,6 +237,7 @@ def _trainer(
 
 def _result(folder: RunFolder, history: list[EpochRecord]) -> TrainingResult:
     """Returns the result of a finished run; its record names the movies that it left out."""
-    data = read_record(folder.last).get("data", {})
-    skipped = tuple(name for names in data.get("skipped", {}).values() for name in names)
+    skipped_names = section(section(read_record(folder.last), "data"), "skipped").values()
+    # The record may have been edited.
+    skipped = tuple(str(name) for names in skipped_names if isinstance(names, list) for name in names)
     return TrainingResult(folder.best, folder.last, best_epoch(history), tuple(history), skipped)

@@ -7,9 +7,10 @@ written completely.
 """
 
 import dataclasses
+import io
 import json
-import pickle
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vis4mer.files import atomic_file
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.text import first_line
 from vis4mer.training.config import TrainConfig
+from vis4mer.training.fit.state_check import state_problem
 from vis4mer.training.provenance import RECORD_FILE, training_facts
 from vis4mer.training.result import HISTORY_FILE
 from vis4mer.training.settings import SETTINGS_FILE
@@ -48,6 +50,7 @@ class RunFolder:
         path: Path of the folder.
         best: Model folder of the epoch with the best validation.
         last: Model folder of the last complete epoch.
+        state_file: State to resume from, in `last`.
 
     Raises:
         ConfigError: The folder holds a run and `resume` is not set, or the folder cannot be written.
@@ -57,7 +60,7 @@ class RunFolder:
         self.path = path
         self.best = path / "best"
         self.last = path / "last"
-        self._state = self.last / "trainer.pt"
+        self.state_file = self.last / "trainer.pt"
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -68,7 +71,7 @@ class RunFolder:
     @property
     def holds_run(self) -> bool:
         """Whether there is a state to resume from."""
-        return self._state.exists()
+        return self.state_file.exists()
 
     def check_space(self, model: Vis4mer, head: nn.Module) -> None:
         """Checks that the disk has room for the files of each epoch.
@@ -143,12 +146,14 @@ class RunFolder:
         # folder cannot replace another that is not empty.
         staging = self.path / ".staging"
         shutil.rmtree(staging, ignore_errors=True)  # A process that was killed while saving leaves it behind.
-        model.save_pretrained(staging, model_card_kwargs={"training": list(training_facts(record))})
-        (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        folder.mkdir(exist_ok=True)
-        for file in staging.iterdir():
-            file.replace(folder / file.name)
-        staging.rmdir()
+        try:
+            model.save_pretrained(staging, model_card_kwargs={"training": list(training_facts(record))})
+            (staging / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            folder.mkdir(exist_ok=True)
+            for file in staging.iterdir():
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     def save_history(self, records: Sequence[Mapping[str, float]]) -> None:
         """Replaces the history of all epochs."""
@@ -158,8 +163,11 @@ class RunFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replaces the state to resume from: tensors, numbers, texts, and lists and dictionaries of them."""
-        with atomic_file(self._state) as file:
-            torch.save(dict(state), file)
+        # Serialised in memory first: PyTorch's writer reports a failing disk as an error of its own.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        with atomic_file(self.state_file) as file:
+            file.write(buffer.getbuffer())
 
     def load_state(self) -> dict[str, Any]:
         """Reads the state that `save_state` wrote, onto the CPU.
@@ -169,11 +177,18 @@ class RunFolder:
         """
         try:
             # The folder may come from another machine; weights_only keeps its pickle from running code.
-            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            rule = f"cannot be read ({first_line(error)})"
-            raise CheckpointError.of("state", self._state, rule, "start a new run") from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PyTorch warns of unusual files before it refuses them
+                state: dict[str, Any] = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged pickle can raise any exception
+            raise self.unusable(f"cannot be read ({first_line(error)})") from None
+        if problem := state_problem(state):
+            raise self.unusable(problem)
         return state
+
+    def unusable(self, rule: str) -> CheckpointError:
+        """Returns the error of a state that cannot be resumed from."""
+        return CheckpointError.of("state", self.state_file, rule, "start a new run")
 
 
 def _n_bytes(module: nn.Module) -> int:
