@@ -1,6 +1,7 @@
 import pytest
+from rich.cells import cell_len
 
-from vis4mer.text import clock, first_line, printable
+from vis4mer.text import clock, first_line, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,16 @@ def test_the_first_line_of_an_error_is_never_empty(message: str, line: str) -> N
 def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
     assert first_line(OSError("a" * 300)) == "a" * 300
     assert first_line(OSError("a" * 301)) == "a" * 296 + " ..."
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("short", 5, "short"),
+        ("a long name 1", 10, "a lon... 1"),
+        ("日本語日本語", 9, "日本...語"),
+        ("name", 0, "na...e"),
+    ],
+)
+def test_text_is_shortened_in_its_middle(text: str, width: int, shown: str) -> None:
+    assert shorten(text, width, cell_len) == shown

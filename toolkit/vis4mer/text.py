@@ -1,5 +1,8 @@
 """Text for people to read: escaped, shortened, formatted."""
 
+import bisect
+from collections.abc import Callable
+
 _QUOTED_CHARACTERS = 300
 
 
@@ -12,6 +15,26 @@ def one_line(message: str) -> str:
     """Returns a library's message on one line of at most 300 characters, to quote in an error of this project."""
     line = " ".join(message.split())
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[: _QUOTED_CHARACTERS - 4]} ..."
+
+
+def shorten(text: str, width: float, measure: Callable[[str], float] = len) -> str:
+    """Shortens text that is too wide, in its middle, because names often differ only at their end.
+
+    Args:
+        text: Text of one line.
+        width: Largest width. Three characters of the text remain even if they are wider.
+        measure: Function that returns a text's width; its number of characters by default.
+    """
+    if measure(text) <= width:
+        return text
+
+    def with_gap(kept: int) -> str:
+        tail = kept // 3
+        return f"{text[: kept - tail]}...{text[len(text) - tail :]}"
+
+    numbers = range(4, len(text))
+    fitting = bisect.bisect_right(numbers, width, key=lambda kept: measure(with_gap(kept)))
+    return with_gap(numbers[fitting - 1] if fitting else 3)
 
 
 def clock(seconds: float) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vis4mer.cli.eval_notes import MOST_CLASSES, figure_notes
-from vis4mer.text import printable
+from vis4mer.text import printable, shorten
 
 if TYPE_CHECKING:
     from vis4mer.training.evaluation.classes import ClassFigures
@@ -123,7 +123,7 @@ def _class_columns(width: int, has_intervals: bool) -> tuple[list[str], int]:
 def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:
     match heading.removesuffix(", %"):
         case "class":
-            return _shortened(printable(figures.label), name_width)
+            return shorten(printable(figures.label), name_width, cell_len)
         case "movies":
             return str(figures.movies)
         case "recall":
@@ -134,7 +134,7 @@ def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:
             interval = figures.recall_interval
             return "" if interval is None else f"{_share(interval.low)} to {_share(interval.high)}"
         case _:
-            return _shortened(printable(figures.mistaken_for or ""), name_width)
+            return shorten(printable(figures.mistaken_for or ""), name_width, cell_len)
 
 
 def _share(value: float | None) -> str:
@@ -148,17 +148,6 @@ def _table(headings: Sequence[str], rows: Sequence[dict[str, str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(row.get(heading, "")) for heading in headings))
     return table
-
-
-def _shortened(name: str, width: int) -> str:
-    """Shortens a name in its middle, because names often differ only at their end."""
-    keep = len(name)
-    shortened = name
-    while cell_len(shortened) > width:
-        keep -= 1
-        tail = keep // 3
-        shortened = f"{name[: keep - tail]}...{name[len(name) - tail :]}"
-    return shortened
 
 
 def _figure(figure: "Figure", percent: bool) -> str:

@@ -4,6 +4,7 @@ import bisect
 import unicodedata
 from collections.abc import Callable
 
+from vis4mer.text import shorten
 from vis4mer.timeline.fonts import text_width
 
 Measure = Callable[[str, float, bool], float]
@@ -33,16 +34,7 @@ def fit(text: str, width: float, size: float, measure: Measure, bold: bool = Fal
         measure: Width of texts.
         bold: Whether the text is bold.
     """
-    if measure(text, size, bold) <= width:
-        return text
-
-    def shortened(keep: int) -> str:
-        tail = keep // 3
-        return f"{text[: keep - tail]}...{text[len(text) - tail :]}"
-
-    lengths = range(4, len(text))
-    fitting = bisect.bisect_right(lengths, width, key=lambda keep: measure(shortened(keep), size, bold))
-    return shortened(lengths[fitting - 1] if fitting else 3)
+    return shorten(text, width, lambda line: measure(line, size, bold))
 
 
 def wrap(text: str, width: float, size: float, measure: Measure, bold: bool = False) -> list[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import font_manager
 
-from vis4mer.text import count
+from vis4mer.text import count, shorten
 from vis4mer.training.evaluation.report import Report
 
 if TYPE_CHECKING:
@@ -58,15 +58,12 @@ def style() -> "dict[RcKeyType, Any]":
 def title(report: Report, figure: str) -> str:
     """Returns the title of a plot: the data set, its figure, and the number of movies and runs."""
     runs = "" if len(report.runs) == 1 else f", {len(report.runs)} runs"
-    return f"{shortened(report.name)}: {figure}\n{count(report.movies, 'movie')}{runs}"
+    return f"{shown_name(report.name)}: {figure}\n{count(report.movies, 'movie')}{runs}"
 
 
-def shortened(name: str) -> str:
-    """Shortens a long name in its middle, because names often differ only at their end."""
-    if len(name) <= _MAX_NAME_LENGTH:
-        return name
-    tail = _MAX_NAME_LENGTH // 3
-    return f"{name[: _MAX_NAME_LENGTH - tail - 3]}...{name[-tail:]}"
+def shown_name(name: str) -> str:
+    """Returns a name as plots show it."""
+    return shorten(name, _MAX_NAME_LENGTH)
 
 
 @cache
