@@ -132,16 +132,15 @@ def run(
 
     def save_finished() -> None:
         say("interrupted", f"{results.done} of {len(videos)} videos done")
-        if results.done == 0 or output is None:
-            return
         try:
-            results.save()
+            saved = results.done > 0 and results.save()
         except Vis4merError as error:
             # Reported here, because nothing catches it in the thread that may call this. It names the file that holds
             # the results instead.
             say("error", str(error))
         else:
-            inform(f"wrote {output}")
+            if saved:
+                inform(f"wrote {output}")
 
     drawn = True
     with at_interrupt(save_finished):
