@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vis4mer.errors import ConfigError, ExportError
 from vis4mer.packages import missing
+from vis4mer_export.heads import naming_head
 from vis4mer_export.longconv import RequestedLowering
 from vis4mer_export.options import ExportOptions
 
@@ -84,8 +85,10 @@ def export(
     further = {name: Path(path) for name, path in (heads or {}).items()}
     # What can fail at once is checked before PyTorch is imported, which takes seconds.
     OutputFolder(output, replace=force)
-    for path in (Path(checkpoint), *further.values()):
-        require_checkpoint(path)
+    require_checkpoint(Path(checkpoint))
+    for name, path in further.items():
+        with naming_head(name):
+            require_checkpoint(path)
     try:
         from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import export_model

@@ -12,6 +12,7 @@ from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.interface import window_length
+from vis4mer_export.heads import naming_head
 
 
 class EncoderSource(NamedTuple):
@@ -56,7 +57,8 @@ def assemble(
     if encoder is not None:
         model = _with_encoder(model, encoder)
     for name, path in heads.items():
-        other = load_checkpoint(path)
+        with naming_head(name):
+            other = load_checkpoint(path)
         if name in model.config.heads:
             raise ExportError.of(
                 "head", name, f"{checkpoint} or another --head already has that name", "choose another"

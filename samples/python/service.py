@@ -169,7 +169,10 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._answer(status, {"error": reason})
         # Closing with the body unread would reset the connection, and the client might lose the response.
-        self.connection.shutdown(socket.SHUT_WR)
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+        except OSError:  # ENOTCONN, which is no ConnectionError: the client has closed the connection
+            return
         deadline = time.monotonic() + SILENCE_SECONDS
         while time.monotonic() < deadline and self.rfile.read1(CHUNK_BYTES):
             pass

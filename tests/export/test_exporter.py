@@ -403,7 +403,7 @@ def test_a_movie_for_a_model_without_encoder_is_refused(tmp_path: Path, movie: P
         (["--encoder", "test_vit"], "error: --encoder='test_vit': the checkpoint has its own"),
         (["--labels", "x,y"], "error: --labels='x,y': the checkpoint has several heads"),
         (["--head", "scene={checkpoint}"], "error: --head='scene': "),
-        (["--head", "other={missing}"], "error: checkpoint='{missing}': no such file or folder"),
+        (["--head", "other={missing}"], "error: --head='other': checkpoint='{missing}': no such file or folder"),
     ],
 )
 def test_errors_name_options_as_typed(checkpoint: Path, tmp_path: Path, options: list[str], message: str) -> None:

@@ -300,6 +300,17 @@ def test_other_methods_are_errors_in_json(module: ModuleType, method: str) -> No
         assert json.loads(body) == {"error": f"Unsupported method ({method!r})"}
 
 
+@pytest.mark.parametrize("request_", [b"HEAD / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n"])
+def test_a_client_that_does_not_wait_for_its_response_is_no_error(
+    module: ModuleType, request_: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(module, Gate()) as service:
+        for _ in range(20):
+            with socket.create_connection(service.server_address) as connection:
+                connection.sendall(request_)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_malformed_requests_are_errors_in_json(module: ModuleType) -> None:
     with serving(module, pytest.fail) as service, socket.create_connection(service.server_address, 60) as client:
         client.sendall(b"no http at all HTTP/1.1\r\n\r\n")

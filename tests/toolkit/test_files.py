@@ -1,6 +1,7 @@
 import errno
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -205,3 +206,51 @@ check_writable(sys.argv[1])
     assert len(list(tmp_path.iterdir())) == 1
     check_writable(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "é" * 125])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    check_writable(path)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_leftover_that_cannot_be_removed_does_not_disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    leftover = tmp_path / f".file.{socket.gethostname()}.{_ended_process()}.0123abcd"
+    leftover.touch()
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == leftover:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    check_writable(path)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def _ended_process() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def test_a_living_process_that_proc_hides_keeps_its_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hide(self: Path) -> str:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    prefix = f".file.{socket.gethostname()}"
+    kept, removed = (tmp_path / f"{prefix}.{process}.0123abcd" for process in (os.getppid(), _ended_process()))
+    kept.touch()
+    removed.touch()
+    monkeypatch.setattr(Path, "read_text", hide)
+    write_atomically(tmp_path / "file", b"new")
+    assert kept.exists()
+    assert not removed.exists()

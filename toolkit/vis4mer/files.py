@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ from typing import BinaryIO
 from vis4mer.errors import OutputError, Vis4merError
 
 _PROBE_BYTES = 64 << 10
-
+_LONGEST_LABEL = 128  # bytes of a file's own name in a staging name
 
 # A path through an open descriptor, on Linux and elsewhere. /dev/stdout, /dev/fd and /proc/self are links that lead to
 # such a path.
@@ -59,7 +60,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def _replacement(path: Path) -> Iterator[BinaryIO]:
     temporary = staging_path(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # never through a link that another user has put there
             mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
             os.fchmod(file.fileno(), mode)
             yield file
@@ -85,15 +86,24 @@ def staging_path(path: Path) -> Path:
     The name contains the host and the process ID, so two processes that write the same path do not disturb each
     other, and this function removes files and folders that killed processes of this host have left under such names.
     """
-    prefix = f".{path.name}.{socket.gethostname()}."
+    name = os.fsencode(path.name)
+    # File systems limit a name to 255 bytes, which may leave no room for the host and the process.
+    label = path.name if len(name) <= _LONGEST_LABEL else hashlib.sha256(name).hexdigest()
+    prefix = f".{label}.{socket.gethostname()}."
     for leftover in path.parent.iterdir():
         process = leftover.name.removeprefix(prefix).partition(".")[0]
         if leftover.name.startswith(prefix) and process.isdecimal() and not _is_running(process):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            _remove(leftover)
     return path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir():
+        shutil.rmtree(leftover, ignore_errors=True)
+        return
+    # In a shared folder such as /tmp, another user's leftover cannot be removed, and does not disturb.
+    with contextlib.suppress(OSError):
+        leftover.unlink()
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -121,7 +131,15 @@ def _is_running(process: str) -> bool:
     try:
         status = Path("/proc", process, "stat").read_text()
     except OSError:
-        return False
+        # Some systems have no /proc, and on others it hides other users' processes. Signal 0 does nothing but
+        # report whether the process exists.
+        try:
+            os.kill(int(process), 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
     # The state is the first field after the command's name, which is in parentheses and may contain any character.
     state = status.rpartition(")")[2].split()[0]
     return state not in ("Z", "X")

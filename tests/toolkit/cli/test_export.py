@@ -89,7 +89,7 @@ def test_what_is_passed_by_mistake_for_a_checkpoint_has_its_own_message(
         if option == "--head":
             arguments += ["--checkpoint", "none"]
         result = CliRunner().invoke(main, ["export", *arguments])
-        name = "--checkpoint" if option == "--checkpoint" else "checkpoint"
+        name = "--checkpoint" if option == "--checkpoint" else "--head='other': checkpoint"
         assert result.exit_code == 1
         assert result.stderr == f"vis4mer: error: {name}='{path}': {message}\n"
 

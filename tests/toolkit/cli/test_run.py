@@ -589,6 +589,30 @@ def test_an_interrupt_does_not_lose_what_is_done(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_an_interrupt_whose_results_go_elsewhere_states_where(
+    run: Run, movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def remove_and_interrupt() -> None:
+        folder.rmdir()
+        raise KeyboardInterrupt
+
+    interrupt_at(monkeypatch, 2, remove_and_interrupt)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    output = folder / "result.json"
+    result = run(*[movie] * 2, "-o", output)
+    assert result.exit_code == 130
+    (rescued,) = tmp_path.iterdir()
+    assert result.stderr == (
+        "vis4mer: interrupted: 1 of 2 videos done\n"
+        f"vis4mer: error: --output='{output}': cannot be written: No such file or directory; choose another place. "
+        f"The results are in {rescued}\n"
+    )
+    assert [values["video"] for values in json.loads(rescued.read_text())] == [str(movie)]
+
+
 def test_an_interrupt_in_native_code_does_not_lose_what_is_done(
     vis4mer_command: list[str], movie: Path, tmp_path: Path
 ) -> None:

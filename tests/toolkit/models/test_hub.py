@@ -1,8 +1,10 @@
 """Published weights without a network: every address is on the loopback interface, and nothing answers there."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import huggingface_hub
@@ -80,3 +82,21 @@ def test_torchvision_announces_nothing_on_stdout(capfd: pytest.CaptureFixture[st
     (tmp_path / "hub" / "checkpoints" / "x.pth").touch()
     assert hub.from_torchvision("swin3d_t", "http://127.0.0.1/x.pth", lambda: print("Downloading")) is None
     assert capfd.readouterr().out == ""
+
+
+class _NoHead(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_response(405)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_server_that_refuses_the_first_request_may_still_have_the_weights() -> None:
+    with HTTPServer(("127.0.0.1", 0), _NoHead) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/x.pth"
+        assert hub.from_torchvision("swin3d_t", url, lambda: "weights") == "weights"
+        thread.join()

@@ -94,10 +94,70 @@ def test_cases_survive_their_file() -> None:
     np.testing.assert_array_equal(cases.outputs, arrays["outputs/a"])
 
 
-@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04garbage"])
+def npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ones(3))
+    return file.getvalue()
+
+
+def pickled() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.array([{}], dtype=object))
+    return file.getvalue()
+
+
+def archive(content: bytes, *, flags: int = 0, method: int = 0) -> bytes:
+    """Returns a ZIP archive of one entry, with flags and a method of compression that it does not have."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as writer:
+        writer.writestr("a.npy", content)
+    data = bytearray(file.getvalue())
+    central = data.index(b"PK\x01\x02")
+    data[6] = data[central + 8] = flags
+    data[8] = data[central + 10] = method
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage",
+        b"PK\x03\x04garbage",
+        pytest.param(npy(), id="one array"),
+        pytest.param(pickled(), id="objects"),
+        pytest.param(archive(b"text"), id="no array"),
+        pytest.param(archive(npy(), flags=1), id="encrypted"),
+        pytest.param(archive(npy(), method=99), id="unknown compression"),
+    ],
+)
 def test_a_damaged_file_of_cases_is_one_line(data: bytes) -> None:
-    with pytest.raises(BundleError, match=r"parity\.cases\.npz"):
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz.*(is not an array archive|is no array)") as caught:
         Cases.from_bytes(data)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kinds/heads": np.array(["random"])},
+        {"kinds/heads": np.array("random")},
+        {"inputs/heads": np.float32(1)},
+        {"inputs/heads": np.array(["x", "y"])},
+        {"inputs/heads": np.ones((2, 2, 3), np.complex64)},
+        {"outputs/a": np.array(["x", "y"])},
+        {"outputs/a": np.ones((3, 2), np.float32)},
+        {"kinds/heads": np.array([], str), "inputs/heads": np.ones((0, 2, 3)), "outputs/a": np.ones((0, 2))},
+    ],
+)
+def test_cases_that_do_not_belong_together_are_one_line(changes: dict[str, NDArray[Any]]) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "inputs/heads": np.ones((2, 2, 3), np.float16),
+        "kinds/heads": np.array(["random", "static"]),
+        "outputs/a": np.ones((2, 2), np.float32),
+    }
+    with pytest.raises(BundleError, match=r"parity\.cases\.npz.* of 'a'"):
+        Cases({**arrays, **changes}).of("a", INTERFACE)
 
 
 def _with_header(shape: tuple[int, ...], size: int) -> bytes:

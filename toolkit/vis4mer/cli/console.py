@@ -12,7 +12,6 @@ from vis4mer.text import printable
 # Packages of this project, which log under their modules' names.
 PACKAGES = ("vis4mer", "vis4mer_export", "vis4mer_kernels")
 
-
 # Matches the names of arguments in messages of the library, and what they are called on the command line; both concern
 # the command that runs.
 _argument: re.Pattern[str] | None = None
@@ -22,7 +21,7 @@ _options: dict[str, str] = {}
 def say(level: str, message: str) -> None:
     """Prints ``vis4mer: <level>: <message>`` as one line on stderr, unless that is closed."""
     if sys.stderr is not None:
-        print(f"vis4mer: {level}: {printable(_with_options(message))}", file=sys.stderr, flush=True)
+        print(f"vis4mer: {level}: {printable(with_options(message))}", file=sys.stderr, flush=True)
 
 
 def name_options(options: Iterable[str]) -> None:
@@ -39,7 +38,8 @@ def name_options(options: Iterable[str]) -> None:
     _argument = re.compile(rf"(^|\b(?:use|pass|set|lower|raise) )({names})(?==)") if names else None
 
 
-def _with_options(message: str) -> str:
+def with_options(message: str) -> str:
+    """Returns a message of the library with the command's options in place of the library's arguments."""
     if _argument is None:
         return message
     return _argument.sub(lambda found: found[1] + _options[found[2]], message)

@@ -31,16 +31,17 @@ def form_of_file(output: str | None) -> "FormName":
     if output is None:
         return "table"
     form = form_of_suffix(output)
-    if form is None and _may_replace(output):
+    if form is None and may_replace(output):
         known = ", ".join(FORM_OF_SUFFIX)
         raise click.UsageError(f"--output {output!r} ends in none of {known}; use one, or set --output-format")
     return form or "table"
 
 
-def _may_replace(output: str) -> bool:
+def may_replace(output: str) -> bool:
+    """Returns whether a destination is a file, or none yet, as opposed to a pipe, a device or an open descriptor."""
     try:
         return is_replaceable(output)
-    except OSError:  # reported when the file is checked
+    except OSError:  # reported when the file is checked or written
         return False
 
 

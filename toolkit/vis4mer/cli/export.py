@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 import vis4mer
-from vis4mer.cli.console import say
-from vis4mer.cli.option_names import as_typed, options_as_typed
+from vis4mer.cli.console import say, with_options
 from vis4mer.errors import ConfigError
 from vis4mer_export.longconv import Lowering, RequestedLowering
 from vis4mer_export.options import ExportOptions
@@ -122,10 +121,7 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     help="Write graphs even if this machine cannot run them as they are written; an equivalent graph is compared.",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that is in the folder of --output.")
-@click.pass_context
 def export(
-    ctx: click.Context,
-    /,
     checkpoint: Path,
     output: Path,
     heads: dict[str, Path],
@@ -154,24 +150,23 @@ def export(
     try:
         ExportOptions(format_, precision, lowering, length, given)
     except ConfigError as error:
-        raise click.UsageError(as_typed(str(error), ctx)) from None
-    with options_as_typed(ctx):
-        bundle = vis4mer.export(
-            checkpoint,
-            output,
-            format=format_,
-            precision=precision,
-            length=length,
-            lowering=lowering,
-            heads=heads,
-            encoder=encoder,
-            encoder_weights=encoder_weights,
-            labels=labels,
-            movie=movie,
-            unverified=unverified,
-            force=force,
-            **given,
-        )
+        raise click.UsageError(with_options(str(error))) from None
+    bundle = vis4mer.export(
+        checkpoint,
+        output,
+        format=format_,
+        precision=precision,
+        length=length,
+        lowering=lowering,
+        heads=heads,
+        encoder=encoder,
+        encoder_weights=encoder_weights,
+        labels=labels,
+        movie=movie,
+        unverified=unverified,
+        force=force,
+        **given,
+    )
     print_parity(bundle, bundle.parity)
     if not any("movie" in graph["kinds"] for graph in bundle.parity.values()) and bundle.model.encoder is not None:
         say(

@@ -64,7 +64,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        options = [param for param in command.params if isinstance(param, click.Option)] if command else []
+        # Not `command.params`: those of an export's targets are made by `get_params`.
+        options = [param for param in command.get_params(ctx) if isinstance(param, click.Option)] if command else []
         name_options(name for option in options for name in option.opts if name.startswith("--"))
         return name, command, rest
 

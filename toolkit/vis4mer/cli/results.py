@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vis4mer.cli.destinations import may_replace
 from vis4mer.cli.report import Form
 from vis4mer.errors import OutputError, Vis4merError
 from vis4mer.files import write_atomically
@@ -31,6 +32,7 @@ class Results:
         self._items: list[str] = []
         # Reentrant: an interrupt may arrive in the main thread while it is saving, and its handler saves too.
         self._saving = threading.RLock()
+        self._sent = False  # to a pipe or a device
         if output is None:
             _print(form.begin)
 
@@ -61,16 +63,24 @@ class Results:
             _print(self._form.end)
         self.save()
 
-    def save(self) -> None:
+    def save(self) -> bool:
         """Writes the results so far to the file, if there is one. An interrupt may call this from another thread.
+
+        A pipe or a device is written to once only, because it keeps what an interrupted first time has written.
+
+        Returns:
+            Whether the results were written.
 
         Raises:
             OutputError: The file cannot be written. The message names the file elsewhere that holds the results
                 instead; if none can be written, they are printed to stdout.
         """
         if self._output is None:
-            return
+            return False
         with self._saving:
+            if self._sent:
+                return False
+            self._sent = not may_replace(self._output)
             data = _encode(self._form.begin + self._form.between.join(self._items) + self._form.end)
             try:
                 write_atomically(self._output, data)
@@ -79,6 +89,7 @@ class Results:
                 if place is None:
                     click.echo(data, nl=False)
                 raise OutputError(f"{error}. The results are in {place or 'stdout'}") from None
+            return True
 
 
 def _rescue(data: bytes, output: str) -> Path | None:

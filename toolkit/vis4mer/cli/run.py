@@ -132,9 +132,14 @@ def run(
 
     def save_finished() -> None:
         say("interrupted", f"{results.done} of {len(videos)} videos done")
-        if results.done > 0:
-            results.save()
-            if output is not None:
+        try:
+            saved = results.done > 0 and results.save()
+        except Vis4merError as error:
+            # Reported here, because nothing catches it in the thread that may call this. It names the file that holds
+            # the results instead.
+            say("error", str(error))
+        else:
+            if saved:
                 inform(f"wrote {output}")
 
     drawn = True

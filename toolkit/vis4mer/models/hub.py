@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,8 +58,7 @@ def from_torchvision(name: str, url: str, load: Callable[[], _T]) -> _T:
     source, unreachable = f"torchvision ({url})", None
     if not Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2]).exists():
         # torchvision sets no time limit for its own request.
-        request = urllib.request.Request(url, method="HEAD")
-        unreachable = _reason(lambda: urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).status)
+        unreachable = _reason(lambda: _status(url))
         if unreachable is not None:
             raise _unavailable(name, source, unreachable)
         logger.info("downloading the weights of %s from %s", name, source)
@@ -77,6 +77,17 @@ def _loaded(name: str, source: str, load: Callable[[], _T], unreachable: str | N
 def _unavailable(name: str, source: str, reason: str) -> CheckpointError:
     rule = f"its weights are not on this machine and cannot be downloaded from {source}: {reason}"
     return CheckpointError.of("encoder", name, rule, "use --encoder-weights FILE, or random for a trial without them")
+
+
+def _status(url: str) -> int:
+    """Returns the status of a server's response to a HEAD request; urllib raises an exception for 400 and above."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_SECONDS) as response:
+            status: int = response.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def _reason(request: Callable[[], int]) -> str | None:

@@ -5,7 +5,7 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from vis4mer.training.evaluation.classes import ClassFigures
-from vis4mer.training.evaluation.plot_style import BLUE, INK, MUTED, ORANGE, shortened, title
+from vis4mer.training.evaluation.plot_style import BLUE, INK, MUTED, ORANGE, shown_name, title
 from vis4mer.training.evaluation.report import Report
 
 _ROW = 0.26  # inches
@@ -20,7 +20,7 @@ def draw_classes(report: Report) -> Figure:
     """
     classes = _ordered(report.classes())
     rows = range(len(classes))
-    names = [shortened(figures.label) for figures in classes]
+    names = [shown_name(figures.label) for figures in classes]
     width = 5.5 + 0.085 * max(map(len, names))
     figure = Figure(figsize=(width, _SURROUNDINGS + _ROW * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -5,7 +5,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vis4mer.training.evaluation.plot_style import BLUE, GRID, INK, MUTED, SURFACE, shortened, title
+from vis4mer.training.evaluation.plot_style import BLUE, GRID, INK, MUTED, SURFACE, shown_name, title
 from vis4mer.training.evaluation.report import Report
 
 _SHADES = LinearSegmentedColormap.from_list("shares", [SURFACE, BLUE])
@@ -23,7 +23,7 @@ def draw_confusion(report: Report) -> Figure:
     shares = confusion / totals.clamp(min=1)[:, None]
     n_classes = len(report.labels)
     with_counts = n_classes <= _MOST_CLASSES_WITH_COUNTS
-    names = [shortened(label) for label in report.labels]
+    names = [shown_name(label) for label in report.labels]
     side = n_classes * (_LARGE_CELL if with_counts else _SMALL_CELL) + _LETTER * max(map(len, names))
     figure = Figure(figsize=(max(side + 1.0, _NARROWEST), side + 1.4), layout="constrained")
     axes = figure.subplots()

@@ -58,12 +58,12 @@ def style() -> "dict[RcKeyType, Any]":
 def title(report: Report, figure: str) -> str:
     """Returns the title of a plot: the data set, its figure, and the number of movies and runs."""
     runs = "" if len(report.runs) == 1 else f", {len(report.runs)} runs"
-    return f"{shortened(report.name)}: {figure}\n{count(report.movies, 'movie')}{runs}"
+    return f"{shown_name(report.name)}: {figure}\n{count(report.movies, 'movie')}{runs}"
 
 
-def shortened(name: str) -> str:
-    """Shortens a name to the room that plots have for it."""
-    return shorten(name, lambda shown: len(shown) <= _MAX_NAME_LENGTH)
+def shown_name(name: str) -> str:
+    """Returns a name as plots show it."""
+    return shorten(name, lambda text: len(text) <= _MAX_NAME_LENGTH)
 
 
 @cache
