@@ -17,6 +17,7 @@ from vis4mer.errors import ExportError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.cases import MOVIE, Cases, recorded
 from vis4mer.runtime.interface import ENCODER, GraphInterface, TensorSpec
+from vis4mer.runtime.manifest import Precision
 from vis4mer.video.movie import Movie, scan
 from vis4mer.video.reader import open_video
 from vis4mer.video.resize import resize
@@ -63,13 +64,18 @@ class _Window(NamedTuple):
 
 
 def make_cases(
-    model: Vis4mer, config: ModelConfig, interfaces: Mapping[str, GraphInterface], movie: Path | None
+    model: Vis4mer,
+    config: ModelConfig,
+    precision: Precision,
+    interfaces: Mapping[str, GraphInterface],
+    movie: Path | None,
 ) -> Cases:
     """Runs the eager model on random inputs and on a movie's.
 
     Args:
         model: The trained model.
         config: Its configuration as the manifest will state it.
+        precision: Precision of the export, which is recorded. The eager model runs in fp32.
         interfaces: Interface of each graph.
         movie: Movie whose frames and tokens are used too. Ignored for a model without an encoder.
 
@@ -110,7 +116,7 @@ def make_cases(
     for name in interfaces:
         if not np.isfinite(arrays[f"outputs/{name}"]).all():
             raise ExportError.of("graph", name, "the model's own output is NaN or infinite", "check the checkpoint")
-    return Cases(arrays | recorded(config, _labels(config, arrays), pictures))
+    return Cases(arrays | recorded(config, precision, _labels(config, arrays), pictures))
 
 
 def _labels(config: ModelConfig, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, list[str]]:

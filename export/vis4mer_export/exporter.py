@@ -82,7 +82,7 @@ def export_model(
     # The bundle appears at `commit`, so an error in any graph leaves `output` as it was.
     with BundleWriter(output, force=force) as writer, _disk_errors(output):
         # All graphs are compared on cases from one run of the eager model, which the bundle keeps for later checks.
-        cases = make_cases(model, config, interfaces, movie)
+        cases = make_cases(model, config, options.precision, interfaces, movie)
         writer.path(CASES_FILE).write_bytes(cases.to_bytes())
         for graph in _freeze_graphs(model, length, options):
             interface = interfaces[graph.name]

@@ -30,9 +30,13 @@ def copy(tmp_path: Path) -> Path:
 
 def change_model(bundle: Path, change: Change) -> None:
     """Changes the manifest's model, and computes the manifest's digest anew."""
+    change_manifest(bundle, lambda values: change(values["model"]))
+
+
+def change_manifest(bundle: Path, change: Change) -> None:
     path = bundle / "manifest.json"
     values = json.loads(path.read_text())
-    change(values["model"])
+    change(values)
     del values["digest"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     path.write_text(json.dumps(values | {"digest": hashlib.sha256(text.encode()).hexdigest()}))
@@ -105,8 +109,13 @@ def test_another_resizing_shows_in_the_pictures_alone(copy: Path, changes: Mappi
     assert "resizes picture 0 of the cases to pixels up to" in problem(copy)
 
 
+def test_a_precision_with_a_larger_tolerance_is_named(copy: Path) -> None:
+    change_manifest(copy, lambda values: values.update(precision="bf16"))
+    assert problem(copy).startswith("precision='bf16': was 'fp32' in the export; the manifest was changed")
+
+
 def test_cases_of_earlier_versions_pass_and_what_they_lack_is_listed(copy: Path) -> None:
-    change_cases(copy, without=("model", "labels", "pictures"))
+    change_cases(copy, without=("model", "precision", "labels", "pictures"))
     bundle = Bundle.open(copy)
     assert set(check_bundle(bundle, CPU)) == {"encoder", "visitor"}
     labels, resizing = not_compared(bundle)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vis4mer.config import ModelConfig
 from vis4mer.errors import BundleError, ConfigError
 from vis4mer.runtime.interface import ENCODER, GraphInterface, shown
+from vis4mer.runtime.manifest import Precision
 from vis4mer.text import first_line
 
 CASES_FILE = "parity.cases.npz"
@@ -27,7 +28,7 @@ _MOST_BYTES, _MOST_GROWTH = 256 << 20, 16
 # What reading a damaged archive raises. NumPy reports a header that states a huge array as a MemoryError.
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, RuntimeError, MemoryError)
 
-_MODEL, _LABELS, _PICTURES = "model", "labels", "pictures"
+_MODEL, _PRECISION, _LABELS, _PICTURES = "model", "precision", "labels", "pictures"
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Cases:
             raise _damaged(f"holds an invalid model ({error})") from None
 
     @property
+    def precision(self) -> str | None:
+        """Precision of the export, which sets the tolerance of its graphs; None in cases that do not store it."""
+        return str(self.arrays[_PRECISION]) if _PRECISION in self.arrays else None
+
+    @property
     def pictures(self) -> NDArray[np.uint8] | None:
         """Pictures, uint8 [M, H, W, 3], that resizing turns into the encoder's inputs from a movie; None without any.
 
@@ -161,18 +167,20 @@ class Cases:
 
 
 def recorded(
-    model: ModelConfig, labels: Mapping[str, list[str]], pictures: NDArray[np.uint8] | None
+    model: ModelConfig, precision: Precision, labels: Mapping[str, list[str]], pictures: NDArray[np.uint8] | None
 ) -> dict[str, NDArray[Any]]:
     """Returns the arrays of `Cases` that connect the tensors with what a user sees.
 
     Args:
         model: Configuration of the exported model.
+        precision: Precision of the export.
         labels: Label that the eager model gives each case, by classification head.
         pictures: Pictures, uint8 [M, H, W, 3], of the encoder's inputs from a movie; None without any.
     """
     # JSON text, because NumPy's own strings lose trailing null characters.
     texts = {_MODEL: model.to_dict(), _LABELS: dict(labels)}
     arrays: dict[str, NDArray[Any]] = {name: np.array(json.dumps(values)) for name, values in texts.items()}
+    arrays[_PRECISION] = np.array(precision)
     return arrays if pictures is None else arrays | {_PICTURES: pictures}
 
 

@@ -43,11 +43,13 @@ def check_labels(head: str, model: ModelConfig, cases: GraphCases, answers: list
 
 
 def check_model(bundle: Bundle, cases: Cases) -> None:
-    """Checks that the manifest describes the model that was exported: labels, preprocessing, windows and sizes.
+    """Checks that the manifest describes what was exported: labels, preprocessing, windows, sizes and the precision.
 
     Raises:
         BundleError: A value differs; the first is named.
     """
+    if cases.precision not in (None, bundle.precision):
+        raise BundleError.of("precision", bundle.precision, f"was {cases.precision!r} in the export", _CHANGED)
     exported = cases.model
     if exported is None:
         return
