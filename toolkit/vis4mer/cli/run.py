@@ -132,10 +132,9 @@ def run(
 
     def save_finished() -> None:
         say("interrupted", f"{results.done} of {len(videos)} videos done")
-        if results.done > 0:
-            results.save()
-            if output is not None:
-                inform(f"wrote {output}")
+        results.interrupt()
+        if output is not None and results.done > 0:
+            inform(f"wrote {output}")
 
     drawn = True
     with at_interrupt(save_finished):
