@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vis4mer.errors import ConfigError, ExportError
+from vis4mer.errors import CheckpointError, ConfigError, ExportError
 from vis4mer.packages import missing
 from vis4mer_export.longconv import RequestedLowering
 from vis4mer_export.options import ExportOptions
@@ -84,8 +84,12 @@ def export(
     further = {name: Path(path) for name, path in (heads or {}).items()}
     # What can fail at once is checked before PyTorch is imported, which takes seconds.
     OutputFolder(output, replace=force)
-    for path in (Path(checkpoint), *further.values()):
-        require_checkpoint(path)
+    require_checkpoint(Path(checkpoint))
+    for path in further.values():
+        require_checkpoint(path, "head")
+        if not path.exists():
+            remedy = "pass a checkpoint folder or a .pt state dict"
+            raise CheckpointError.of("head", path, "no such file or folder", remedy)
     try:
         from vis4mer_export.assemble import EncoderSource, assemble
         from vis4mer_export.exporter import export_model

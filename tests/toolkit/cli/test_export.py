@@ -89,9 +89,8 @@ def test_what_is_passed_by_mistake_for_a_checkpoint_has_its_own_message(
         if option == "--head":
             arguments += ["--checkpoint", "none"]
         result = CliRunner().invoke(main, ["export", *arguments])
-        name = "--checkpoint" if option == "--checkpoint" else "checkpoint"
         assert result.exit_code == 1
-        assert result.stderr == f"vis4mer: error: {name}='{path}': {message}\n"
+        assert result.stderr == f"vis4mer: error: {option}='{path}': {message}\n"
 
 
 def test_an_existing_bundle_is_refused_before_pytorch_is_imported(tiny_bundle: Path) -> None:

@@ -34,8 +34,12 @@ def is_bundle(path: Path) -> bool:
     raise BundleError.of("bundle", path, problem, _NAME_A_MODEL)
 
 
-def require_checkpoint(path: Path) -> None:
+def require_checkpoint(path: Path, argument: str = "checkpoint") -> None:
     """Rejects, without loading PyTorch, what is often passed by mistake where a checkpoint is expected.
+
+    Args:
+        path: The path that was passed.
+        argument: Name of the argument in the error's message.
 
     Raises:
         CheckpointError: The path is a bundle or the folder of a training run, or cannot be read.
@@ -43,11 +47,11 @@ def require_checkpoint(path: Path) -> None:
     try:
         if (path / MANIFEST).exists():
             rule, remedy = "is a bundle, which has been exported already", "pass the checkpoint that it was made from"
-            raise CheckpointError.of("checkpoint", path, rule, remedy)
+            raise CheckpointError.of(argument, path, rule, remedy)
         if not (path / CONFIG_FILE).exists() and (best := best_of_run(path)) is not None:
-            raise CheckpointError.of("checkpoint", path, IS_A_RUN, f"pass its best model, {str(best)!r}")
+            raise CheckpointError.of(argument, path, IS_A_RUN, f"pass its best model, {str(best)!r}")
     except OSError as error:
-        raise CheckpointError.of("checkpoint", path, f"cannot be read: {error.strerror}") from None
+        raise CheckpointError.of(argument, path, f"cannot be read: {error.strerror}") from None
 
 
 def _require_weights(file: Path) -> None:
