@@ -416,12 +416,15 @@ def test_errors_name_options_as_typed(checkpoint: Path, tmp_path: Path, options:
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-def test_command_line(checkpoint: Path, tmp_path: Path, format: str) -> None:
+def test_command_line(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
     output = tmp_path / "bundle"
-    arguments = ["export", "--checkpoint", str(checkpoint), "--format", format, "--output", str(output)]
+    checkpoint = checkpoint.absolute()
+    monkeypatch.chdir(tmp_path)
+    arguments = ["export", "--checkpoint", str(checkpoint), "--format", format, "--output", "bundle"]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert "encoder." in result.output
+    assert result.stdout.endswith("wrote bundle\n")
     assert Bundle.open(output).format == format
     verified = CliRunner().invoke(main, ["verify", str(output), "--device", "cpu"], catch_exceptions=False)
     assert verified.exit_code == 0

@@ -316,6 +316,18 @@ def test_an_edited_record_of_the_training_is_ignored(
     assert json.loads(result.stdout)["results"][0]["runs"][0]["seed"] is None
 
 
+def test_a_folder_that_is_no_checkpoint_is_named_with_its_remedy(movies: Path, tmp_path: Path) -> None:
+    empty, run = tmp_path / "empty", tmp_path / "run"
+    for folder in (empty, run / "best"):
+        folder.mkdir(parents=True)
+    (run / "best" / "config.json").touch()
+    result = evaluate(movies, run, "--movies", movies / "movies.csv")
+    rule, remedy = "is the folder of a training run, not a model", f"pass its best model, '{run / 'best'}'"
+    assert (result.exit_code, result.stderr) == (1, f"vis4mer: error: checkpoint='{run}': {rule}; {remedy}\n")
+    result = evaluate(movies, empty, "--movies", movies / "movies.csv")
+    assert f"checkpoint='{empty}': holds no config.json; pass a checkpoint folder" in result.stderr
+
+
 def test_a_checkpoint_without_a_recorded_benchmark_needs_a_data_set(movies: Path, tmp_path: Path) -> None:
     Vis4mer(ModelConfig({"x": HeadConfig(DecoderConfig(4, 8, 2, 4, 1, d_state=4))}, encoder=None)).save_pretrained(
         tmp_path

@@ -651,6 +651,48 @@ main()
     assert [values["video"] for values in json.loads(output.read_text())] == [str(movie)]
 
 
+@pytest.mark.parametrize("reader_waits", [True, False])
+def test_an_interrupt_completes_the_json_on_stdout_unless_its_reader_has_stopped(
+    vis4mer_command: list[str], movie: Path, reader_waits: bool
+) -> None:
+    program = """
+import os
+import sys
+from vis4mer.cli.main import main
+from vis4mer.runtime.classifier import Classifier
+classify, calls = Classifier.__call__, []
+
+def interrupted(*arguments, **options):
+    calls.append(None)
+    if len(calls) == 2:
+        if sys.argv.pop() == "fill":
+            os.set_blocking(1, False)
+            try:
+                while os.write(1, b" "):
+                    pass
+            except BlockingIOError:
+                os.set_blocking(1, True)
+        raise KeyboardInterrupt
+    return classify(*arguments, **options)
+
+Classifier.__call__ = interrupted
+main(sys.argv[1:-1])
+"""
+    arguments = [*vis4mer_command[3:], *[str(movie)] * 3, "--output-format", "json"]
+    arguments.append("read" if reader_waits else "fill")
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            text = process.stdout.read() if reader_waits else ""
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+    if reader_waits:
+        assert [values["video"] for values in json.loads(text)] == [str(movie)]
+
+
 def test_what_is_said_about_the_command_line_names_its_options(run: Run, movie: Path) -> None:
     assert run(movie, "--stride", "1.2").stderr == (
         "vis4mer: warning: --stride=1.2: windows start at sampled frames, 1 per second; using 1 s\n"

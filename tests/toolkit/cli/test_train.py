@@ -76,7 +76,7 @@ def test_resume_continues_a_run_and_without_it_a_run_is_not_overwritten(listing:
 
     refused = train(*common, "--epochs", "2")
     assert refused.exit_code == 1
-    assert "already holds a run" in refused.stderr
+    assert "already holds a run; pass --resume (in Python resume=True) to continue it" in refused.stderr
 
     resumed = train(*common, "--epochs", "2", "--resume")
     assert resumed.exit_code == 0, resumed.stderr
@@ -214,7 +214,9 @@ def test_a_run_that_was_stopped_while_it_encoded_resumes_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr("vis4mer.training.tokens.cache.open_video", interrupted)
-        assert train(listing, "-o", tmp_path / "run", "--epochs", "1", *SMALL).exit_code == 130
+        stopped = train(listing, "-o", tmp_path / "run", "--epochs", "1", *SMALL)
+    assert stopped.exit_code == 130
+    assert "interrupted; continue with: " in stopped.stderr
     resumed = train("-o", tmp_path / "run", "--resume", "--device", "cpu")
     assert resumed.exit_code == 0, resumed.stderr
     assert "holds no complete epoch to resume after; starting at the first" in resumed.stderr

@@ -13,9 +13,15 @@ def test_things_that_are_not_regular_files(tmp_path, video_tools):
     os.mkfifo(fifo)
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "socket"))
-    for path in (fifo, tmp_path, "/dev/zero", "/dev/null", tmp_path / "socket"):
+    for path in (fifo, "/dev/zero", "/dev/null", tmp_path / "socket"):
         assert "pass a regular movie file" in video_tools.outcome(path)
     server.close()
+    assert "is a folder; pass the movie files in it" in video_tools.outcome(tmp_path)
+
+
+def test_an_empty_file(tmp_path, video_tools):
+    (tmp_path / "empty.mp4").touch()
+    assert "is empty; pass a complete movie file" in video_tools.outcome(tmp_path / "empty.mp4")
 
 
 def test_missing_files(tmp_path, video_tools):

@@ -173,4 +173,4 @@ def export(
             "info",
             "the graphs were compared on random input only; pass --movie to compare them on a movie's frames too",
         )
-    click.echo(f"wrote {bundle.path}")
+    click.echo(f"wrote {output}")

@@ -1,8 +1,11 @@
 """Writes the results of `vis4mer run`: to stdout one by one, or to a file all at once, even when interrupted."""
 
 import secrets
+import select
+import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -30,6 +33,7 @@ class Results:
         self._form, self._output = form, output
         self.done = self.failed = 0
         self._items: list[str] = []
+        self._ended = False
         # Reentrant: an interrupt may arrive in the main thread while it is saving, and its handler saves too.
         self._saving = threading.RLock()
         self._sent = False  # to a pipe or a device
@@ -60,8 +64,30 @@ class Results:
             OutputError: The file cannot be written; see `save`.
         """
         if self._output is None:
-            _print(self._form.end)
+            self._print_end()
         self.save()
+
+    def interrupt(self) -> bool:
+        """Completes the printed text, or writes the file if there is a prediction for it. It does not block.
+
+        Returns:
+            Whether the file was written.
+
+        Raises:
+            OutputError: The file cannot be written; see `save`.
+        """
+        if self._output is not None:
+            return self.done > 0 and self.save()
+        if _stdout_is_ready():
+            with suppress(OSError):  # the reader of a pipe may have been interrupted too
+                self._print_end()
+        return False
+
+    def _print_end(self) -> None:
+        # An interrupt may arrive while the main thread does this.
+        if not self._ended:
+            self._ended = True
+            _print(self._form.end)
 
     def save(self) -> bool:
         """Writes the results so far to the file, if there is one. An interrupt may call this from another thread.
@@ -103,6 +129,14 @@ def _rescue(data: bytes, output: str) -> Path | None:
             continue
         return place
     return None
+
+
+def _stdout_is_ready() -> bool:
+    """Returns whether a short text can be printed at once: the reader of a pipe may have stopped reading."""
+    try:
+        return bool(select.select([], [sys.stdout], [], 0)[1])
+    except (OSError, ValueError):  # stdout is closed, or is no file of the operating system
+        return False
 
 
 def _print(text: str) -> None:

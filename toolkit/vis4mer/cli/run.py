@@ -133,7 +133,7 @@ def run(
     def save_finished() -> None:
         say("interrupted", f"{results.done} of {len(videos)} videos done")
         try:
-            saved = results.done > 0 and results.save()
+            saved = results.interrupt()
         except Vis4merError as error:
             # Reported here, because nothing catches it in the thread that may call this. It names the file that holds
             # the results instead.

@@ -296,7 +296,7 @@ def _hint_at_skipping() -> Iterator[None]:
 def _report_interrupt(command: str, is_main: bool) -> None:
     if is_main:
         again = command if "--resume" in command.split() else f"{command} --resume"
-        say("info", f"interrupted; continue after the last complete epoch with: {again}")
+        say("info", f"interrupted; continue with: {again}")
 
 
 def _print(line: str) -> None:

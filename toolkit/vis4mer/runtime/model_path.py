@@ -4,11 +4,11 @@ from pathlib import Path
 
 from vis4mer.config import CONFIG_FILE
 from vis4mer.errors import BundleError, CheckpointError
+from vis4mer.models.config_file import IS_A_RUN, best_of_run
 from vis4mer.runtime.manifest import MANIFEST
 
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _WEIGHTS_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # first bytes of torch.save's present and former format
-_IS_A_RUN = "is the folder of a training run, not a model"
 _NAME_A_MODEL = "pass a bundle folder, a checkpoint folder or a checkpoint file"
 
 
@@ -26,8 +26,8 @@ def is_bundle(path: Path) -> bool:
         if path.is_file():
             _require_weights(path)
             return False
-        if (best := _best_of_run(path)) is not None:
-            raise BundleError.of("bundle", path, _IS_A_RUN, f"pass its best model, {str(best)!r}")
+        if (best := best_of_run(path)) is not None:
+            raise BundleError.of("bundle", path, IS_A_RUN, f"pass its best model, {str(best)!r}")
         problem = f"holds neither {MANIFEST} nor {CONFIG_FILE}" if path.exists() else "does not exist"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
@@ -37,6 +37,9 @@ def is_bundle(path: Path) -> bool:
 def require_checkpoint(path: Path) -> None:
     """Rejects, without loading PyTorch, what is often passed by mistake where a checkpoint is expected.
 
+    Args:
+        path: The path that was passed.
+
     Raises:
         CheckpointError: The path is a bundle or the folder of a training run, or cannot be read.
     """
@@ -44,16 +47,10 @@ def require_checkpoint(path: Path) -> None:
         if (path / MANIFEST).exists():
             rule, remedy = "is a bundle, which has been exported already", "pass the checkpoint that it was made from"
             raise CheckpointError.of("checkpoint", path, rule, remedy)
-        if not (path / CONFIG_FILE).exists() and (best := _best_of_run(path)) is not None:
-            raise CheckpointError.of("checkpoint", path, _IS_A_RUN, f"pass its best model, {str(best)!r}")
+        if not (path / CONFIG_FILE).exists() and (best := best_of_run(path)) is not None:
+            raise CheckpointError.of("checkpoint", path, IS_A_RUN, f"pass its best model, {str(best)!r}")
     except OSError as error:
         raise CheckpointError.of("checkpoint", path, f"cannot be read: {error.strerror}") from None
-
-
-def _best_of_run(path: Path) -> Path | None:
-    """Returns the folder of a training run's best model; None if `path` is not the folder of a run."""
-    best = path / "best"
-    return best if (best / CONFIG_FILE).exists() else None
 
 
 def _require_weights(file: Path) -> None:

@@ -57,21 +57,28 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
 class _NotRegularError(OSError):
     """The path is a folder, FIFO, socket or device; opening some of these would block or never end."""
 
+    def __init__(self, rule: str, remedy: str) -> None:
+        super().__init__(rule)
+        self.rule, self.remedy = rule, remedy
+
 
 def _require_regular_file(name: str) -> None:
     mode = Path(name).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise _NotRegularError("is a folder", "pass the movie files in it")
     if not stat.S_ISREG(mode):
-        kind = "folder" if stat.S_ISDIR(mode) else "FIFO, socket or device"
-        raise _NotRegularError(f"is a {kind}")
+        raise _NotRegularError("is a FIFO, socket or device", "pass a regular movie file")
 
 
 class _ExcessError(ValueError):
-    """The file announces more than it can hold, or holds less than its size."""
+    """The file announces more than it can hold, or holds less than its size, or nothing."""
 
 
 def _require_bounded_content(name: str) -> None:
     with Path(name).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise _ExcessError("is empty")
         if excess := boxes.excess(file, size):
             raise _ExcessError(excess)
         gaps = _gap_bytes(file.fileno(), size)
@@ -113,7 +120,7 @@ def _rule_and_remedy(error: Exception) -> tuple[str, str]:
         case av.ExitError():
             return f"holds no movie that is found within {_READ_SECONDS} s of reading", "pass a complete movie file"
         case _NotRegularError() as irregular:
-            return str(irregular), "pass a regular movie file"
+            return irregular.rule, irregular.remedy
         case _ExcessError() as excess:
             return str(excess), "pass a complete movie file"
         case OSError() as failure if not isinstance(failure, av.FFmpegError):

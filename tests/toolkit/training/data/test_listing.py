@@ -156,7 +156,7 @@ def test_one_of_two_values_is_held_out(tmp_path: Path) -> None:
         ("path,label,split\na,x,train\n\n./a,x,val\n", "line 4: listed twice: '.*/a' is in line 2 too; remove one"),
         ("path,label,split\na,x,train\nb,,val\n", "line 3: without a label: 'b'"),
         ("path,label,split\na,x,train\n,x,val\n", "line 3: without a path: ',x,val'"),
-        ("path,label,split\na,x,train\nb,y,val\n", "line 3: label that no training movie has: 'y'"),
+        ("path,label,split\na,x,train\nb,y,val\n", "line 3: label that no training movie has: 'y'; correct it, or add"),
         ("path,label,split\na,x,train\nb,x,valid\n", "line 3: split that is none of train, val, test: 'valid'"),
         ("path,label,split\na,x,train\nb,x,\n", "line 3: split that is none of train, val, test: ''"),
         ("path,label\na,b,x\n", "line 2: holds more fields than the header's 2: .*; put a field that contains a comma"),

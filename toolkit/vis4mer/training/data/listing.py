@@ -277,7 +277,7 @@ def _trained_classes(table: Table, splits: Sequence[Split], exists: Sequence[boo
     rows = zip(table.rows, splits, exists, strict=True)
     labels = _class_names(row.fields["label"] for row, split, there in rows if split == "train" and there)
     unknown = ((row, row.fields["label"]) for row in table.rows if row.fields["label"] not in labels)
-    table.refuse("label that no training movie has", unknown)
+    table.refuse("label that no training movie has", unknown, "correct it, or add training movies that have it")
     _warn_similar(table, labels)
     return labels
 

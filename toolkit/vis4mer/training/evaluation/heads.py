@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vis4mer.config import HeadConfig, ModelConfig
+from vis4mer.config import CONFIG_FILE, HeadConfig, ModelConfig
 from vis4mer.errors import CheckpointError, ConfigError, DataError
-from vis4mer.models.config_file import read_config
+from vis4mer.models.config_file import IS_A_RUN, best_of_run, read_config
 from vis4mer.training.data.listing import Listing
 
 
@@ -59,6 +59,10 @@ def _encoding_config(checkpoint: Path) -> ModelConfig:
         raise CheckpointError.of("checkpoint", checkpoint, "no such folder", remedy)
     if checkpoint.is_file():
         raise CheckpointError.of("checkpoint", checkpoint, "is a file, which holds no encoder", remedy)
+    if not (checkpoint / CONFIG_FILE).exists():
+        if (best := best_of_run(checkpoint)) is not None:
+            raise CheckpointError.of("checkpoint", checkpoint, IS_A_RUN, f"pass its best model, {str(best)!r}")
+        raise CheckpointError.of("checkpoint", checkpoint, f"holds no {CONFIG_FILE}", remedy)
     config = read_config(checkpoint)
     if config.encoder is None:
         raise CheckpointError.of("checkpoint", checkpoint, "holds no encoder", remedy)

@@ -29,6 +29,7 @@ from vis4mer.training.provenance import RECORD_FILE, training_facts
 from vis4mer.training.result import HISTORY_FILE
 from vis4mer.training.settings import SETTINGS_FILE
 
+_CONTINUE = "pass --resume (in Python resume=True) to continue it, or choose another folder"
 _HYPERPARAMETERS = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
@@ -66,7 +67,7 @@ class RunFolder:
         except OSError as error:
             raise ConfigError.of("output", path, f"cannot be written ({error.strerror})") from None
         if self.holds_run and not resume:
-            raise ConfigError.of("output", path, "already holds a run", "resume it or choose another folder")
+            raise ConfigError.of("output", path, "already holds a run", _CONTINUE)
 
     @property
     def holds_run(self) -> bool:
