@@ -28,11 +28,13 @@ import ctypes
 import dataclasses
 import json
 import logging
+import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -175,13 +177,14 @@ class Process:
         movies: Files to classify in turn.
         count: Number of classifications.
         folder: Folder for timelines.
+        done: Counter of the classifications, shared with the parent process.
     """
 
-    def __init__(self, model: Path | None, movies: Sequence[Path], count: int, folder: Path) -> None:
+    def __init__(self, model: Path | None, movies: Sequence[Path], count: int, folder: Path, done: Any) -> None:
         # Warnings, such as those about short movies, would fill the output.
         logging.getLogger("vis4mer").setLevel(logging.ERROR)
         self._classifier = vis4mer.load(model, device="cpu")
-        self._movies, self._count, self._folder = movies, count, folder
+        self._movies, self._count, self._folder, self._done = movies, count, folder, done
         self._expected = {movie: answer(self._classifier, movie) for movie in dict.fromkeys(movies)}
         self._usages: list[Usage] = []
         self._different = 0
@@ -198,7 +201,7 @@ class Process:
                 suffix = (".png", ".html")[number // _TIMELINE_EVERY % 2]
                 save_timeline(self._classifier(self._movies[0]), self._folder / f"timeline{suffix}")
             after_each()
-            self._usages.append(Usage.now())
+            self._measure(number + 1)
 
     def in_threads(self) -> None:
         """Classifies in several threads at once; the usage is measured while all of them wait."""
@@ -206,7 +209,7 @@ class Process:
             for first in range(0, self._count, THREADS):
                 numbers = range(first, min(first + THREADS, self._count))
                 list(pool.map(self._check, [self._movies[number % len(self._movies)] for number in numbers]))
-                self._usages.append(Usage.now())
+                self._measure(numbers.stop)
 
     def in_new_threads(self) -> None:
         """Classifies each movie in a thread of its own, as many servers do, two at a time."""
@@ -217,13 +220,17 @@ class Process:
                 thread.start()
             for thread in threads:
                 thread.join()
-            self._usages.append(Usage.now())
+            self._measure(number + len(pair))
 
     def report(self) -> dict[str, Any]:
         """Returns the usages and the answers that differ, as JSON."""
         refused = sum("Error: " in self._expected[self._movies[n % len(self._movies)]] for n in range(self._count))
         usages = [dataclasses.astuple(usage) for usage in self._usages]
         return {"usages": usages, "different": self._different, "refused": refused}
+
+    def _measure(self, done: int) -> None:
+        self._usages.append(Usage.now())
+        self._done.value = done
 
     def _check(self, movie: Path) -> None:
         if answer(self._classifier, movie) != self._expected[movie]:
@@ -306,7 +313,14 @@ def run(name: str, count: int, folder: Path) -> dict[str, Any]:
     scenario = SCENARIOS[name]
     count = max(20, round(scenario.share * count))
     result = folder / "result.json"
-    ending = isolated(partial(_child, scenario, count, folder, result), _SECONDS_EACH * count, folder)
+    done, started = multiprocessing.get_context("fork").Value("q", 0), time.monotonic()
+
+    def show() -> None:
+        left = (time.monotonic() - started) * (count - done.value) / max(1, done.value)
+        print(f"{name}: {done.value} of {count}, {left:.0f} s left ", end="\r", file=sys.stderr, flush=True)
+
+    ending = isolated(partial(_child, scenario, count, folder, result, done), _SECONDS_EACH * count, folder, show)
+    print(file=sys.stderr)
     row: dict[str, Any] = {"scenario": scenario.title, "tried": count}
     if ending.status != 0:
         last_line = (ending.stderr.strip().splitlines() or [f"exit status {ending.status}"])[-1]
@@ -335,9 +349,10 @@ def run(name: str, count: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _child(scenario: Scenario, count: int, folder: Path, result: Path) -> int:
+def _child(scenario: Scenario, count: int, folder: Path, result: Path, done: Any) -> int:
     model = folder / "checkpoint" if scenario.checkpoint else None
-    process = Process(model, [Path(line) for line in (folder / "movies.txt").read_text().splitlines()], count, folder)
+    movies = [Path(line) for line in (folder / "movies.txt").read_text().splitlines()]
+    process = Process(model, movies, count, folder, done)
     scenario.body(process, count)
     result.write_text(json.dumps(process.report()))
     return 0
@@ -353,9 +368,7 @@ def campaign(scenarios: Sequence[str], count: int) -> list[dict[str, Any]]:
         if any(SCENARIOS[scenario].checkpoint for scenario in scenarios):
             # In a process of its own: the scenarios are forked from this one, which must not start PyTorch's threads.
             isolated(lambda: int(not write_checkpoint(folder / "checkpoint").is_dir()), 300, folder)
-        for number, scenario in enumerate(scenarios, start=1):
-            print(f"{number} of {len(scenarios)}: {scenario}", file=sys.stderr, flush=True)
-            rows.append(run(scenario, count, folder))
+        rows += [run(scenario, count, folder) for scenario in scenarios]
     return rows
 
 

@@ -40,7 +40,9 @@ class Ending:
     stderr: str
 
 
-def isolated(call: Callable[[], int], time_limit: float, folder: Path) -> Ending:
+def isolated(
+    call: Callable[[], int], time_limit: float, folder: Path, each_second: Callable[[], object] = lambda: None
+) -> Ending:
     """Calls a function in a child process.
 
     The child is forked, so that it need not import anything again: thousands of inputs then take minutes, not hours.
@@ -50,13 +52,14 @@ def isolated(call: Callable[[], int], time_limit: float, folder: Path) -> Ending
         call: Function to call; its result is the exit status. An exception prints a traceback and exits with 70.
         time_limit: Seconds after which the child is killed.
         folder: Folder for the child's output.
+        each_second: Called about once a second while the child runs, to show progress.
     """
     with tempfile.TemporaryFile(dir=folder) as stdout, tempfile.TemporaryFile(dir=folder) as stderr:
         started = time.monotonic()
         process = os.fork()
         if process == 0:
             _child(call, stdout.fileno(), stderr.fileno())
-        status, usage, timed_out = _wait(process, started + time_limit)
+        status, usage, timed_out = _wait(process, started + time_limit, each_second)
         seconds = time.monotonic() - started
         texts = []
         for file in (stdout, stderr):
@@ -91,10 +94,13 @@ def _child(call: Callable[[], int], stdout: int, stderr: int) -> None:
         os._exit(status)
 
 
-def _wait(process: int, deadline: float) -> tuple[int, resource.struct_rusage, bool]:
+def _wait(process: int, deadline: float, each_second: Callable[[], object]) -> tuple[int, resource.struct_rusage, bool]:
     descriptor = os.pidfd_open(process)
+    ready: list[int] = []
     try:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        while not ready and (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([descriptor], [], [], min(1.0, left))
+            each_second()
     finally:
         os.close(descriptor)
     if not ready:
