@@ -250,7 +250,11 @@ def _side_effect(artifact: Artifact, ending: Ending, before: str, copy: Path, ma
     unchanged = ending.status == 1 or not artifact.rewritten
     if unchanged and _folder_digest(copy) != before:
         return "the artifact's folder changed"
-    lines = [line for line in ending.stderr.splitlines() if not line.startswith(("vis4mer: info", "vis4mer: warning"))]
+    lines = [
+        line
+        for line in ending.stderr.splitlines()
+        if not line.startswith(("vis4mer: info", "vis4mer: warning", "epoch "))
+    ]
     return f"{len(lines)} lines on stderr: {lines[:2]}" if ending.status == 1 and len(lines) != 1 else ""
 
 

@@ -209,7 +209,8 @@ class Subject:
         errors = sum(line.startswith("vis4mer: error:") for line in lines)
         if ending.status == 1 and not 1 <= errors <= self.command.movies:
             return f"prints {errors} error lines"
-        foreign = [line for line in lines if not line.startswith("vis4mer: ")]
+        # Training reports each epoch on a line of its own.
+        foreign = [line for line in lines if not line.startswith(("vis4mer: ", "epoch "))]
         return f"prints {foreign[0]!r}" if foreign else ""
 
     def _problem(self, ending: Ending, condition: Condition, before: dict[str, str], output: Path) -> str:
