@@ -34,20 +34,20 @@ def rows_of(tmp_path: Path, module: str, *options: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_damaged_artifacts_are_opened_or_refused(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, "artifacts", "--count", "4")
+    rows = rows_of(tmp_path, "artifacts", "--count", "1")
     assert [(row["artifact"], row["file"]) for row in rows] == [artifact.row for artifact in artifacts.ARTIFACTS]
-    assert all(row["tried"] >= 4 for row in rows)
+    assert all(row["tried"] >= 1 for row in rows)
 
 
 @pytest.mark.slow
 def test_killed_commands_leave_whole_files_and_are_completed(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, "kills", "--count", "6")
-    assert {row["command"]: row["tried"] for row in rows} == dict.fromkeys(kills.KILLED, 6)
+    rows = rows_of(tmp_path, "kills", "--count", "4")
+    assert {row["command"]: row["tried"] for row in rows} == dict.fromkeys(kills.KILLED, 4)
 
 
 @pytest.mark.slow
 def test_failing_disks_are_reported_and_lose_nothing(tmp_path: Path) -> None:
-    rows = rows_of(tmp_path, "disk", "--every", "40", "--commands", "extract", "train", "run")
+    rows = rows_of(tmp_path, "disk", "--every", "80", "--commands", "extract", "train", "run")
     assert {row["command"] for row in rows} == {"extract", "train", "run"}
 
 
