@@ -177,6 +177,7 @@ def main() -> None:
         sys.exit(replay(options.target, [options.replay]))
     if options.seconds and importlib.util.find_spec("atheris") is None:
         sys.exit("fuzz: atheris is not installed; pip install atheris, or replay the corpus with --seconds 0")
+    options.failures.mkdir(parents=True, exist_ok=True)  # libFuzzer fails without it
     names = list(NAMES) if options.target == "all" else [options.target]
     rows = list(campaign(names, options.seconds, options.failures, options.keep))
     sys.exit(finish("fuzz", __doc__, rows, options.output))
