@@ -52,6 +52,8 @@ class _Commands(click.Group):
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Before a command is looked up, which may warn of a plug-in. A command with --quiet sets up its own choice.
+        show_log_messages(quiet=False)
         try:
             return super().invoke(ctx)
         except Vis4merError as error:
@@ -80,7 +82,6 @@ def _concerns_stdout(error: OSError) -> bool:
 @click.version_option(__version__, prog_name="vis4mer")
 def main() -> None:
     """Classify long videos: train, export and run ViS4mer models."""
-    show_log_messages(quiet=False)  # a command with --quiet sets up its own choice
 
 
 def main_run() -> None:
