@@ -18,13 +18,14 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tests.campaigns import artifacts_crafted, campaign
+from tests.campaigns.artifacts_crafted import Crafted
 from tests.campaigns.artifacts_values import mutate_file
 from tests.campaigns.campaign import HANG_SECONDS, Trial
 from tests.campaigns.commands import preloading, prepare, run_command, train_arguments
@@ -50,7 +51,7 @@ class Artifact:
         folder: Folder under the inputs that is copied for each trial.
         file: Pattern of the file to change within it; its first match is taken.
         ways: Functions that open a copy, given the inputs and the copy; they take turns.
-        crafted: Function from the marker to hostile files.
+        crafted: Function from the marker to functions that make hostile files.
         resealed: Whether the manifest states the digest of the changed file.
         rewritten: Whether an artifact that is accepted may be written to, as a run that is resumed is, or the
             description of a cache, which follows from its name and is written anew by each command that uses the cache.
@@ -60,7 +61,7 @@ class Artifact:
     folder: str
     file: str
     ways: tuple[Callable[[Path, Path], int], ...]
-    crafted: Callable[[Path], Mapping[str, bytes]] = lambda marker: {}
+    crafted: Callable[[Path], Crafted] = lambda marker: {}
     resealed: bool = False
     rewritten: bool = False
 
@@ -229,7 +230,7 @@ def attempt(number: int, seed: int | str, scratch: Path) -> Trial:
         shutil.copytree(inputs / artifact.folder, copy)
         target = artifact.target(copy)
         if isinstance(seed, str):
-            target.write_bytes(artifact.crafted(marker)[seed])
+            target.write_bytes(artifact.crafted(marker)[seed]())
             way = artifact.ways[0]
         else:
             target.write_bytes(mutate_file(target.read_bytes(), target.suffix, seed))
