@@ -53,8 +53,8 @@ class Artifact:
         ways: Functions that open a copy, given the inputs and the copy; they take turns.
         crafted: Function from the marker to functions that make hostile files.
         resealed: Whether the manifest states the digest of the changed file.
-        rewritten: Whether an artifact that is accepted may be written to, as a run that is resumed is, or the
-            description of a cache, which follows from its name and is written anew by each command that uses the cache.
+        rewritten: Whether an artifact that is accepted may be written to, as a run that is resumed is, or a
+            cache, whose description and index follow from its name and its token files and are written anew.
     """
 
     name: str
@@ -172,7 +172,14 @@ ARTIFACTS = (
     Artifact(
         "bundle", "bundle", CASES_FILE, (_check_bundle,), lambda _: artifacts_crafted.array_archives(), resealed=True
     ),
-    Artifact("cache", "run/features", "*/*.safetensors", _TOKENS, lambda _: artifacts_crafted.safetensors_files()),
+    Artifact(
+        "cache",
+        "run/features",
+        "*/*.safetensors",
+        _TOKENS,
+        lambda _: artifacts_crafted.safetensors_files(),
+        rewritten=True,
+    ),
     Artifact(
         "cache", "run/features", "*/encoder.json", _TOKENS, lambda _: artifacts_crafted.json_files(), rewritten=True
     ),

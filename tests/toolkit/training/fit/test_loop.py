@@ -267,6 +267,8 @@ def _damage(state: dict[str, Any], *keys: Any, value: Any) -> None:
         (("optimizer", "state", 0), None, "lacks the moments"),
         (("optimizer", "state", 0, "exp_avg"), torch.zeros(1), "do not fit parameter 0"),
         (("optimizer", "state", 0, "step"), 3, "do not fit parameter 0"),
+        (("scheduler", "last_epoch"), None, "lacks 'last_epoch'"),
+        (("scheduler", "lr_lambdas"), None, "lacks 'lr_lambdas'"),
         (("scheduler", "last_epoch"), "3", "malformed 'last_epoch'"),
         (("scheduler", "base_lrs"), [0.1], "malformed 'base_lrs'"),
     ],

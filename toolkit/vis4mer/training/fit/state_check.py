@@ -59,10 +59,12 @@ def scheduler_problem(state: Mapping[str, Any], expected: Mapping[str, Any]) -> 
     """Returns why a schedule cannot continue from a state dict; empty if it can.
 
     Args:
-        state: State dict of the schedule of the resumed run. Versions of PyTorch differ in its keys.
+        state: State dict of the schedule of the resumed run. Versions of PyTorch differ in its private keys.
         expected: State dict of a new schedule of the same kind.
     """
     for name, value in expected.items():
+        if name not in state and not name.startswith("_"):
+            return f"its schedule lacks {name!r}"
         if not _same_kind(state.get(name, value), value):
             return f"its schedule has a malformed {name!r}"
     return ""
