@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vis4mer.errors import BundleError, ExportError, Vis4merError
+from vis4mer.files import write_failure
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.bundle import RAN, REASON, Bundle, BundleWriter
@@ -118,14 +119,13 @@ def _require_windows(model: Vis4mer) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(output: Path) -> Iterator[None]:
-    """Reports a full or failing disk as an error about the output."""
+    """Reports a disk that is full or fails as an error about the output."""
     try:
         yield
     except Vis4merError:  # some of these are OSErrors too, such as those about the movie
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise BundleError.of("output", output, f"cannot be written ({reason})", "free some space") from None
+        raise BundleError.of("output", output, *write_failure(error)) from None
 
 
 def _freeze_graphs(model: Vis4mer, length: int, options: ExportOptions) -> Iterator[_FrozenGraph]:

@@ -36,6 +36,7 @@ from vis4mer.models.checkpoint import load_checkpoint
 from vis4mer.runtime.bundle import Bundle
 from vis4mer.runtime.manifest import MANIFEST, manifest_digest
 from vis4mer.runtime.parity import CASES_FILE, check_bundle
+from vis4mer.training.settings_file import read_settings
 from vis4mer.training.tokens.cache import FeatureCache
 
 OUTCOMES = ("opened", "refused")
@@ -144,6 +145,10 @@ def _resume_finished(inputs: Path, path: Path) -> int:
     return run_command([*train_arguments(inputs, path), "--resume", "--tensorboard"])
 
 
+def _read_settings(inputs: Path, path: Path) -> int:
+    return _reported(lambda: read_settings(path / "settings.yaml"))
+
+
 def _repeat(inputs: Path, path: Path) -> int:
     """Reads the settings of a run and refuses to begin it, because the folder holds a run."""
     return run_command(["train", "--config", str(path / "settings.yaml"), "-o", str(path)])
@@ -185,7 +190,7 @@ ARTIFACTS = (
     ),
     Artifact("cache", "features", "*/index.json", _TOKENS, lambda _: artifacts_crafted.json_files(), rewritten=True),
     Artifact("run", "run", "last/trainer.pt", (_resume,), artifacts_crafted.weight_files, rewritten=True),
-    Artifact("run", "run", "settings.yaml", (_repeat,)),
+    Artifact("run", "run", "settings.yaml", (_read_settings, _repeat)),
     Artifact("run", "run", "history.jsonl", (_resume_finished,), rewritten=True),
     Artifact("run", "run", "tensorboard/*", (_resume_finished, _resume), rewritten=True),
     Artifact(
@@ -281,7 +286,9 @@ def _make_inputs(scratch: Path) -> None:
         for way in artifact.ways:
             copy = scratch / "copy"
             shutil.copytree(inputs / artifact.folder, copy)
-            preloading(lambda way=way, copy=copy: way(inputs, copy), logs)
+            ending = preloading(lambda way=way, copy=copy: way(inputs, copy), logs)
+            # Otherwise a refusal would prove nothing.
+            assert ending.status == (1 if way is _repeat else 0), f"{way.__name__}: {ending.stderr}"
             shutil.rmtree(copy)
 
 

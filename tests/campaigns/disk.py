@@ -48,11 +48,11 @@ OUTCOMES = ("refused", "completed")
 _FULL = Kind.WRITE | Kind.FLUSH | Kind.OPEN | Kind.FOLDER
 _INJECTED = Kind.WRITE | Kind.FLUSH | Kind.RENAME | Kind.OPEN | Kind.FOLDER
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of Linux's headers
-_ROOMY = "64m"
-_ROOM_BYTES = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
+_LARGE = "64m"
+_FREE_BYTES = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
 # With less, CPython itself hangs: it waits for a new thread that lacks the memory to begin.
 _MEMORY_MEGABYTES = (4, 8, 16, 24, 32, 48, 64, 80, 100, 120, 150, 200, 300, 400, 600, 800, 1000)
-# The least leaves room for the command's messages, which go to files too.
+# The smallest still holds the command's messages, which go to files too.
 _FILE_BYTES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -70,7 +70,7 @@ class Condition:
         begin: Function that brings it about in the command's process, given the folder of the output.
         refuses_removal: Whether leftovers may remain, because the disk does not let them be removed.
         must_refuse: Whether the command may not succeed.
-        room: Free bytes of the tmpfs that holds the output; None for no such file system.
+        free_bytes: Free bytes of the tmpfs that holds the output; None for no such file system.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Condition:
     begin: Callable[[Path], None] = _nothing
     refuses_removal: bool = False
     must_refuse: bool = False
-    room: int | None = None
+    free_bytes: int | None = None
 
 
 def _arm(mode: Mode, kinds: Kind, at: int, error: int, output: Path) -> None:
@@ -107,18 +107,18 @@ def can_mount() -> bool:
 def _tmpfs(folder: Path) -> Iterator[None]:
     """Mounts a tmpfs over a new folder."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOMY}", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_LARGE}", "tmpfs", str(folder)], check=True)
     try:
         yield
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def _resize(folder: Path, room: int | None) -> None:
+def _resize(folder: Path, free_bytes: int | None) -> None:
     """Leaves so many free bytes in a tmpfs; None for many."""
     status = os.statvfs(folder)
     used = (status.f_blocks - status.f_bfree) * status.f_frsize
-    size = _ROOMY if room is None else str(used + room)
+    size = _LARGE if free_bytes is None else str(used + free_bytes)
     subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
@@ -132,8 +132,8 @@ def conditions(command: Command, every: int, mounts: bool, scratch: Path) -> Ite
         scratch: Folder with the folders ``inputs`` and ``logs``.
     """
     yield Condition("64 open files", "", partial(_limit, resource.RLIMIT_NOFILE, 64))
-    for room in _ROOM_BYTES if mounts else ():
-        yield Condition("full tmpfs", f"{room} bytes free", room=room)
+    for free_bytes in _FREE_BYTES if mounts else ():
+        yield Condition("full tmpfs", f"{free_bytes} bytes free", free_bytes=free_bytes)
     for size in _FILE_BYTES:
         yield Condition("file size", f"{size} bytes", partial(_limit, resource.RLIMIT_FSIZE, size))
     for megabytes in _MEMORY_MEGABYTES:
@@ -174,7 +174,7 @@ class Subject:
         """Runs the command under a condition, and then without it."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder, ExitStack() as mounted:
             output = Path(folder) / "output"
-            if condition.room is not None:
+            if condition.free_bytes is not None:
                 mounted.enter_context(_tmpfs(output))
             return self._attempt(condition, output, older)
 
@@ -184,8 +184,8 @@ class Subject:
         if self.command.older and older:
             self.command.older(inputs, output)
         before = self.command.units(output)
-        if condition.room is not None:
-            _resize(output, condition.room)
+        if condition.free_bytes is not None:
+            _resize(output, condition.free_bytes)
 
         def limited() -> int:
             condition.begin(output)
@@ -193,7 +193,7 @@ class Subject:
 
         ending = isolated(limited, TIME_LIMIT, logs)
         problem = self._message_problem(ending) or self._problem(ending, condition, before, output)
-        if condition.room is not None:
+        if condition.free_bytes is not None:
             _resize(output, None)
         if not problem:
             again = isolated(lambda: self.command.run(inputs, output, again=True), TIME_LIMIT, logs)

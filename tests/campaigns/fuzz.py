@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -132,12 +133,12 @@ def campaign(names: list[str], seconds: int, failures: Path, keeps: bool) -> Ite
             started = time.monotonic()
             if seconds:
                 (CORPUS / name).mkdir(parents=True, exist_ok=True)
-                ending = isolated(lambda: search(name, seconds, found, failures), seconds + 300, Path(scratch))  # noqa: B023
+                ending = isolated(partial(search, name, seconds, found, failures), seconds + 300, Path(scratch))
             else:
-                ending = isolated(lambda: replay(name, corpus(name)), 300, Path(scratch))  # noqa: B023
+                ending = isolated(partial(replay, name, corpus(name)), 300, Path(scratch))
             spent = round(time.monotonic() - started)
             if keeps and ending.status == 0:
-                isolated(lambda: keep(name, found), 600, Path(scratch))  # noqa: B023
+                isolated(partial(keep, name, found), 600, Path(scratch))
             yield _row(name, ending, spent)
 
 

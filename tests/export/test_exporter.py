@@ -265,9 +265,7 @@ def test_a_full_disk_is_one_line(checkpoint: Path, tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vis4mer_export.targets.onnx.write_onnx", fail)
-    with pytest.raises(
-        BundleError, match=r"output='.*bundle': cannot be written \(No space left on device\); free some"
-    ):
+    with pytest.raises(BundleError, match=r"output='.*bundle': cannot be written: No space left on device; free some"):
         export_model(load_checkpoint(checkpoint), tmp_path / "bundle", ExportOptions("onnx"))
     assert list(tmp_path.iterdir()) == []
 

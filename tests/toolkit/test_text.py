@@ -47,7 +47,7 @@ def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "room", "shown"),
+    ("text", "width", "shown"),
     [
         ("exactly", 7, "exactly"),
         ("a" * 20 + "b" * 20, 15, "aaaaaaaa...bbbb"),
@@ -55,5 +55,5 @@ def test_the_first_line_of_an_error_is_short_enough_to_quote() -> None:
         ("abcdefgh", 0, "ab...h"),
     ],
 )
-def test_text_without_room_is_cut_in_its_middle(text: str, room: int, shown: str) -> None:
-    assert shorten(text, lambda line: len(line) <= room) == shown
+def test_text_that_is_too_wide_is_cut_in_its_middle(text: str, width: int, shown: str) -> None:
+    assert shorten(text, lambda line: len(line) <= width) == shown

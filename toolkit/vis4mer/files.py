@@ -239,8 +239,12 @@ def _descriptor(target: Path) -> re.Match[str] | None:
 
 
 def _cannot_write(target: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    remedy = "free some space, or choose another place" if error.errno in _FULL else "choose another place"
-    failure = OutputError.of("output", target, f"cannot be written: {reason}", remedy)
-    failure.strerror = reason
+    failure = OutputError.of("output", target, *write_failure(error))
+    failure.strerror = error.strerror or str(error)
     return failure
+
+
+def write_failure(error: OSError) -> tuple[str, str]:
+    """Returns the rule and the remedy in the message about a file or folder that cannot be written."""
+    remedy = "free some space, or choose another place" if error.errno in _FULL else "choose another place"
+    return f"cannot be written: {error.strerror or error}", remedy

@@ -1,10 +1,11 @@
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
-from vis4mer.cli.console import name_options, say
+from vis4mer.cli.console import name_options, say, show_log_messages
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,11 @@ warnings.warn("a deprecated function of another package")
         check=True,
     )
     assert done.stderr == ""
+
+
+def test_filters_for_warnings_that_are_set_come_first() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        show_log_messages(quiet=False)
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("of this project", DeprecationWarning, stacklevel=1)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 from rich.cells import cell_len
 
+from tests.toolkit.predictions import made_up
 from vis4mer.cli.prediction_table import prediction_table
 from vis4mer.runtime.prediction import HeadPrediction, Prediction, WindowPrediction
-from vis4mer.video.frames import Damage
 
 LABELS = ("stranger", "somebody who was never seen before", "returns", "a", "b")
 
@@ -24,23 +24,7 @@ def prediction(
         "visitor": HeadPrediction(labels[0], dict(zip(labels, mean, strict=True)), None, tuple(windows)),
         "the light": HeadPrediction(None, {}, 0.1234, tuple(values)),
     }
-    return Prediction(
-        video="a/movie.mp4",
-        duration=360.0,
-        frames=frames,
-        stride=1.0,
-        padded=False,
-        bundle="bundle",
-        device="cpu",
-        device_reason="",
-        precision="fp32",
-        precision_reason="",
-        video_decoder="pyav",
-        video_decoder_reason="",
-        damage=Damage(),
-        heads=heads,
-        notes=notes,
-    )
+    return made_up(heads, video="a/movie.mp4", duration=360.0, frames=frames, notes=notes)
 
 
 def shown(result: Prediction, monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.toolkit.predictions import made_up
 from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.runtime.aggregation import Aggregator
 from vis4mer.runtime.prediction import Prediction
 from vis4mer.timeline import save_timeline
-from vis4mer.video.frames import Damage
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -32,22 +32,8 @@ def timeline(video: Path, page: Path, n_windows: int) -> Prediction:
     aggregator = Aggregator("genre", HeadConfig(decoder, labels=("comedy", "romance")))
     for i in range(n_windows):
         aggregator.add(float(i), float(i + 5), np.array([np.sin(i / 7), 0.2], np.float32))
-    prediction = Prediction(
-        video=str(video),
-        duration=n_windows + 4.0,
-        frames=n_windows + 4,
-        stride=1.0,
-        padded=False,
-        bundle="bundle",
-        device="cpu",
-        device_reason="",
-        precision="fp32",
-        precision_reason="",
-        video_decoder="pyav",
-        video_decoder_reason="",
-        damage=Damage(),
-        heads={"genre": aggregator.prediction()},
-    )
+    heads = {"genre": aggregator.prediction()}
+    prediction = made_up(heads, video=str(video), duration=n_windows + 4.0, frames=n_windows + 4)
     save_timeline(prediction, page)
     return prediction
 

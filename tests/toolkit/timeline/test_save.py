@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import vis4mer
+from tests.toolkit.predictions import made_up
 from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import ConfigError, VideoError, Vis4merError
 from vis4mer.runtime.aggregation import Aggregator
@@ -54,7 +55,7 @@ WIDTHS = (360, 640, 1120)
 
 
 def read(path: Path, width: int = 1120) -> Page:
-    """Reads a page as a browser shows it whose window has room for the drawing of that width, and no wider one."""
+    """Reads a page as a browser shows it in a window as wide as the drawing of that width."""
     text = path.read_text()
     for other in set(WIDTHS) - {width}:
         text = re.sub(rf'<svg [^>]*class="width-{other}".*?</svg>', "", text, flags=re.DOTALL)
@@ -85,23 +86,8 @@ def predict(
         "genre": aggregate(HeadConfig(decoder(n_labels), labels=labels), spans, logits),
         "likes": aggregate(HeadConfig(decoder(1), task="regression"), spans, logits[:, :1]),
     }
-    prediction = Prediction(
-        video=str(video),
-        duration=max(12.0, spans[-1][1]),
-        frames=12,
-        stride=1.0,
-        padded=False,
-        bundle=bundle,
-        device="cpu",
-        device_reason="requested",
-        precision="fp32",
-        precision_reason="requested",
-        video_decoder="pyav",
-        video_decoder_reason="requested",
-        damage=Damage(),
-        heads=heads,
-    )
-    return dataclasses.replace(prediction, **facts)
+    basis = made_up(heads, video=str(video), duration=max(12.0, spans[-1][1]), frames=12, bundle=bundle)
+    return dataclasses.replace(basis, **facts)
 
 
 SPANS = [(float(start), float(start + 5)) for start in range(8)]
@@ -392,7 +378,7 @@ def test_a_regression_head_has_no_area_and_no_legend(movie: Path, tmp_path: Path
     assert "var(--line0)" not in [a["fill"] for a in page.all("polygon")]
     assert not page.all("circle")
     place = json.loads(page.texts["script"][0])["places"][-1]
-    assert place["x"] + place["width"] == 1120 - 32, "the plot takes the room of the legend"
+    assert place["x"] + place["width"] == 1120 - 32, "the plot extends to where a legend would be"
 
 
 def test_thumbnails_of_a_still_film_are_one(make_video: Any, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_addresses_are_missing_files(name, listener, plain, video_tools):
 
 
 def test_a_movie_that_refers_to_another_file(plain, tmp_path, video_tools):
-    """QuickTime may keep its data elsewhere (dref 'alis'); whatever the reference says, nothing else is opened."""
+    """A QuickTime file may refer to data in another file (dref 'alis'), which is never opened."""
     data = plain.read_bytes()
     start = data.index(b"url \0\0\0\1") + 4  # flag 1: the data is in this file
     path = tmp_path / "reference.mov"

@@ -66,7 +66,7 @@ def show_log_messages(quiet: bool) -> None:
         logger.handlers = [_MessageHandler()]
         logger.setLevel(logging.ERROR if quiet else logging.WARNING)
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", append=True)  # filters that a program or a test has set come first
     # PyTorch logs "No CUDA runtime is found" when it imports this module on a machine with a toolkit but no GPU. Its
     # logger's level has to be set by name, because importing PyTorch resets that of the logger above.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

@@ -20,7 +20,7 @@ def epoch_line(record: EpochRecord, n_epochs: int, width: int, *, is_best: bool 
     line = ""
     for parts in _choices(record, n_epochs):
         line = _GAP.join(parts)
-        # Room for the mark is left in every line, so that all epochs show the same figures.
+        # Every line is measured with the mark, so that all epochs show the same figures.
         if len(line) + len(_GAP) + len(_MARK) <= width:
             break
     return f"{line}{_GAP}{_MARK}" if is_best else line

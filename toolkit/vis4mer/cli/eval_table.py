@@ -109,15 +109,15 @@ def _classes(report: "Report", width: int) -> Table:
 
 def _class_columns(width: int, has_intervals: bool) -> tuple[list[str], int]:
     """Returns the headings of the widest layout that fits, and the width that it leaves for a name."""
-    headings, room = list[str](), 0
+    headings, name_width = list[str](), 0
     for layout in _CLASS_LAYOUTS:
         headings = [heading for heading in layout if has_intervals or heading != "95 % interval"]
         n_names = sum(heading in _TEXT_COLUMNS for heading in headings)
         figures = sum(len(heading) for heading in headings if heading not in _TEXT_COLUMNS)
-        room = (width - figures - _GAP * (len(headings) - 1)) // n_names
-        if room >= _LEAST_NAME:
+        name_width = (width - figures - _GAP * (len(headings) - 1)) // n_names
+        if name_width >= _LEAST_NAME:
             break
-    return headings, max(room, _LEAST_NAME)
+    return headings, max(name_width, _LEAST_NAME)
 
 
 def _class_cell(figures: "ClassFigures", heading: str, name_width: int) -> str:

@@ -10,7 +10,8 @@ import click
 
 from vis4mer.cli.options import json_option
 from vis4mer.cli.rows import print_row
-from vis4mer.config import CONFIG_FILE, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing
+from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing
+from vis4mer.errors import CheckpointError
 
 if TYPE_CHECKING:
     from vis4mer.runtime.bundle import Bundle
@@ -122,9 +123,11 @@ def _kind_of_checkpoint(path: Path) -> str:
 
 def _read_config(path: Path) -> ModelConfig | None:
     """Reads a checkpoint folder's configuration without PyTorch; None if loading the checkpoint has to report why."""
+    from vis4mer.models.config_file import read_config
+
     try:
-        return ModelConfig.from_dict(json.loads((path / CONFIG_FILE).read_text(encoding="utf-8")))
-    except (ValueError, OSError, RecursionError):
+        return read_config(path)
+    except CheckpointError:
         return None
 
 
@@ -139,7 +142,7 @@ def _load_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, int]]:
 
 
 def _lead_rows(model: ModelConfig) -> list[tuple[str, str]]:
-    """Returns what a user of the model has to know: its labels, its windows, and the frames that it takes."""
+    """Returns what matters to a user of the model: its labels, its windows, and the frames that it takes."""
     rows = [(f"head {name}", _describe_answers(head)) for name, head in model.heads.items()]
     if model.encoder is None:
         return [*rows, ("encoder", "none: the heads take features")]

@@ -25,12 +25,13 @@ class Results:
         output: File to write; None for stdout.
 
     Attributes:
+        output: File to write; None for stdout.
         done: Number of movies with a prediction.
         failed: Number of movies without one.
     """
 
     def __init__(self, form: Form, output: str | None) -> None:
-        self._form, self._output = form, output
+        self._form, self.output = form, output
         self.done = self.failed = 0
         self._items: list[str] = []
         self._ended = False
@@ -53,19 +54,22 @@ class Results:
     def _add(self, item: str) -> None:
         if not item:
             return
-        if self._output is None:
+        if self.output is None:
             _print((self._form.between if self._items else "") + item)
         self._items.append(item)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Completes the printed text, or writes the file.
+
+        Returns:
+            Whether the file was written.
 
         Raises:
             OutputError: The file cannot be written; see `save`.
         """
-        if self._output is None:
+        if self.output is None:
             self._print_end()
-        self.save()
+        return self.save()
 
     def interrupt(self) -> bool:
         """Completes the printed text, or writes the file if there is a prediction for it. It does not block.
@@ -76,7 +80,7 @@ class Results:
         Raises:
             OutputError: The file cannot be written; see `save`.
         """
-        if self._output is not None:
+        if self.output is not None:
             return self.done > 0 and self.save()
         if _stdout_is_ready():
             with suppress(OSError):  # the reader of a pipe may have been interrupted too
@@ -101,17 +105,17 @@ class Results:
             OutputError: The file cannot be written. The message names the file elsewhere that holds the results
                 instead; if none can be written, they are printed to stdout.
         """
-        if self._output is None:
+        if self.output is None:
             return False
         with self._saving:
             if self._sent:
                 return False
-            self._sent = not may_replace(self._output)
+            self._sent = not may_replace(self.output)
             data = _encode(self._form.begin + self._form.between.join(self._items) + self._form.end)
             try:
-                write_atomically(self._output, data)
+                write_atomically(self.output, data)
             except OutputError as error:
-                place = _rescue(data, self._output)
+                place = _rescue(data, self.output)
                 if place is None:
                     click.echo(data, nl=False)
                 raise OutputError(f"{error}. The results are in {place or 'stdout'}") from None

@@ -18,6 +18,7 @@ from vis4mer.errors import VideoError, Vis4merError
 
 if TYPE_CHECKING:
     from vis4mer.cli.report import FormName
+    from vis4mer.cli.results import Results
     from vis4mer.devices.device import RequestedDevice
 
 
@@ -130,20 +131,8 @@ def run(
         if not quiet:
             say("info", message)
 
-    def save_finished() -> None:
-        say("interrupted", f"{results.done} of {len(videos)} videos done")
-        try:
-            saved = results.interrupt()
-        except Vis4merError as error:
-            # Reported here, because nothing catches it in the thread that may call this. It names the file that holds
-            # the results instead.
-            say("error", str(error))
-        else:
-            if saved:
-                inform(f"wrote {output}")
-
     drawn = True
-    with at_interrupt(save_finished):
+    with at_interrupt(lambda: _save_finished(results, len(videos), quiet)):
         for number, video in enumerate(videos, start=1):
             try:
                 _refuse_url(video)
@@ -163,13 +152,24 @@ def run(
                 drawn = _draw(partial(save_timeline, prediction, timeline, movie))
                 if drawn:
                     inform(f"wrote {timeline}")
-        results.close()
-    if output is not None:
-        inform(f"wrote {output}")
+        if results.close():
+            inform(f"wrote {output}")
     if len(videos) > 1:
         failures = f"; {results.failed} failed" if results.failed else ""
         inform(f"{results.done} of {len(videos)} movies classified{failures}")
     ctx.exit(1 if results.failed or not drawn else 0)
+
+
+def _save_finished(results: "Results", n_videos: int, quiet: bool) -> None:
+    """Saves what an interrupted command has done. This may run in another thread, in which nothing catches an error."""
+    say("interrupted", f"{results.done} of {n_videos} videos done")
+    try:
+        saved = results.interrupt()
+    except Vis4merError as error:  # its message names the file that holds the results instead
+        say("error", str(error))
+    else:
+        if saved and not quiet:
+            say("info", f"wrote {results.output}")
 
 
 def _draw(save: Callable[[], None]) -> bool:

@@ -110,7 +110,7 @@ def _check_archive(path: Path) -> None:
 
 def _torch_load(path: Path) -> Any:
     try:
-        # PyTorch warns of unusual files before it refuses them; the error says what is wrong.
+        # PyTorch warns of unusual files before it refuses them; the error states what is wrong.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)

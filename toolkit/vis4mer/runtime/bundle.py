@@ -16,7 +16,7 @@ from typing import Any, Self
 from vis4mer.config import ModelConfig
 from vis4mer.devices.device import Device
 from vis4mer.errors import BundleError, ConfigError
-from vis4mer.files import staging_path
+from vis4mer.files import staging_path, write_failure
 from vis4mer.runtime.backends import registry
 from vis4mer.runtime.backends.base import Graph, Runner
 from vis4mer.runtime.interface import GraphInterface, graph_interfaces
@@ -194,7 +194,7 @@ class BundleWriter:
             self._staging = staging_path(path)
             self._staging.mkdir()
         except OSError as error:
-            raise BundleError.of("output", path, f"cannot be written: {error.strerror}") from None
+            raise BundleError.of("output", path, *write_failure(error)) from None
         return self
 
     def __exit__(
@@ -257,7 +257,7 @@ class BundleWriter:
                 flush_to_disk(path)
             self._output.place(self._staging)
         except OSError as error:
-            raise BundleError.of("output", self._output.path, f"cannot be written: {error.strerror}") from None
+            raise BundleError.of("output", self._output.path, *write_failure(error)) from None
         return Bundle.open(self._output.path)
 
 

@@ -39,7 +39,7 @@ class GraphCases:
         kinds: Kind of each input: ``random``; ``static``, tokens that hardly change; or ``movie``, a movie's own.
         inputs: [N, ...], of the graph's input type.
         outputs: [N, ...], float32.
-        labels: Label that the eager model gives each case; None if the outputs are not classes, or for cases of an
+        labels: Label of the eager model's answer to each case; None if the outputs are not classes, or for cases of an
             export that did not store it.
     """
 
@@ -174,7 +174,7 @@ def recorded(
     Args:
         model: Configuration of the exported model.
         precision: Precision of the export.
-        labels: Label that the eager model gives each case, by classification head.
+        labels: Label of the eager model's answer to each case, by classification head.
         pictures: Pictures, uint8 [M, H, W, 3], of the encoder's inputs from a movie; None without any.
     """
     # JSON text, because NumPy's own strings lose trailing null characters.

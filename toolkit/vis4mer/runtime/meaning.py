@@ -1,4 +1,4 @@
-"""Whether a bundle's manifest still gives the graphs the meaning that they were exported with.
+"""Checks that a bundle's manifest still describes its graphs as they were exported.
 
 Digests show that files belong to a manifest, but whoever changes a manifest can compute its digest anew. A bundle's
 cases record what the exported model answered, in words, and from which pictures.

@@ -71,8 +71,8 @@ class Layout:
         # The time axis must contain every window, or curves would leave the plot.
         duration = max(prediction.duration, prediction.windows[-1].end)
         plots = [plot_head(name, head) for name, head in prediction.heads.items()]
-        room = _WIDEST_LEGEND if page.legend_beside else page.width - 2 * page.margin
-        legend = Legend.of(plots, room, measure, one_column=page.legend_beside)
+        width = _WIDEST_LEGEND if page.legend_beside else page.width - 2 * page.margin
+        legend = Legend.of(plots, width, measure, one_column=page.legend_beside)
         return cls(prediction, page, measure, plots, duration, legend)
 
     @cached_property

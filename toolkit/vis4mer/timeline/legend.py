@@ -39,9 +39,9 @@ class Legend:
 
         Args:
             plots: All plots of the page.
-            width: Room for the legend.
+            width: Largest width of the legend, in CSS pixels.
             measure: Width of texts.
-            one_column: Whether entries are one below another even if there is room for several columns.
+            one_column: Whether entries are one below another even if several columns fit.
         """
         entries = [entry for plot in plots for entry in _entries(plot)]
         if not entries:

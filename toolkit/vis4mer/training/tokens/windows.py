@@ -132,15 +132,15 @@ def window_starts(n_frames: int, length: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def evecount(n_frames: int, count: int) -> list[int]:
+def even_samples(n_frames: int, count: int) -> list[int]:
     """Returns `count` ascending frame indices, spread evenly over `n_frames`; they repeat if `n_frames` is smaller."""
     return [i * n_frames // count for i in range(count)]
 
 
 def random_samples(n_frames: int, count: int, generator: np.random.Generator) -> list[int]:
-    """Returns `count` random ascending frame indices without repetition; `evecount` if there are too few frames."""
+    """Returns `count` random ascending frame indices without repetition; `even_samples` if there are too few frames."""
     if n_frames <= count:
-        return evecount(n_frames, count)
+        return even_samples(n_frames, count)
     # The frames stay in the order of time, because the head models a sequence.
     return sorted(generator.choice(n_frames, count, replace=False).tolist())
 
@@ -234,7 +234,7 @@ class EvenSamples(_Windows):
         return len(self.movies)
 
     def __getitem__(self, index: int) -> TrainingWindow:
-        return self._samples(index, evecount(self.movies[index].token_file.n_frames, self.length))
+        return self._samples(index, even_samples(self.movies[index].token_file.n_frames, self.length))
 
 
 def training_windows(movies: Sequence[TrainingMovie], config: ModelConfig, seed: int) -> RandomWindows:
