@@ -5,7 +5,8 @@ turn each of them and all that follow, with ENOSPC and with EIO; and all of them
 user. A write that meets a full disk takes half of its bytes first. A full tmpfs, where one can be mounted, a limit of
 64 open files, a limit on the size of files and limits on memory are real.
 
-The command must end with an answer, or with exit status 1 and one error line. Then every file is what it was before, or
+The command must end with an answer, or with exit status 1 and one error line; where memory is scarce, that line may be
+GCC's OpenMP's own, which ends the process itself if no thread can be started. Then every file is what it was before, or
 what a complete run writes; files of others are untouched; nothing is left over unless the disk refuses to remove it;
 and the same command, on a disk that works, writes what an undisturbed run writes and removes all leftovers.
 
@@ -46,6 +47,7 @@ from tests.campaigns.isolation import Ending, isolated
 OUTCOMES = ("refused", "completed")
 # A file can be removed from a full disk, but from one that fails nothing can be.
 _FULL = Kind.WRITE | Kind.FLUSH | Kind.OPEN | Kind.FOLDER
+_NO_THREAD = "libgomp: Thread creation failed"
 _INJECTED = Kind.WRITE | Kind.FLUSH | Kind.RENAME | Kind.OPEN | Kind.FOLDER
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of Linux's headers
 _LARGE = "64m"
@@ -192,7 +194,7 @@ class Subject:
             return self.command.run(inputs, output)
 
         ending = isolated(limited, TIME_LIMIT, logs)
-        problem = self._message_problem(ending) or self._problem(ending, condition, before, output)
+        problem = self._message_problem(ending, condition) or self._problem(ending, condition, before, output)
         if condition.free_bytes is not None:
             _resize(output, None)
         if not problem:
@@ -202,15 +204,16 @@ class Subject:
         detail = f"{condition.detail}{', over an older output' if older else ''}"
         return Trial((self.name, condition.name), detail, outcome, problem, ending.seconds, ending.peak_bytes)
 
-    def _message_problem(self, ending: Ending) -> str:
+    def _message_problem(self, ending: Ending, condition: Condition) -> str:
         if problem := campaign.failure(ending):
             return problem
-        lines = ending.stderr.splitlines()
-        errors = sum(line.startswith("vis4mer: error:") for line in lines)
+        known = ("vis4mer: error:", _NO_THREAD) if condition.name == "memory" else ("vis4mer: error:",)
+        lines = [line for line in ending.stderr.splitlines() if line]
+        errors = sum(line.startswith(known) for line in lines)
         if ending.status == 1 and not 1 <= errors <= self.command.movies:
             return f"prints {errors} error lines"
         # Training reports each epoch on a line of its own.
-        foreign = [line for line in lines if not line.startswith(("vis4mer: ", "epoch "))]
+        foreign = [line for line in lines if not line.startswith(("vis4mer: ", "epoch ", *known))]
         return f"prints {foreign[0]!r}" if foreign else ""
 
     def _problem(self, ending: Ending, condition: Condition, before: dict[str, str], output: Path) -> str:

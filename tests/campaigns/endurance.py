@@ -56,6 +56,7 @@ THREADS = 8
 _SECONDS_EACH = 5  # per classification, after which a process counts as hanging
 _TIMELINE_EVERY = 50  # classifications
 _MEASURED = ("resident_megabytes", "allocated_megabytes", "files", "threads", "peak_megabytes", "seconds")
+_THREAD_END_SECONDS = 0.02  # from a thread's last Python code to its end, on a busy machine
 _LEAKED_FILES = 5  # in a whole run of the control, and as many threads
 
 
@@ -82,17 +83,20 @@ class Usage:
     threads: int
 
     @classmethod
-    def now(cls) -> "Usage":
-        """Measures this process.
+    def now(cls, threads: int) -> "Usage":
+        """Measures this process, whose threads have been counted.
 
         The resident set is that of ``smaps_rollup``, which is exact. The one in ``statm`` is the sum of counters that
         each processor updates only every 32 pages or more.
         """
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
         kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
-        files, threads = (sum(1 for _ in Path("/proc/self", name).iterdir()) for name in ("fd", "task"))
         information = _mallinfo2()
-        return cls(kilobytes << 10, information.uordblks + information.hblkhd, files, threads)
+        return cls(kilobytes << 10, information.uordblks + information.hblkhd, _entries("fd"), threads)
+
+
+def _entries(folder: str) -> int:
+    return sum(1 for _ in Path("/proc/self", folder).iterdir())
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Change:
         resident_bytes: Difference of the medians of the resident set.
         allocated_bytes: Difference of the medians of what the C library counts as allocated.
         files: Least numbers of open files.
-        threads: Least numbers of threads; a thread that has just ended may be counted for a moment.
+        threads: Least numbers of threads.
     """
 
     resident_bytes: int
@@ -187,6 +191,7 @@ class Process:
         self._movies, self._count, self._folder, self._done = movies, count, folder, done
         self._expected = {movie: answer(self._classifier, movie) for movie in dict.fromkeys(movies)}
         self._usages: list[Usage] = []
+        self._fewest_threads = sys.maxsize
         self._different = 0
 
     def in_turn(self, after_each: Callable[[], object]) -> None:
@@ -229,8 +234,16 @@ class Process:
         return {"usages": usages, "different": self._different, "refused": refused}
 
     def _measure(self, done: int) -> None:
-        self._usages.append(Usage.now())
+        self._usages.append(Usage.now(self._threads()))
         self._done.value = done
+
+    def _threads(self) -> int:
+        """Counts threads again for a moment if there are more than ever: one that was joined may not have ended yet."""
+        deadline = time.monotonic() + _THREAD_END_SECONDS
+        while (count := _entries("task")) > self._fewest_threads and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self._fewest_threads = min(self._fewest_threads, count)
+        return count
 
     def _check(self, movie: Path) -> None:
         if answer(self._classifier, movie) != self._expected[movie]:
