@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vis4mer.timeline.drawing import DARK, LIGHT, Area, Drawing, Label, Line
+from vis4mer.colours import DARK, LIGHT
+from vis4mer.timeline.drawing import Area, Drawing, Label, Line
 from vis4mer.timeline.png import to_png
 from vis4mer.timeline.svg import to_svg
 

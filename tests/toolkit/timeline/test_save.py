@@ -14,13 +14,13 @@ from PIL import Image
 
 import vis4mer
 from tests.toolkit.predictions import made_up
+from vis4mer.colours import LIGHT
 from vis4mer.config import DecoderConfig, HeadConfig
 from vis4mer.errors import ConfigError, VideoError, Vis4merError
 from vis4mer.runtime.aggregation import Aggregator
 from vis4mer.runtime.prediction import HeadPrediction, Prediction
 from vis4mer.timeline import save_timeline
 from vis4mer.timeline.captions import captions
-from vis4mer.timeline.drawing import LIGHT
 from vis4mer.timeline.fonts import text_width
 from vis4mer.video import scan
 from vis4mer.video.frames import Damage

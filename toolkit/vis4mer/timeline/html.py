@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vis4mer.timeline.drawing import DARK, LIGHT, Drawing
+from vis4mer.colours import DARK, LIGHT
+from vis4mer.timeline.drawing import Drawing
 from vis4mer.timeline.readout import Readout
 from vis4mer.timeline.svg import css_class, css_variables, to_svg
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from vis4mer.timeline.drawing import LIGHT, Area, Dot, Drawing, Label, Line, Picture, Point, Shape
+from vis4mer.colours import LIGHT
+from vis4mer.timeline.drawing import Area, Dot, Drawing, Label, Line, Picture, Point, Shape
 from vis4mer.timeline.fonts import font_for
 
 _PIXELS_PER_UNIT = 2  # sharp on a dense screen

@@ -9,7 +9,6 @@ from PIL import Image
 
 from tests.toolkit.training.evaluation.reports import classification, regression
 from vis4mer.errors import Vis4merError
-from vis4mer.timeline.drawing import LIGHT
 from vis4mer.training.evaluation import plot_style
 from vis4mer.training.evaluation.class_plot import draw_classes
 from vis4mer.training.evaluation.confusion_plot import draw_confusion
@@ -36,13 +35,6 @@ def overlapping(labels: list[Text]) -> int:
     """Returns how many labels that follow each other touch."""
     boxes = [label.get_window_extent() for label in labels]
     return sum(bool(one.overlaps(other)) for one, other in pairwise(boxes))
-
-
-def test_the_colours_are_the_timelines() -> None:
-    names = ("SURFACE", "INK", "MUTED", "GRID", "BLUE", "ORANGE")
-    keys = ("surface", "ink", "muted", "grid", "line0", "line1")
-    assert [getattr(plot_style, name) for name in names] == [LIGHT[key] for key in keys]
-    assert tuple(LIGHT[f"line{i}"] for i in range(6)) == plot_style.SERIES
 
 
 @pytest.mark.parametrize("count", [2, 10, 60, 180])

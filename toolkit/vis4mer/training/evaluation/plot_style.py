@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import font_manager
 
+from vis4mer.colours import LIGHT
 from vis4mer.text import count, shorten
 from vis4mer.training.evaluation.report import Report
 
@@ -13,15 +14,9 @@ if TYPE_CHECKING:
 
 DPI = 150
 
-# The colours of the timeline on a white page, which belongs to a higher layer. A test compares the two.
-SURFACE = "#ffffff"
-INK = "#1b1f24"
-MUTED = "#626b76"
-GRID = "#e3e6ea"
-BLUE = "#0072b2"
-ORANGE = "#d55e00"
-# Those of several runs; distinct in any colour vision (Okabe & Ito, Color Universal Design, 2008).
-SERIES = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+SURFACE, INK, MUTED, GRID = (LIGHT[name] for name in ("surface", "ink", "muted", "grid"))
+SERIES = tuple(LIGHT[f"line{i}"] for i in range(6))  # those of several runs
+BLUE, ORANGE = SERIES[:2]
 
 _MAX_NAME_LENGTH = 60  # characters
 
