@@ -84,7 +84,7 @@ class PictureResizer:
         # A warp of the kernel reads the weights of one row, or of neighbouring columns.
         self._rows, self._columns = _uploaded(rows, rows.weights, device), _uploaded(columns, columns.weights.T, device)
         matrix = np.eye(3, dtype=np.float32) if colours is None else colours
-        self._colours = MatrixParameter((c_float * 9)(*matrix.flat), colours is None)
+        self._colours = MatrixParameter((c_float * 9)(*matrix.ravel().tolist()), colours is None)
 
     def __call__(self, sequences: Sequence[DeviceArray]) -> DeviceArray:
         """Resizes pictures.

@@ -152,7 +152,8 @@ class _Resampling(NamedTuple):
 def _resampling(kind: Interpolation, size: int, out: int, margin: float) -> _Resampling:
     """Returns the resampling of `size` source pixels, less `margin` at either end, to `out` target pixels."""
     step = (size - 2 * margin) / out
-    return _Resampling(step, margin + (np.arange(out) + 0.5) * step, *_FILTERS[kind](step))
+    centres: NDArray[np.float64] = margin + (np.arange(out) + 0.5) * step
+    return _Resampling(step, centres, *_FILTERS[kind](step))
 
 
 def _weights(resampling: _Resampling, targets: slice, sources: NDArray[np.int64]) -> NDArray[np.float32]:
