@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
-from vis4mer.devices.arrays import DeviceArray
+from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.cuda import Kernel, stream_of
 from vis4mer.devices.device import Device
 from vis4mer.video.resize import DisplayMatrix, Taps, taps, upright
@@ -133,6 +133,18 @@ class PictureResizer:
         )
 
 
+class Levels(NamedTuple):
+    """What the images of a movie have in common.
+
+    Attributes:
+        brightest: Largest level of all, 0 to 255.
+        widest: Largest difference between the largest and the smallest level of one value of an image.
+    """
+
+    brightest: int
+    widest: int
+
+
 class Extremes:
     """The smallest and largest level of each value of an image, over the images of a movie on a GPU.
 
@@ -145,7 +157,7 @@ class Extremes:
     """
 
     def __init__(self, device: Device, shape: tuple[int, ...]) -> None:
-        self._device, self._shape = device, shape
+        self._device = device
         self._kernel = _load(device, "track_extremes")
         stream = stream_of(device)
         self._lowest, self._highest = (DeviceArray.empty(shape, _BYTE, device) for _ in range(2))
@@ -154,12 +166,15 @@ class Extremes:
         stream.fill(self._highest.address, 0, self._highest.nbytes)
         stream.fill(self._results.address, 0, self._results.nbytes)
 
-    def add(self, images: DeviceArray) -> None:
+    def add(self, images: Array) -> None:
         """Queues the comparison with the next images, uint8 `[n, *shape]`.
 
         Raises:
-            DeviceError: The device failed.
+            DeviceError: The device has too little memory left, or failed.
         """
+        if not isinstance(images, DeviceArray):
+            # A movie that the GPU stops decoding goes on with images on the host.
+            images = DeviceArray.upload(images, self._device)
         values = self._lowest.nbytes
         stream = stream_of(self._device)
         stream.activate()
@@ -176,14 +191,14 @@ class Extremes:
             c_void_p(self._results.address + self._results.dtype.itemsize),
         )
 
-    def read(self) -> tuple[int, int]:
-        """Waits for the stream; returns the largest level of all, and the largest difference of a value's extremes.
+    def read(self) -> Levels:
+        """Waits for the stream, and returns the result.
 
         Raises:
             DeviceError: The device failed.
         """
         brightest, widest = self._results.numpy()
-        return int(brightest), int(widest)
+        return Levels(int(brightest), int(widest))
 
 
 class _Layout(NamedTuple):

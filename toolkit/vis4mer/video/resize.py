@@ -152,7 +152,7 @@ class _Resampling(NamedTuple):
 def _resampling(kind: Interpolation, size: int, out: int, margin: float) -> _Resampling:
     """Returns the resampling of `size` source pixels, less `margin` at either end, to `out` target pixels."""
     step = (size - 2 * margin) / out
-    centres: NDArray[np.float64] = margin + (np.arange(out) + 0.5) * step
+    centres = margin + (np.arange(out, dtype=np.float64) + 0.5) * step
     return _Resampling(step, centres, *_FILTERS[kind](step))
 
 
