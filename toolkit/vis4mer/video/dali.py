@@ -313,7 +313,7 @@ def _build_pipeline(device: Device, batch_size: int) -> Any:
             num_threads=min(batch_size, os.cpu_count() or 1, *((_GPU_THREADS,) if on_gpu else ())),
             device_id=device.index if on_gpu else None,
             prefetch_queue_depth=1,  # running ahead would hold a second batch in memory
-            exec_dynamic=True,  # the executor whose outputs can be handed over to a stream
+            exec_dynamic=True,  # the executor that can bind its outputs to a stream
         )
         with pipeline:
             encoded = dali.fn.external_source(name="encoded", dtype=dali.types.UINT8, ndim=1)
