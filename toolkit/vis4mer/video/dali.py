@@ -1,9 +1,9 @@
 """The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or a few codecs on the CPU.
 
-DALI never opens the file. For each planned run of packets (see `vis4mer.video.planner`) this module builds a *clip*, a
-small movie in memory that holds just those packets, and requests the wanted frames by their positions in it. So both
-readers take the same frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by
-one batch of clips and decoded frames.
+DALI never opens the file. It gets *clips*, small movies in memory that hold just the planned packets (see
+`vis4mer.video.clips`), and the wanted frames are requested by their positions in them. So both readers take the same
+frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by one batch of clips
+and decoded frames.
 
 Limits:
     * On the CPU, DALI decodes VP8, VP9 and MJPEG only.
@@ -15,27 +15,20 @@ Limits:
 
 import importlib
 import importlib.util
-import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.packages import install_command
-from vis4mer.video.container import movie_stream, open_container
-from vis4mer.video.ffmpeg import ContentError, content_call
+from vis4mer.video.clips import Clip, cut
+from vis4mer.video.ffmpeg import ContentError
 from vis4mer.video.frames import Damage
-from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
 from vis4mer.video.resize import upright
 from vis4mer.video.sampled import Decoded, SampledReader
@@ -45,9 +38,6 @@ _GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 # A video that declares no matrix counts as BT.601, because PyAV's reader converts it as BT.601 too.
 _BT601_LIKE = {2, 5, 6}  # AVColorSpace: unspecified, BT.470BG, SMPTE 170M
-
-# Milliseconds between the frames of a clip. DALI gets positions, not times, so any constant serves.
-_FRAME_MS = 40
 
 
 def installed() -> bool:
@@ -76,21 +66,6 @@ def obstacle(movie: Movie, device: Device) -> str | None:
     if index.corrupt or index.truncated:
         return "the file is damaged, which DALI does not tolerate"
     return None
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """A run of packets as a small movie of its own.
-
-    Attributes:
-        data: Matroska file, uint8 `[bytes]`.
-        numbers: Wanted frames as frame numbers of the movie, intp `[wanted]`, ascending.
-        places: The same frames as positions in the clip's presentation order, int32 `[wanted]`, ascending.
-    """
-
-    data: NDArray[np.uint8]
-    numbers: NDArray[np.intp]
-    places: NDArray[np.int32]
 
 
 class DALIReader(SampledReader):
@@ -125,18 +100,21 @@ class DALIReader(SampledReader):
         self._pipeline = _build_pipeline(device, batch_size)
 
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
-        group: list[_Clip] = []
-        for clip in self._clips():
-            group.append(clip)
-            # When samples are sparse, a clip often holds a single wanted frame, so several clips share one run of the
-            # pipeline. Every clip holds at least one wanted frame, so a group never exceeds the pipeline's batch size.
-            if sum(len(clip.places) for clip in group) >= self._batch_size:
-                yield from self._decode_clips(group)
-                group = []
+        group: list[Clip] = []
+        try:
+            for clip in cut(self._movie, self._plan, self._numbers, self._batch_size):
+                group.append(clip)
+                # When samples are sparse, a clip often holds a single wanted frame, so several clips share one run of
+                # the pipeline. Every clip holds at least one, so a group never exceeds the pipeline's batch size.
+                if sum(len(clip.places) for clip in group) >= self._batch_size:
+                    yield from self._decode_clips(group)
+                    group = []
+        except ContentError as error:
+            raise self._undecodable(str(error)) from None
         if group:
             yield from self._decode_clips(group)
 
-    def _decode_clips(self, clips: list[_Clip]) -> Iterator[Decoded]:
+    def _decode_clips(self, clips: list[Clip]) -> Iterator[Decoded]:
         self._pipeline.feed_input("encoded", [clip.data for clip in clips])
         self._pipeline.feed_input("places", [clip.places for clip in clips])
         try:
@@ -151,83 +129,9 @@ class DALIReader(SampledReader):
             for number, picture in zip(clip.numbers, pictures, strict=True):
                 yield Decoded(int(number), partial(upright, picture, self._movie.display))
 
-    def _clips(self) -> Iterator[_Clip]:
-        """Yields the clips of all runs; a run ends where the plan drains the video decoder."""
-        run: list[int] = []  # ordinals
-        held: list[av.Packet[VideoStream]] = []
-        with open_container(self._movie.path) as container:
-            stream = movie_stream(container, self._movie.path)
-            for ordinal, packet in enumerate(packets(container, stream)):
-                if self._plan.send[ordinal]:
-                    run.append(ordinal)
-                    held.append(packet)
-                if self._plan.drain[ordinal]:
-                    yield from self._clips_of_run(stream, np.array(run), held)
-                    run, held = [], []
-                if ordinal == self._plan.last:
-                    return
-
-    def _clips_of_run(
-        self, stream: VideoStream, run: NDArray[np.intp], held: "Sequence[av.Packet[VideoStream]]"
-    ) -> Iterator[_Clip]:
-        """Yields one clip, or several with the same data if more frames are wanted than fit into a batch."""
-        index = self._movie.index
-        places = _ranks(index.times[run])
-        try:
-            data = _remux(stream, held, places)
-        except ContentError as error:
-            raise self._undecodable(str(error)) from None
-        # A run also holds packets that are sent only as references. Their frames are decoded but not requested.
-        is_wanted = np.isin(index.numbers[run], self._numbers)
-        numbers, places = index.numbers[run[is_wanted]], places[is_wanted]
-        # Packets come in decoding order, but `_decode` has to yield frames in presentation order.
-        in_order = np.argsort(places)
-        for part in np.array_split(in_order, range(self._batch_size, len(in_order), self._batch_size)):
-            yield _Clip(data, numbers[part], places[part].astype(np.int32))
-
     def _undecodable(self, reason: str) -> VideoError:
         remedy = "read it with video_decoder='pyav'"
         return VideoError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
-
-
-def _ranks(times: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Returns each packet's position in presentation order, intp `[packets]`."""
-    order = np.argsort(times, kind="stable")
-    return np.argsort(order)  # the inverse of a permutation
-
-
-@content_call
-def _remux(
-    template: VideoStream, held: "Sequence[av.Packet[VideoStream]]", places: NDArray[np.intp]
-) -> NDArray[np.uint8]:
-    """Writes packets to a Matroska file in memory.
-
-    Args:
-        template: Stream that the packets come from.
-        held: Packets in decoding order.
-        places: Their positions in presentation order, intp `[packets]`.
-
-    Returns:
-        The file, uint8 `[bytes]`.
-
-    Raises:
-        ContentError: FFmpeg cannot write the packets.
-    """
-    file = io.BytesIO()
-    # Decoding times are the packets' positions. A frame must not be shown before it is decoded, so presentation is
-    # delayed by as many frames as reordering brings any frame forward.
-    delay = int(np.max(np.arange(len(places)) - places))
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream_from_template(template)
-        for i, packet in enumerate(held):
-            # The original timestamps may repeat, jump or be missing, so times made from the ranks replace them.
-            # Matroska counts in milliseconds, so times in that unit are written without rounding.
-            packet.time_base = Fraction(1, 1000)
-            packet.pts, packet.dts = (int(places[i]) + delay) * _FRAME_MS, i * _FRAME_MS
-            packet.duration = _FRAME_MS
-            packet.stream = stream
-            container.mux(packet)
-    return np.frombuffer(file.getbuffer(), np.uint8)
 
 
 def _build_pipeline(device: Device, batch_size: int) -> Any:
