@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from vis4mer.config import DecoderName, Preprocessing
-from vis4mer.devices.device import Device
+from vis4mer.devices.device import Device, probe_driver
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.packages import install_command
+from vis4mer.video import nvdec
 from vis4mer.video.clips import Clip, cut
 from vis4mer.video.ffmpeg import ContentError
 from vis4mer.video.frames import Damage
@@ -34,7 +35,7 @@ from vis4mer.video.resize import upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 _CPU_CODECS = {"vp8", "vp9", "mjpeg"}
-_GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
+_GPU_CODECS = {"vp8", "vp9", "h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 # A video that declares no matrix counts as BT.601, because PyAV's reader converts it as BT.601 too.
 _BT601_LIKE = {2, 5, 6}  # AVColorSpace: unspecified, BT.470BG, SMPTE 170M
@@ -58,14 +59,23 @@ def obstacle(movie: Movie, device: Device) -> str | None:
         return f"DALI does not decode {info.pixel_format} on the GPU"
     if on_gpu and movie.colour_matrix not in _BT601_LIKE:
         return "DALI converts only BT.601 colours on the GPU"
-    # Positions in a clip are the packets' ranks by timestamp. A VP8 packet that only updates references would count as
-    # a frame there although it shows none.
-    hidden_packets = info.codec == "vp8" and len(index.order) < len(index.times)
+    if on_gpu and index.oddity:
+        return f"DALI does not decode {index.oddity} on the GPU"
+    # Positions in a clip are the packets' ranks by timestamp. A packet that only updates references would count as a
+    # frame there although it shows none.
+    hidden_packets = info.codec in ("vp8", "vp9") and len(index.order) < len(index.times)
     if index.counted or hidden_packets:
         return "DALI needs a timestamp and a shown frame for every packet"
     if index.corrupt or index.truncated:
         return "the file is damaged, which DALI does not tolerate"
-    return None
+    # Without a driver, creating the reader fails, with an error that names the device.
+    return _engine_obstacle(movie, device) if on_gpu and not probe_driver().problem else None
+
+
+def _engine_obstacle(movie: Movie, device: Device) -> str | None:
+    width, height = movie.info.width, movie.info.height
+    stored = (height, width) if movie.info.rotation in (90, 270) else (width, height)
+    return nvdec.obstacle(device, movie.info.codec, *stored)
 
 
 class DALIReader(SampledReader):
