@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from vis4mer.video import clips
+from vis4mer.devices.device import Device
+from vis4mer.video import clips, dali, facts, frame_headers
+from vis4mer.video.bitstream import inspector
+from vis4mer.video.headers import Headers
 from vis4mer.video.movie import scan
 from vis4mer.video.planner import plan
 
@@ -33,7 +36,7 @@ def x265(params="", threads="none"):
 
 
 def vp9(**options):
-    return "libvpx-vp9", {"deadline": "good", "cpu-used": "5", "lag-in-frames": "12", **options}
+    return "libvpx-vp9", {"deadline": "good", "cpu-used": "5", "lag-in-frames": "25", **options}
 
 
 OPEN264 = "open-gop=1:bframes=3:b-adapt=0"
@@ -87,7 +90,7 @@ REGULAR = {
     "vp8 webm": ("webm", ("libvpx", {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "0"})),
     "vp9 webm": ("webm", vp9(**{"auto-alt-ref": "0"})),
     "vp9 mp4": ("mp4", vp9(**{"auto-alt-ref": "0"})),
-    "vp9 hidden frames": ("webm", vp9(**{"auto-alt-ref": "1"})),
+    "vp9 tiles": ("mkv", vp9(**{"auto-alt-ref": "0", "tile-columns": "1", "frame-parallel": "1"})),
     "vp9 odd size": ("webm", vp9(**{"auto-alt-ref": "0"}), {"size": (150, 86)}),
     "av1 mkv": ("mkv", ("libsvtav1", {"preset": "12", **ONE_BY_ONE})),
     "av1 mp4": ("mp4", ("libsvtav1", {"preset": "12", **ONE_BY_ONE})),
@@ -180,3 +183,118 @@ def test_clips_decode_on_their_own_to_the_frames_of_the_whole_movie(name, tmp_pa
         assert max(len(clip.numbers) for clip in cut) <= 8
         for clip in cut:
             check_clip(clip, shown, all_pictures)
+
+
+@pytest.fixture(scope="module")
+def reordered_av1(movies, video_tools):
+    options = {"preset": "12", "svtav1-params": "lp=1"}
+    return video_tools.encode(movies / "reordered.mkv", codec="libsvtav1", options=options, count=FRAMES, gop=24)
+
+
+def test_packets_that_repeat_a_picture_are_reported(reordered_av1):
+    movie = scan(reordered_av1)
+    assert movie.index.oddity == facts.REPEATED_PICTURE
+    assert facts.REPEATED_PICTURE in dali.obstacle(movie, Device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "options"),
+    [
+        ("libx264", "ts", {"x264-params": "bframes=2"}),
+        ("libx265", "ts", {"x265-params": "log-level=none:pools=none"}),
+    ],
+)
+def test_joined_streams_of_different_sizes_are_reported(codec, container, options, tmp_path, video_tools):
+    parts = [
+        video_tools.encode(tmp_path / f"{width}.{container}", codec=codec, options=options, size=(width, 64), count=24)
+        for width in (128, 192)
+    ]
+    path = tmp_path / f"joined.{container}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert scan(path).index.oddity == facts.CHANGED_HEADER
+    assert scan(parts[0]).index.oddity == ""
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_change_of_size_without_a_sequence_header_is_reported(codec, tmp_path, video_tools):
+    packets = []
+    for width in (128, 192):
+        options = {"deadline": "realtime", "cpu-used": "8"}
+        path = video_tools.encode(tmp_path / f"{width}.webm", codec=codec, options=options, size=(width, 64), count=6)
+        with av.open(str(path)) as container:
+            packets += [(bytes(packet), packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+    inspect = inspector({"libvpx": "vp8", "libvpx-vp9": "vp9"}[codec], None)
+    found = [inspect(data, key).oddity for data, key in packets]
+    assert found[:6] == [""] * 6
+    assert found[6] == facts.CHANGED_HEADER
+
+
+def test_packed_bitstreams_are_reported(tmp_path, video_tools):
+    """Two pictures in a packet, and later a packet with one that is not coded, as old AVI files have them."""
+    path = video_tools.encode(tmp_path / "movie.avi", codec="mpeg4", b_frames=1, count=12)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [(bytes(packet), packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+        bits = stream.codec_context.extradata
+    inspect = inspector("mpeg4", bits)
+    assert {inspect(data, key).oddity for data, key in packets} == {""}
+    (first, key), (second, _) = packets[1], packets[2]
+    assert inspect(first + second, key).oddity == facts.SEVERAL_PICTURES
+    # I-VOP, no whole second, marker, 5 bits of time (the movie counts 24 ticks a second), marker, vop_coded = 0.
+    layer = bits.index(b"\0\0\1\x20")
+    other_layer = bits[: layer + 4] + bytes([bits[layer + 4] ^ 1]) + bits[layer + 5 :]
+    assert inspect(other_layer + first, key).oddity == facts.CHANGED_HEADER
+    not_coded = b"\0\0\1\xb6" + bytes([0b01_0_1_0000, 0b0_1_0_11111])
+    assert inspect(not_coded, False).oddity == facts.SEVERAL_PICTURES
+    coded = b"\0\0\1\xb6" + bytes([0b01_0_1_0000, 0b0_1_1_11111])
+    assert inspect(coded, False).oddity == ""
+
+
+def test_frames_of_av1_packets_are_counted_as_ffmpeg_splits_them(reordered_av1):
+    with av.open(str(reordered_av1)) as container:
+        stream = container.streams.video[0]
+        context = BitStreamFilterContext("av1_frame_split", stream)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        counts = [sum(kind in (3, 6) for kind, _ in frame_headers.obus(bytes(packet))) for packet in packets]
+        assert counts == [len(context.filter(packet)) for packet in packets]
+    assert max(counts) > 1
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 7])
+def test_frames_of_vp9_superframes_are_counted_as_ffmpeg_splits_them(hidden, vp9):
+    with av.open(str(vp9)) as container:
+        stream = container.streams.video[0]
+        frames = [bytes(packet) for packet in container.demux(stream) if packet.size][1 : 2 + hidden]
+        show_frame = 2  # in a header's first byte
+        frames[:-1] = [bytes([frame[0] & ~show_frame]) + frame[1:] for frame in frames[:-1]]
+        marker = bytes([0b110_01_000 | hidden])  # sizes of two bytes
+        index = marker + b"".join(len(frame).to_bytes(2, "little") for frame in frames) + marker
+        superframe = b"".join(frames) + index
+        assert frame_headers._vp9_frames(superframe) == frames
+        split = BitStreamFilterContext("vp9_superframe_split", stream).filter(av.Packet(superframe))
+        assert len(split) == hidden + 1
+    assert inspector("vp9", None)(superframe, False).oddity == ""
+
+
+def test_parameter_sets_of_earlier_entries_apply_to_later_ones():
+    sequence, first, second, delimiter, picture = b"\x67\1", b"\x68\1", b"\x68\2", b"\x09\xf0", b"\x41\x9a"
+
+    def packet(*units):
+        return b"".join(b"\0\0\0\1" + unit for unit in units)
+
+    headers = Headers("h264", packet(sequence, first))
+    assert headers.complete(packet(delimiter, picture)) == packet(delimiter, sequence, first, picture)
+    headers.update(packet(second, picture))
+    assert headers.complete(packet(second, picture)) == packet(sequence, first, second, picture)
+    headers.update(packet(first, picture))
+    assert headers.complete(packet(picture)) == packet(sequence, second, first, picture)
+
+
+def test_av1_packets_get_the_sequence_header_after_the_delimiter():
+    delimiter, header, other, frame = b"\x12\0", b"\x0a\2ab", b"\x0a\2cd", b"\x32\1x"
+    headers = Headers("av1", b"\x81\0\x0c\0" + header)
+    assert headers.complete(delimiter + frame) == delimiter + header + frame
+    assert headers.complete(frame) == header + frame
+    headers.update(delimiter + other + frame)
+    assert headers.complete(delimiter + other + frame) == delimiter + other + frame
+    assert headers.complete(frame) == other + frame

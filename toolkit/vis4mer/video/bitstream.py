@@ -142,9 +142,10 @@ class _VP8Inspector:
 
     def __call__(self, data: bytes, key: bool) -> PacketFacts:
         """Returns the facts about one packet."""
-        oddity = ""
+        shown = bool(data) and bool(data[0] >> 4 & 1)
+        oddity = "" if shown else SEVERAL_PICTURES
         if data and not data[0] & 1:  # a key frame, whose header holds the size
             size = data[6:10]
             self._size = self._size or size
-            oddity = CHANGED_HEADER if size != self._size else ""
-        return PacketFacts(entry=key, closed=key, shown=bool(data) and bool(data[0] >> 4 & 1), oddity=oddity)
+            oddity = oddity if size == self._size else CHANGED_HEADER
+        return PacketFacts(entry=key, closed=key, shown=shown, oddity=oddity)

@@ -78,6 +78,16 @@ def _engine_obstacle(movie: Movie, device: Device) -> str | None:
     return nvdec.obstacle(device, movie.info.codec, *stored)
 
 
+class DALIError(VideoError):
+    """DALI cannot decode a video, which PyAV may.
+
+    Attributes:
+        reason: Why, without the name of the video and the remedy.
+    """
+
+    reason = ""
+
+
 class DALIReader(SampledReader):
     """Decodes with DALI.
 
@@ -125,23 +135,27 @@ class DALIReader(SampledReader):
             yield from self._decode_clips(group)
 
     def _decode_clips(self, clips: list[Clip]) -> Iterator[Decoded]:
-        self._pipeline.feed_input("encoded", [clip.data for clip in clips])
-        self._pipeline.feed_input("places", [clip.places for clip in clips])
         try:
+            self._pipeline.feed_input("encoded", [clip.data for clip in clips])
+            self._pipeline.feed_input("places", [clip.places for clip in clips])
             (sequences,) = self._pipeline.run()
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]  # DALI's stack comes first, the cause last
-            raise self._undecodable(reason) from None
+        except Exception as error:  # the types of DALI's errors are not documented
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise self._undecodable(lines[-1]) from None  # DALI's stack comes first, the cause last
         sequences = sequences.as_cpu()
+        if [len(sequences.at(i)) for i in range(len(sequences))] != [len(clip.places) for clip in clips]:
+            raise self._undecodable("it returns fewer or more frames than requested")
         for i, clip in enumerate(clips):
             images = np.array(sequences.at(i))  # [wanted, H, W, 3], copied because the next run reuses DALI's memory
             pictures = np.moveaxis(images, 3, 1)
             for number, picture in zip(clip.numbers, pictures, strict=True):
                 yield Decoded(int(number), partial(upright, picture, self._movie.display))
 
-    def _undecodable(self, reason: str) -> VideoError:
+    def _undecodable(self, reason: str) -> DALIError:
         remedy = "read it with video_decoder='pyav'"
-        return VideoError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
+        error = DALIError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
+        error.reason = reason
+        return error
 
 
 def _build_pipeline(device: Device, batch_size: int) -> Any:

@@ -47,7 +47,6 @@ class Headers:
             return
         for unit in nal_units(data, self._length_bytes):
             if unit_type(self._codec, unit) in parameter_set_types(self._codec):
-                unit = unit.rstrip(b"\0")
                 self._sets.pop(unit, None)
                 self._sets[unit] = None
 

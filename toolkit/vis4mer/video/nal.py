@@ -48,7 +48,8 @@ def nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
     begin = data.find(b"\0\0\1") + 3
     while begin >= 3:
         end = data.find(b"\0\0\1", begin)
-        yield data[begin:end] if end >= 0 else data[begin:]
+        unit = data[begin:end] if end >= 0 else data[begin:]
+        yield unit.rstrip(b"\0")  # zeros may stand between units, which never end with one
         begin = end + 3
 
 
@@ -94,7 +95,7 @@ def parameter_sets(codec: str, extradata: bytes) -> list[bytes]:
             found, position = _counted_units(extradata, position + 3, count)
             units += found
     wanted = parameter_set_types(codec)
-    return [_stripped(unit) for unit in units if unit_type(codec, unit) in wanted]
+    return [unit for unit in units if unit_type(codec, unit) in wanted]
 
 
 def _counted_units(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
@@ -107,11 +108,6 @@ def _counted_units(record: bytes, position: int, count: int) -> tuple[list[bytes
         position = begin + int.from_bytes(record[position:begin], "big")
         units.append(record[begin:position])
     return units, position
-
-
-def _stripped(unit: bytes) -> bytes:
-    """Returns a unit without the zeros that may follow it in Annex B; a unit itself never ends with one."""
-    return unit.rstrip(b"\0")
 
 
 class _ParameterSets:
@@ -132,7 +128,6 @@ class _ParameterSets:
 
     def add(self, unit: bytes) -> str:
         """Adds a parameter set; returns the oddity if it is another one than before."""
-        unit = _stripped(unit)
         if unit in self._known:
             return ""
         if len(self._known) < _MAX_PARAMETER_SETS:
