@@ -84,7 +84,10 @@ class FakeOutputs:
     def __init__(self, driver: FakeDriver, sequences: list[NDArray[np.uint8]]) -> None:
         self._tensors = [FakeTensor(driver, sequence) for sequence in sequences]
 
-    def at(self, i: int) -> "FakeTensor":
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __getitem__(self, i: int) -> "FakeTensor":
         return self._tensors[i]
 
 
@@ -102,6 +105,7 @@ class FakeTensor:
             driver.memory.pop(address)
             ctypes.memset(block, 0xDD, len(block))
 
+        self._shape = list(sequence.shape)
         driver.queue(write)
         weakref.finalize(self, driver.queue, release)
         self.__cuda_array_interface__ = {
@@ -111,6 +115,9 @@ class FakeTensor:
             "strides": None,
             "version": 2,
         }
+
+    def shape(self) -> list[int]:
+        return self._shape
 
 
 def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8]:

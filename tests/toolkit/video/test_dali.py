@@ -85,7 +85,7 @@ def test_what_dali_cannot_read_is_refused_with_a_remedy(plain):
         ("libx264", "yuv420p", {"x264-params": "colormatrix=bt2020c"}, "colour matrix 10"),
         ("libx264", "yuvj420p", {}, None),
         ("libx264", "yuvj420p", {"x264-params": "colormatrix=bt709"}, None),
-        ("mjpeg", "yuvj420p", {}, "does not find the full range of this mjpeg video"),
+        ("mjpeg", "yuvj420p", {}, "does not decode mjpeg on the GPU"),
     ],
 )
 def test_what_the_gpu_path_takes(codec, pixel_format, options, problem, tmp_path, video_tools):

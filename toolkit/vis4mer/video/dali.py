@@ -1,9 +1,9 @@
 """The GPU reader: NVIDIA DALI decodes on the GPU's video engine, or a few codecs on the CPU.
 
-DALI never opens the file. For each planned run of packets (see `vis4mer.video.planner`) this module builds a *clip*, a
-small movie in memory that holds just those packets, and requests the wanted frames by their positions in it. So both
-readers take the same frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by
-one batch of clips and decoded frames.
+DALI never opens the file. It gets *clips*, small movies in memory that hold just the planned packets (see
+`vis4mer.video.clips`), and the wanted frames are requested by their positions in them. So both readers take the same
+frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by one batch of clips
+and decoded frames.
 
 On a GPU, decoded pictures stay in its memory: `vis4mer.video.device_pictures` corrects their colours and resizes them
 there, and the batches that the encoder reads are views or copies of the result in the same memory.
@@ -23,37 +23,30 @@ Limits:
 
 import importlib
 import importlib.util
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.cuda import stream_of
-from vis4mer.devices.device import Device
+from vis4mer.devices.device import Device, probe_driver
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.packages import install_command
-from vis4mer.video import colour
-from vis4mer.video.container import movie_stream, open_container
+from vis4mer.video import colour, nvdec
+from vis4mer.video.clips import Clip, cut
 from vis4mer.video.device_pictures import PictureResizer
-from vis4mer.video.ffmpeg import ContentError, content_call
+from vis4mer.video.ffmpeg import ContentError
 from vis4mer.video.frames import Damage
-from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
 from vis4mer.video.resize import Image, resize, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 _CPU_CODECS = {"vp8", "vp9", "mjpeg"}
-_GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
+_GPU_CODECS = {"vp8", "vp9", "h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 _FULL_RANGE_CODECS = {"h264", "hevc", "av1"}  # those whose parser in the NVIDIA driver reports full range
 
@@ -63,9 +56,6 @@ _MOST_BYTES = 2 << 30
 _HELD_PICTURES = 8
 # Threads that DALI decodes with on a GPU, each of them one clip: GPUs have no more video engines.
 _GPU_THREADS = 8
-
-# Milliseconds between the frames of a clip. DALI gets positions, not times, so any constant serves.
-_FRAME_MS = 40
 
 
 def installed() -> bool:
@@ -82,37 +72,52 @@ def obstacle(movie: Movie, device: Device) -> str | None:
     on_gpu = device.kind != "cpu"
     if info.codec not in (_GPU_CODECS if on_gpu else _CPU_CODECS):
         return f"DALI does not decode {info.codec} on {'the GPU' if on_gpu else 'the CPU'}"
-    if on_gpu and info.pixel_format not in _GPU_PIXEL_FORMATS:
-        return f"DALI does not decode {info.pixel_format} on the GPU"
-    if on_gpu and not colour.is_known(movie.colour_matrix):
-        return f"colour matrix {movie.colour_matrix} cannot be derived from DALI's colours"
-    if on_gpu and movie.full_range and not (movie.range_is_coded and info.codec in _FULL_RANGE_CODECS):
-        return f"DALI does not find the full range of this {info.codec} video"
-    if on_gpu and (info.width % 2 or info.height % 2):
-        return f"DALI does not decode pictures of an odd size, {info.width} x {info.height}, on the GPU"
-    # Positions in a clip are the packets' ranks by timestamp. A VP8 packet that only updates references would count as
-    # a frame there although it shows none.
-    hidden_packets = info.codec == "vp8" and len(index.order) < len(index.times)
+    if on_gpu and (problem := _gpu_obstacle(movie)):
+        return problem
+    # Positions in a clip are the packets' ranks by timestamp. A packet that only updates references would count as a
+    # frame there although it shows none.
+    hidden_packets = info.codec in ("vp8", "vp9") and len(index.order) < len(index.times)
     if index.counted or hidden_packets:
         return "DALI needs a timestamp and a shown frame for every packet"
     if index.corrupt or index.truncated:
         return "the file is damaged, which DALI does not tolerate"
-    return None
+    # Without a driver, creating the reader fails, with an error that names the device.
+    return _engine_obstacle(movie, device) if on_gpu and not probe_driver().problem else None
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """A run of packets as a small movie of its own.
+def _gpu_obstacle(movie: Movie) -> str | None:
+    """Returns why DALI cannot decode a movie on any GPU exactly as PyAV does; None if it can."""
+    info = movie.info
+    if info.pixel_format not in _GPU_PIXEL_FORMATS:
+        return f"DALI does not decode {info.pixel_format} on the GPU"
+    if info.width % 2 or info.height % 2:
+        return f"DALI does not decode pictures of an odd size, {info.width} x {info.height}, on the GPU"
+    if not colour.is_known(movie.colour_matrix):
+        return f"DALI's colours cannot be corrected to colour matrix {movie.colour_matrix}"
+    if movie.full_range and not (movie.range_is_coded and info.codec in _FULL_RANGE_CODECS):
+        return f"DALI does not find the full range of this {info.codec} video"
+    return f"DALI does not decode {movie.index.oddity} on the GPU" if movie.index.oddity else None
+
+
+def _engine_obstacle(movie: Movie, device: Device) -> str | None:
+    height, width = _stored_size(movie)
+    return nvdec.obstacle(device, movie.info.codec, width, height)
+
+
+def _stored_size(movie: Movie) -> tuple[int, int]:
+    """Returns the height and width of the pictures as they are stored."""
+    height, width = movie.info.height, movie.info.width
+    return (width, height) if movie.info.rotation in (90, 270) else (height, width)
+
+
+class DALIError(VideoError):
+    """DALI cannot decode a video, which PyAV may.
 
     Attributes:
-        data: Matroska file, uint8 `[bytes]`.
-        numbers: Wanted frames as frame numbers of the movie, intp `[wanted]`, ascending.
-        places: The same frames as positions in the clip's presentation order, int32 `[wanted]`, ascending.
+        reason: Why, without the name of the video and the remedy.
     """
 
-    data: NDArray[np.uint8]
-    numbers: NDArray[np.intp]
-    places: NDArray[np.int32]
+    reason = ""
 
 
 class DALIReader(SampledReader):
@@ -145,7 +150,7 @@ class DALIReader(SampledReader):
     ) -> None:
         super().__init__(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
         height, width = _stored_size(movie)
-        self._device = device
+        self._device, self._stored = device, (height, width, 3)
         self._most_pictures = max(1, _MOST_BYTES // (height * width * 3))
         # Largest number of wanted frames in a clip.
         self._frames_at_once = max(1, min(batch_size, self._most_pictures - _HELD_PICTURES))
@@ -161,17 +166,21 @@ class DALIReader(SampledReader):
             )
 
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
-        for group in self._groups(self._clips()):
-            yield from self._decode_clips(group)
+        clips = cut(self._movie, self._plan, self._numbers, self._frames_at_once)
+        try:
+            for group in self._groups(clips):
+                yield from self._decode_clips(group)
+        except ContentError as error:
+            raise self._undecodable(str(error)) from None
 
-    def _groups(self, clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:
+    def _groups(self, clips: Iterable[Clip]) -> Iterator[list[Clip]]:
         """Yields the clips in groups, each for one run of the pipeline.
 
         When samples are sparse, a clip often holds a single wanted frame, so several clips share a run. A group is
         complete with as many wanted frames as a batch has, or before its pictures would take more than `_MOST_BYTES`.
         Every clip holds at least one wanted frame, so a group never exceeds the pipeline's batch size.
         """
-        group: list[_Clip] = []
+        group: list[Clip] = []
         wanted = 0
         for clip in clips:
             pictures = wanted + len(clip.places) + _HELD_PICTURES * (len(group) + 1)
@@ -183,18 +192,21 @@ class DALIReader(SampledReader):
         if group:
             yield group
 
-    def _decode_clips(self, clips: list[_Clip]) -> Iterator[Decoded]:
-        self._pipeline.feed_input("encoded", [clip.data for clip in clips])
-        self._pipeline.feed_input("places", [clip.places for clip in clips])
+    def _decode_clips(self, clips: list[Clip]) -> Iterator[Decoded]:
         # On a GPU, DALI binds its pictures to the stream on which they are resized: that stream waits for them, and
         # their memory is used again only after what is queued there when they are dropped.
         consumer = () if self._device.kind == "cpu" else (stream_of(self._device).handle,)
         try:
+            self._pipeline.feed_input("encoded", [clip.data for clip in clips])
+            self._pipeline.feed_input("places", [clip.places for clip in clips])
             (outputs,) = self._pipeline.run(*consumer)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]  # DALI's stack comes first, the cause last
-            raise self._undecodable(reason) from None
-        sequences = [outputs.at(i) for i in range(len(clips))]  # [wanted, H, W, 3] each
+        except Exception as error:  # the types of DALI's errors are not documented
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise self._undecodable(lines[-1]) from None  # DALI's stack comes first, the cause last
+        sequences = [outputs[i] for i in range(len(outputs))]  # [wanted, H, W, 3] each
+        expected = [(len(clip.places), *self._stored) for clip in clips]
+        if [tuple(sequence.shape()) for sequence in sequences] != expected:
+            raise self._undecodable("it returns other frames, or another size of them, than requested")
         images = self._resize_on_host(sequences) if self._device.kind == "cpu" else self._resize_on_gpu(sequences)
         del outputs, sequences
         for i, number in enumerate(np.concatenate([clip.numbers for clip in clips])):
@@ -205,98 +217,17 @@ class DALIReader(SampledReader):
         return np.stack([resize(upright(picture, self._movie.display), self._preprocessing) for picture in pictures])
 
     def _resize_on_gpu(self, sequences: Sequence[Any]) -> DeviceArray:
-        arrays = [DeviceArray.from_interface(sequence, self._device) for sequence in sequences]
-        if any(array.shape[1:] != self._resizer.stored for array in arrays):
-            raise self._undecodable("its pictures change their size")
-        return self._resizer(arrays)
+        return self._resizer([DeviceArray.from_interface(sequence, self._device) for sequence in sequences])
 
-    def _clips(self) -> Iterator[_Clip]:
-        """Yields the clips of all runs; a run ends where the plan drains the video decoder."""
-        run: list[int] = []  # ordinals
-        held: list[av.Packet[VideoStream]] = []
-        with open_container(self._movie.path) as container:
-            stream = movie_stream(container, self._movie.path)
-            for ordinal, packet in enumerate(packets(container, stream)):
-                if self._plan.send[ordinal]:
-                    run.append(ordinal)
-                    held.append(packet)
-                if self._plan.drain[ordinal]:
-                    yield from self._clips_of_run(stream, np.array(run), held)
-                    run, held = [], []
-                if ordinal == self._plan.last:
-                    return
-
-    def _clips_of_run(
-        self, stream: VideoStream, run: NDArray[np.intp], held: "Sequence[av.Packet[VideoStream]]"
-    ) -> Iterator[_Clip]:
-        """Yields one clip, or several with the same data if more frames are wanted than fit into a batch."""
-        index = self._movie.index
-        places = _ranks(index.times[run])
-        try:
-            data = _remux(stream, held, places)
-        except ContentError as error:
-            raise self._undecodable(str(error)) from None
-        # A run also holds packets that are sent only as references. Their frames are decoded but not requested.
-        is_wanted = np.isin(index.numbers[run], self._numbers)
-        numbers, places = index.numbers[run[is_wanted]], places[is_wanted]
-        # Packets come in decoding order, but `_decode` has to yield frames in presentation order.
-        in_order = np.argsort(places)
-        for part in np.array_split(in_order, range(self._frames_at_once, len(in_order), self._frames_at_once)):
-            yield _Clip(data, numbers[part], places[part].astype(np.int32))
-
-    def _undecodable(self, reason: str) -> VideoError:
+    def _undecodable(self, reason: str) -> DALIError:
         remedy = "read it with video_decoder='pyav'"
-        return VideoError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
-
-
-def _stored_size(movie: Movie) -> tuple[int, int]:
-    """Returns the height and width of the pictures as they are stored."""
-    height, width = movie.info.height, movie.info.width
-    return (width, height) if movie.info.rotation in (90, 270) else (height, width)
+        error = DALIError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
+        error.reason = reason
+        return error
 
 
 def _image(images: Array, i: int) -> Array:
     return images[i : i + 1]
-
-
-def _ranks(times: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Returns each packet's position in presentation order, intp `[packets]`."""
-    order = np.argsort(times, kind="stable")
-    return np.argsort(order)  # the inverse of a permutation
-
-
-@content_call
-def _remux(
-    template: VideoStream, held: "Sequence[av.Packet[VideoStream]]", places: NDArray[np.intp]
-) -> NDArray[np.uint8]:
-    """Writes packets to a Matroska file in memory.
-
-    Args:
-        template: Stream that the packets come from.
-        held: Packets in decoding order.
-        places: Their positions in presentation order, intp `[packets]`.
-
-    Returns:
-        The file, uint8 `[bytes]`.
-
-    Raises:
-        ContentError: FFmpeg cannot write the packets.
-    """
-    file = io.BytesIO()
-    # Decoding times are the packets' positions. A frame must not be shown before it is decoded, so presentation is
-    # delayed by as many frames as reordering brings any frame forward.
-    delay = int(np.max(np.arange(len(places)) - places))
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream_from_template(template)
-        for i, packet in enumerate(held):
-            # The original timestamps may repeat, jump or be missing, so times made from the ranks replace them.
-            # Matroska counts in milliseconds, so times in that unit are written without rounding.
-            packet.time_base = Fraction(1, 1000)
-            packet.pts, packet.dts = (int(places[i]) + delay) * _FRAME_MS, i * _FRAME_MS
-            packet.duration = _FRAME_MS
-            packet.stream = stream
-            container.mux(packet)
-    return np.frombuffer(file.getbuffer(), np.uint8)
 
 
 def _build_pipeline(device: Device, batch_size: int) -> Any:

@@ -82,6 +82,13 @@ class SampledReader(ABC):
         self._pass = _Pass(self.damage)
         self._running: Generator[FrameBatch, None, None] | None = None
 
+    def skip(self, n_samples: int) -> None:
+        """Leaves out the first samples, which another reader has read. Only before the first iteration."""
+        index = self._movie.index
+        self._numbers = self._numbers[n_samples:]
+        self._plan = plan(index, index.order[np.unique(self._numbers)])
+        self.n_frames = len(self._numbers)
+
     @abstractmethod
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
         """Yields at least those sampled frames that can be decoded, in presentation order, and counts damage."""
