@@ -19,12 +19,14 @@ class FakeDALI:
     Attributes:
         driver: Driver that lends the memory.
         runs: Numbers of pictures of each run's clips.
+        fail_at: Run that fails, counted from 0.
         held: Most bytes of pictures at a time, counting those that DALI holds for each clip.
     """
 
     def __init__(self, driver: FakeDriver) -> None:
         self.driver = driver
         self.runs: list[list[int]] = []
+        self.fail_at = -1
         self.held = 0
         self.types = SimpleNamespace(UINT8="uint8", INT32="int32")
         self.fn = SimpleNamespace(
@@ -72,6 +74,8 @@ class FakePipeline:
         assert stream == STREAM, "the outputs are bound to another stream than the one they are read on"
         encoded, places = self._inputs.pop("encoded"), self._inputs.pop("places")
         sequences = [_decode(data)[at] for data, at in zip(encoded, places, strict=True)]
+        if len(self._dali.runs) == self._dali.fail_at:
+            raise RuntimeError("Critical error in pipeline:\nout of memory")
         self._dali.runs.append([len(sequence) for sequence in sequences])
         picture = sequences[0][0].nbytes
         self._dali.held = max(self._dali.held, sum(8 + len(sequence) for sequence in sequences) * picture)

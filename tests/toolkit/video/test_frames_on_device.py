@@ -81,7 +81,7 @@ def mean_features(driver: Any) -> Any:
     return run
 
 
-def classifier(driver: Any) -> Classifier:
+def classifier(driver: Any, **runners: Any) -> Classifier:
     head = HeadConfig(DecoderConfig(FEATURES, l_max=WINDOW * TOKENS, d_output=3, d_model=4, n_layers=1))
     model = ModelConfig(
         heads={"colour": head},
@@ -89,7 +89,7 @@ def classifier(driver: Any) -> Classifier:
         preprocessing=Preprocessing(fps=8.0, height=24, width=32),
         windows=WindowConfig(seconds=WINDOW / 8, stride=WINDOW / 8),
     )
-    runners = {"encoder": mean_colours(driver), "colour": mean_features(driver)}
+    runners = {"encoder": mean_colours(driver), "colour": mean_features(driver), **runners}
     precision = ChosenPrecision("fp32", "")
     return Classifier(model, runners, source="", device=GPU, device_reason="", precision=precision)
 
@@ -112,6 +112,27 @@ def test_no_frame_crosses_to_the_host(gpu: FakeDALI, tmp_path: Path, video_tools
         assert driver.copies.count("DtoH") == windows + 2
         uploads.append(driver.bytes["HtoD"])
     assert uploads[0] == uploads[1] < 32 * 24 * 3, "what is uploaded is a movie's weights, whatever its length"
+
+
+def test_frames_on_the_host_may_follow_those_on_the_device(gpu: FakeDALI, tmp_path: Path, video_tools: Any) -> None:
+    """After a failure, PyAV's frames are uploaded by the encoder's runner, and the prediction is the same."""
+    path = film(tmp_path, video_tools, 4)
+    driver, run = gpu.driver, mean_colours(gpu.driver)
+
+    def encode(batch: Any) -> Any:
+        return run(batch if isinstance(batch, DeviceArray) else DeviceArray.upload(batch, GPU))
+
+    model = classifier(driver, encoder=encode)
+    expected = model(path, batch_size=WINDOW)
+    driver.bytes.clear()
+    gpu.runs.clear()
+    gpu.fail_at = 3
+    found = model(path, batch_size=WINDOW)
+    assert (found.video_decoder, found.frames, found.notes) == ("pyav", 32, ())
+    assert "out of memory" in found.video_decoder_reason
+    assert driver.bytes["HtoD"] > 10 * 24 * 32 * 3
+    for old, new in zip(expected.heads["colour"].windows, found.heads["colour"].windows, strict=True):
+        np.testing.assert_allclose(old.probabilities, new.probabilities, atol=0.01)
 
 
 def test_batches_allocate_nothing_and_wait_for_logits_alone(gpu: FakeDALI, tmp_path: Path, video_tools: Any) -> None:
