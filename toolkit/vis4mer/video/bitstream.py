@@ -50,7 +50,7 @@ class _MPEG4Inspector:
 
     A picture is a video object plane (VOP) and follows its own start code; the header of a sequence is a video object
     layer (VOL). In AVI files, a packet may hold two VOPs ("packed bitstream"), and a VOP that is not coded follows
-    later so that the numbers agree.
+    later so that the numbers agree. It reveals such a stream without a search through all data.
 
     Reference: ISO/IEC 14496-2, 6.2.3 (VOL) and 6.2.5 (VOP).
     """
@@ -62,13 +62,13 @@ class _MPEG4Inspector:
 
     def __call__(self, data: bytes, key: bool) -> PacketFacts:
         """Returns the facts about one packet."""
-        oddity = self._read_layer(data)
         start = data.find(b"\0\0\1\xb6")
+        oddity = self._read_layer(data[:start] if start >= 0 else data)  # headers precede the picture
         plane = BitReader(data[start + 4 : start + 32] if start >= 0 else b"\x40")
         coding = plane.bits(2)  # 0 codes an I-VOP, 1 a P-VOP, 2 a B-VOP, 3 an S-VOP
         if coding == 3:
             oddity = oddity or _GLOBAL_MOTION
-        if data.count(b"\0\0\1\xb6") != 1 or not self._is_coded(plane):
+        if start < 0 or not self._is_coded(plane):
             oddity = oddity or SEVERAL_PICTURES
         return PacketFacts(entry=key and coding == 0, closed=False, referenced=coding != 2, oddity=oddity)
 

@@ -58,7 +58,7 @@ class _Span(NamedTuple):
 
     Attributes:
         packets: Packets in decoding order, intp `[packets]`.
-        wanted: Which of them hold the clip's wanted frames, bool `[packets]`.
+        wanted: Flags of those that hold the wanted frames, bool `[packets]`.
     """
 
     packets: NDArray[np.intp]
