@@ -1,6 +1,7 @@
 """PyAV goes on where DALI fails: no frame is lost or repeated, and the reason is stated."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -199,11 +200,9 @@ class Shortened:
     def __len__(self):
         return len(self._sequences)
 
-    def as_cpu(self):
-        return self
-
-    def at(self, i):
-        return np.asarray(self._sequences.at(i))[: -1 if i == 0 else None]
+    def __getitem__(self, i):
+        n_frames, *size = self._sequences[i].shape()
+        return SimpleNamespace(shape=lambda: [n_frames - (i == 0), *size])
 
 
 @pytest.mark.skipif(not dali.installed(), reason="nvidia-dali-cuda120 is not installed")

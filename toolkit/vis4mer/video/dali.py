@@ -206,7 +206,7 @@ class DALIReader(SampledReader):
         sequences = [outputs[i] for i in range(len(outputs))]  # [wanted, H, W, 3] each
         expected = [(len(clip.places), *self._stored) for clip in clips]
         if [tuple(sequence.shape()) for sequence in sequences] != expected:
-            raise self._undecodable("it returns other frames, or another size of them, than requested")
+            raise self._undecodable("it returns fewer or more frames than requested, or of another size")
         images = self._resize_on_host(sequences) if self._device.kind == "cpu" else self._resize_on_gpu(sequences)
         del outputs, sequences
         for i, number in enumerate(np.concatenate([clip.numbers for clip in clips])):
