@@ -51,6 +51,7 @@ class PacketIndex:
             returns them, at the container's frame rate.
         corrupt: Number of packets that are marked as damaged or cannot be read.
         truncated: Whether the file ends before the duration that its header declares.
+        oddity: What GPU video decoders do not read right, see `vis4mer.video.facts`; empty if there is nothing.
     """
 
     times: Ticks
@@ -63,6 +64,7 @@ class PacketIndex:
     counted: bool
     corrupt: int
     truncated: bool
+    oddity: str = ""
 
     @property
     def start(self) -> int:
@@ -149,6 +151,7 @@ def index_packets(container: InputContainer, stream: VideoStream, path: str | os
         corrupt=found.corrupt,
         # A header without a duration counts as 0, so it never makes a file look truncated.
         truncated=found.latest(container) < Fraction(container.duration or 0, av.time_base) - _TRUNCATION,
+        oddity=found.oddity,
     )
 
 
@@ -165,7 +168,7 @@ class _Packets:
         dts: Decoding timestamps in ticks, or `NO_TIME`.
         discarded: 1 for packets that are never shown, only decoded because others need them, as edit lists may require.
         kinds: Index of each packet's facts in the order of `facts`.
-        facts: All distinct facts that occur. There are at most 128 combinations, so one byte per packet is enough.
+        facts: All distinct facts that occur. There are a few hundred combinations, so two bytes per packet are enough.
         corrupt: Number of damaged packets.
         last_duration: Duration of the last packet in ticks, 0 if unknown.
         ends: End of the latest packet of each stream by its index, in ticks of the stream. Converting a million of them
@@ -175,7 +178,7 @@ class _Packets:
     pts: "array[int]" = field(default_factory=lambda: array("q"))
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     discarded: "array[int]" = field(default_factory=lambda: array("B"))
-    kinds: "array[int]" = field(default_factory=lambda: array("B"))
+    kinds: "array[int]" = field(default_factory=lambda: array("H"))
     facts: dict[PacketFacts, int] = field(default_factory=dict)
     corrupt: int = 0
     last_duration: int = 0
@@ -186,10 +189,15 @@ class _Packets:
         ends = (end * (container.streams[index].time_base or Fraction(0)) for index, end in self.ends.items())
         return max(ends, default=Fraction(0))
 
+    @property
+    def oddity(self) -> str:
+        """First oddity of any packet; empty if there is none."""
+        return next((facts.oddity for facts in self.facts if facts.oddity), "")
+
     def flags(self) -> tuple[Flags, Flags, Flags, Flags]:
         """Returns entry, closed, disposable and shown, bool `[packets]` each."""
         columns = zip(*self.facts, strict=True)  # transposes: from one tuple per kind to one column per fact
-        entry, closed, referenced, layer, shown = (np.array(column) for column in columns)
+        entry, closed, referenced, layer, shown, _ = (np.array(column) for column in columns)
         # Frames of the lower temporal sub-layers are kept in any case: `referenced` covers their own layer only, and
         # higher layers may still refer to them.
         disposable = ~referenced.astype(bool) & (layer == layer.max())

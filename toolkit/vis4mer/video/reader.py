@@ -12,6 +12,7 @@ from vis4mer.config import Preprocessing, VideoDecoder
 from vis4mer.devices.device import CPU, Device
 from vis4mer.errors import ConfigError, DeviceError, VideoError
 from vis4mer.video import dali
+from vis4mer.video.fallback import FallbackReader
 from vis4mer.video.frames import Damage, FrameBatch, FrameProgress, VideoInfo, VideoReader
 from vis4mer.video.movie import Movie, scan
 from vis4mer.video.pyav import PyAVReader
@@ -38,7 +39,8 @@ def open_video(
             returned, which saves scanning the file again.
         preprocessing: Choice of the frames, and their size and resampling.
         video_decoder: ``pyav`` (on the CPU), ``dali`` (see `vis4mer.video.dali`), or ``auto``: DALI if `device` is a
-            GPU that can decode the video, else PyAV. The reader's `reason` records the choice.
+            GPU that can decode the video, else PyAV. If DALI fails in mid-movie, ``auto`` goes on with PyAV from the
+            next frame. The reader's `reason` records the choice, and such a change after it.
         device: Device that DALI decodes on.
         batch_size: Largest number of frames in a batch.
         times: Ascending times of the samples, in seconds after the first frame, which replace the choice that
@@ -57,8 +59,11 @@ def open_video(
     if clip is not None:
         movie = movie.cut(*clip)
 
-    def open_with_dali(reason: str) -> VideoReader:
+    def open_with_dali(reason: str) -> dali.DALIReader:
         return dali.DALIReader(movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times)
+
+    def open_with_pyav(reason: str) -> PyAVReader:
+        return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
 
     reason = f"video_decoder={video_decoder} was requested"
     if video_decoder == "dali":
@@ -68,13 +73,14 @@ def open_video(
         problem = _why_not_dali(movie, device)
         if problem is None:
             try:
-                return open_with_dali(f"DALI decodes {movie.info.codec} on {device}; frames are resized on the CPU")
+                reader = open_with_dali(f"DALI decodes {movie.info.codec} on {device}")
+                return FallbackReader(reader, open_with_pyav)
             except DeviceError as error:
                 problem = str(error)
         # PyAV is the normal choice on a CPU, but a loss of speed on a GPU.
         _log_fallback(problem, logging.INFO if device.kind == "cpu" else logging.WARNING)
         reason = problem
-    return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+    return open_with_pyav(reason)
 
 
 def _check_arguments(
