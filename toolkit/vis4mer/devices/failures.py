@@ -8,6 +8,7 @@ import re
 
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
+from vis4mer.text import first_line
 
 # "out of memory", CUDA_ERROR_OUT_OF_MEMORY, std::bad_alloc, CUBLAS_STATUS_ALLOC_FAILED, ONNX Runtime's arenas, and
 # PyTorch on the CPU, in this order.
@@ -58,10 +59,10 @@ def failed_run(graph: str, device: Device, shape: tuple[int, ...], reason: str) 
         graph: Name of the graph.
         device: Device that ran it.
         shape: Shape of the batch.
-        reason: Message of the library, on one line.
+        reason: Message of the library; its first line is quoted.
 
     Returns:
         The error, for the caller to raise.
     """
-    rule = f"{graph} failed on a batch of shape {shape}: {reason}"
+    rule = f"{graph} failed on a batch of shape {shape}: {first_line(reason)}"
     return DeviceError.of("device", str(device), rule, remedy(reason, rows=shape[0]))

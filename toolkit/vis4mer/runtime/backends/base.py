@@ -11,6 +11,7 @@ from vis4mer.devices.device import Device
 from vis4mer.devices.failures import remedy
 from vis4mer.errors import BundleError, DeviceError, Vis4merError
 from vis4mer.runtime.interface import BATCH, GraphInterface, shown
+from vis4mer.text import first_line
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,14 @@ def failed_load(graph: str, device: Device, library: str, reason: str) -> Vis4me
         graph: Name of the graph.
         device: Device to load it onto.
         library: Name and version of the library.
-        reason: Message of the library, on one line.
+        reason: Message of the library; its first line is quoted.
 
     Returns:
         The error, for the caller to raise: a BundleError on the CPU, where a load fails because of the graph. On a GPU
         it fails because of the device as a rule, and so it is a DeviceError; a damaged graph fails on the CPU as well.
     """
     kind = BundleError if device.kind == "cpu" else DeviceError
-    return kind.of("graph", graph, f"{library} cannot load it on {device}: {reason}", remedy(reason))
+    return kind.of("graph", graph, f"{library} cannot load it on {device}: {first_line(reason)}", remedy(reason))
 
 
 class CheckedRunner:

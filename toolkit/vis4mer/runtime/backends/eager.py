@@ -10,7 +10,6 @@ from vis4mer.devices.device import Device
 from vis4mer.devices.failures import failed_run
 from vis4mer.packages import require
 from vis4mer.runtime.backends.tf32 import ieee_convolutions
-from vis4mer.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,8 @@ class EagerRunner:
                     return np.asarray(self._run(np.ascontiguousarray(batch)).numpy())
                 return self._run_on_device(batch)
         except RuntimeError as error:  # includes running out of memory, on any device
-            reason = one_line(str(error))
+            # TorchScript's interpreter puts its traceback before the error that matters.
+            reason = str(error).rpartition("RuntimeError: ")[2]
             raise failed_run(self._name, self._device, tuple(batch.shape), reason) from None
 
     def _run_on_device(self, batch: Array) -> DeviceArray:

@@ -1,7 +1,9 @@
 """Runs ONNX graphs with ONNX Runtime, on the CPU or through its CUDA provider."""
 
 import contextlib
+import itertools
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,10 +20,15 @@ from vis4mer.errors import DeviceError, MissingDependencyError
 from vis4mer.packages import install_command
 from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.interface import GraphInterface, TensorSpec
-from vis4mer.text import one_line
 
 # Log severity of ONNX Runtime. Its errors also arrive as exceptions, so logging them would print them twice.
 _FATAL = 4
+
+# Calls on a GPU of which one waits for it; see `_run_options`.
+_CALLS_PER_WAIT = 32
+
+# A file with a line, and the signature of the function there: "/path/cuda_call.cc:146 void f(int) [with T = float] ".
+_SOURCE_PLACE = re.compile(r"/\S+:[0-9]+ .*?\)(?: const)?(?: \[with .*?\])? ")
 
 # NumPy's names for the element types that ONNX Runtime names differently.
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
@@ -68,7 +75,7 @@ class OnnxRunner:
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise failed_load(graph.name, device, "ONNX Runtime", one_line(str(error))) from None
+            raise failed_load(graph.name, device, "ONNX Runtime", _reason(error)) from None
         # ONNX Runtime drops a provider whose libraries it cannot load, and creates the session with the CPU alone.
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError.of(
@@ -84,9 +91,7 @@ class OnnxRunner:
         # With a stream of ours, all calls of the CUDA provider share one handle of cuDNN and one of cuBLAS, which only
         # one thread may use at a time. The GPU executes one call after the other anyway.
         self._lock = threading.Lock()
-        self._options = runtime.RunOptions()
-        # Without this entry, each call waits for the GPU at its end.
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._run_options = _run_options(runtime)
 
     def __call__(self, batch: Array, /) -> Array:
         """Runs the graph; see `Runner`."""
@@ -96,8 +101,7 @@ class OnnxRunner:
                 return result
             return self._run_on_device(batch)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            reason = one_line(str(error))
-            raise failed_run(self._name, self._device, tuple(batch.shape), reason) from None
+            raise failed_run(self._name, self._device, tuple(batch.shape), _reason(error)) from None
 
     def _run_on_device(self, batch: Array) -> DeviceArray:
         """Queues the graph on the device's stream, from device memory into device memory.
@@ -115,8 +119,17 @@ class OnnxRunner:
         binding.bind_input(self._input.name, *place, source.dtype, source.shape, source.address)
         binding.bind_output(self._output.name, *place, result.dtype, result.shape, result.address)
         with self._lock:
-            self._session.run_with_iobinding(binding, self._options)
+            self._session.run_with_iobinding(binding, next(self._run_options))
         return result
+
+
+def _run_options(runtime: ModuleType) -> Iterator[Any]:
+    """Yields the options of each call on a GPU: most calls return without waiting for it."""
+    waiting, queueing = runtime.RunOptions(), runtime.RunOptions()
+    queueing.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    # The provider copies the arguments of batched matrix products from page-locked memory, which it only takes back at
+    # the end of a call that waits. Without one now and then, a server would run out of memory.
+    return itertools.cycle([*[queueing] * (_CALLS_PER_WAIT - 1), waiting])
 
 
 def import_onnxruntime() -> ModuleType:
@@ -149,6 +162,11 @@ def _specs(values: Iterable[Any]) -> tuple[TensorSpec, ...]:
         axes = tuple("dynamic" if axis is None else axis for axis in value.shape)
         specs.append(TensorSpec(value.name, _NUMPY_NAMES.get(element_type, element_type), axes))
     return tuple(specs)
+
+
+def _reason(error: Exception) -> str:
+    """Returns an exception's message without the places in ONNX Runtime's sources, often longer than the rest."""
+    return _SOURCE_PLACE.sub("", str(error))
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[Any]:

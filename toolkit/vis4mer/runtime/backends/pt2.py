@@ -11,7 +11,6 @@ from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError
 from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.backends.eager import EagerRunner, require_torch
-from vis4mer.text import first_line
 
 # Every part of a package has a record of its own, and all of them state the same device.
 _METADATA_SUFFIX = "_metadata.json"
@@ -43,7 +42,7 @@ class Pt2Backend:
                     io.BytesIO(graph.data), device_index=device.index if device.kind == "cuda" else -1
                 )
         except (RuntimeError, OSError, ValueError) as error:
-            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", first_line(error)) from None
+            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", str(error)) from None
         return EagerRunner(model, graph.name, device)
 
 

@@ -7,7 +7,6 @@ from vis4mer.devices.device import Device
 from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.backends.eager import EagerRunner, require_torch
 from vis4mer.runtime.backends.tf32 import forbid_tf32_in_trace
-from vis4mer.text import first_line
 
 
 class TorchScriptBackend:
@@ -30,6 +29,6 @@ class TorchScriptBackend:
                 warnings.simplefilter("ignore")
                 module = torch.jit.load(io.BytesIO(graph.data), map_location=str(device)).eval()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", first_line(error)) from None
+            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", str(error)) from None
         forbid_tf32_in_trace(module)
         return EagerRunner(module, graph.name, device)
