@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
-# Handle of the legacy default stream in CUDA's driver and runtime.
-_DEFAULT_STREAM = 0
+_DEFAULT_STREAM = 1  # CU_STREAM_LEGACY: the handle of the default stream
 
 
 class EagerRunner:
