@@ -36,9 +36,12 @@ class TorchScriptTarget(Target):
 def _trace(source: GraphSource) -> io.BytesIO:
     import torch
 
+    from vis4mer.runtime.backends.tf32 import ieee_convolutions
+
     # Saved to memory first, because the debugging records are removed before anything reaches the disk.
     program = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
+    # A trace stores for each convolution whether TF32 is allowed, so LibTorch on a GPU would use it without this.
+    with warnings.catch_warnings(), torch.inference_mode(), ieee_convolutions():
         warnings.simplefilter("ignore")  # every call warns of the deprecation that this module's docstring states
         # check_trace would run the trace against the module, which the comparison after writing does anyway.
         traced = torch.jit.freeze(torch.jit.trace(source.module, (source.example,), check_trace=False))  # type: ignore[no-untyped-call]

@@ -1,5 +1,9 @@
+import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,31 +11,13 @@ import pytest
 
 import vis4mer
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
-from vis4mer.errors import BundleError, CheckpointError, MissingDependencyError
+from vis4mer.devices.arrays import DeviceArray
+from vis4mer.devices.device import Device
+from vis4mer.errors import BundleError, CheckpointError, DeviceError, MissingDependencyError
 from vis4mer.packages import install_command
+from vis4mer.runtime.backends.eager import EagerRunner
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model: a small Vision Transformer, a classification and a regression head."""
-    from vis4mer.models.encoder import FrameEncoder
-    from vis4mer.models.vis4mer import Vis4mer
-
-    frames = Preprocessing(fps=1.0, height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    encoder = FrameEncoder.build("test_vit", frames, weights="random", seed=0)
-    tokens, features = encoder.config.tokens, encoder.config.features
-
-    def head(d_output: int, **settings: Any) -> HeadConfig:
-        return HeadConfig(DecoderConfig(features, 4 * tokens, d_output, d_model=16, n_layers=2), **settings)
-
-    heads = {"scene": head(3, labels=("in", "out", "on")), "likes": head(1, task="regression")}
-    config = ModelConfig(heads, encoder.config, frames, WindowConfig(seconds=4, stride=3))
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint")
-    Vis4mer(config, encoder).save_pretrained(path)
-    return path
 
 
 def test_a_checkpoint_classifies_a_movie_as_its_modules_would(checkpoint: Path, movie: Path) -> None:
@@ -99,3 +85,83 @@ def test_without_pytorch_the_error_names_the_extra(checkpoint: Path, monkeypatch
     monkeypatch.setitem(__import__("sys").modules, "vis4mer.models.checkpoint", None)
     with pytest.raises(MissingDependencyError, match=re.escape(install_command("torch"))):
         vis4mer.load(checkpoint, device="cpu")
+
+
+class FakeTorchGpu:
+    """PyTorch on the stand-in driver: tensors of the GPU are views of its memory, which is the host's.
+
+    Attributes:
+        active: Handles of the streams that are current, innermost last.
+        precisions: Precision of convolutions at each run of the module.
+        waited: Handles of the streams that the device's stream has waited for.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, driver: Any) -> None:
+        self.active: list[int] = []
+        self.precisions: list[str] = []
+        self.waited: list[int] = []
+        as_tensor = torch.as_tensor
+
+        @contextmanager
+        def stream(entered: SimpleNamespace) -> Iterator[None]:
+            self.active.append(entered.handle)
+            yield
+            self.active.pop()
+
+        def from_gpu(array: Any, device: str) -> Any:
+            assert (device, self.active) == ("cuda:0", [7]), "the work has to be on the device's stream"
+            assert array.__cuda_array_interface__["strides"] is None
+            driver.run_queued(len(driver._queue))  # the module below runs at once
+            memory = (ctypes.c_ubyte * array.nbytes).from_address(array.address)
+            return as_tensor(np.frombuffer(memory, array.dtype).reshape(array.shape).copy())
+
+        def to_gpu(tensor: Any, device: Device) -> Any:
+            return DeviceArray.upload(tensor.numpy(), device)
+
+        monkeypatch.setattr(torch, "as_tensor", from_gpu)
+        monkeypatch.setattr(torch.cuda, "stream", stream)
+        monkeypatch.setattr(torch.cuda, "ExternalStream", lambda h, device: SimpleNamespace(handle=h, device=device))
+        monkeypatch.setattr(DeviceArray, "from_interface", to_gpu)
+        monkeypatch.setattr("vis4mer.devices.cuda.CudaStream.wait_for", lambda _, handle: self.waited.append(handle))
+
+    def double(self, batch: Any) -> Any:
+        """The module: twice its input, in bfloat16 and with strides, as autocast and views may leave it."""
+        self.precisions.append(torch.backends.cudnn.conv.fp32_precision)
+        return (batch * 2).to(torch.bfloat16).t().contiguous().t()
+
+
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_a_gpu_runs_on_the_devices_stream_in_float32_and_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, driver: Any, where: str
+) -> None:
+    gpu, before = FakeTorchGpu(monkeypatch, driver), torch.backends.cudnn.conv.fp32_precision
+    runner = EagerRunner(gpu.double, "scene", Device("cuda"))
+    assert gpu.waited == [1], "weights may still be on their way on the default stream"
+    values = np.arange(12, dtype=np.float32).reshape(4, 3)[::2]
+    batch = DeviceArray.upload(values, Device("cuda")) if where == "device" else values
+    result = runner(batch)
+    assert driver.calls["cuStreamSynchronize"] == 0
+    assert isinstance(result, DeviceArray)
+    np.testing.assert_array_equal(result.numpy(), 2 * values)
+    assert result.dtype == np.float32
+    assert (gpu.precisions, gpu.active) == (["ieee"], [])
+    assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "expected"),
+    [
+        (4, "CUDA out of memory. Tried to allocate 1.44 GiB.", "try a smaller --batch-size"),
+        (1, "CUDA out of memory. Tried to allocate 1.44 GiB.", "free memory on the device, or use a smaller model"),
+        (4, "mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)", ""),
+    ],
+)
+@pytest.mark.parametrize("traceback", ["", "The following operation failed in the TorchScript interpreter.\n  File\n"])
+def test_a_failing_module_is_one_line_with_the_remedy(rows: int, message: str, expected: str, traceback: str) -> None:
+    def fail(batch: Any) -> Any:
+        raise RuntimeError(f"{traceback}RuntimeError: {message}" if traceback else message)
+
+    with pytest.raises(DeviceError) as error:
+        EagerRunner(fail, "scene", Device("cpu"))(np.zeros((rows, 3), np.float32))
+    end = f"; {expected}" if expected else ""
+    assert str(error.value) == f"device='cpu': scene failed on a batch of shape ({rows}, 3): {message}{end}"
