@@ -18,7 +18,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,6 +87,14 @@ class DALIError(VideoError):
 
     reason = ""
 
+    @classmethod
+    def because(cls, reason: str, video: str) -> Self:
+        """Builds the error for a video's path."""
+        remedy = "read it with video_decoder='pyav'"
+        error = cls.of("video", video, f"DALI cannot decode it ({reason})", remedy)
+        error.reason = reason
+        return error
+
 
 class DALIReader(SampledReader):
     """Decodes with DALI.
@@ -152,10 +160,7 @@ class DALIReader(SampledReader):
                 yield Decoded(int(number), partial(upright, picture, self._movie.display))
 
     def _undecodable(self, reason: str) -> DALIError:
-        remedy = "read it with video_decoder='pyav'"
-        error = DALIError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
-        error.reason = reason
-        return error
+        return DALIError.because(reason, self.info.path)
 
 
 def _build_pipeline(device: Device, batch_size: int) -> Any:
