@@ -146,7 +146,8 @@ def decode_alone(codec, packets):
     decoder.thread_count = 1
     frames = []
     for pts, data in packets:
-        packet = av.Packet(data)
+        # FFmpeg's decoders read a few bytes beyond a packet's end, which must be zeros.
+        packet = av.Packet(memoryview(data + bytes(64))[: len(data)])
         packet.pts, packet.time_base = pts, Fraction(1, 1000)
         frames += decoder.decode(packet)
     frames += decoder.decode(None)

@@ -19,8 +19,9 @@ FRAMES = 12  # two seconds
 
 
 @pytest.fixture(autouse=True)
-def forget_reports():
+def forget_movies():
     fallback._log_replacement.cache_clear()
+    fallback._compared.clear()
 
 
 def failing(after, error=None):
@@ -37,13 +38,8 @@ def failing(after, error=None):
             sampled = (frame for frame in super()._decode(damage) if frame.number in self._numbers)
             for count, frame in enumerate(sampled):
                 if count == after:
-                    raise error or failure(self)
+                    raise error or dali.DALIError.because("out of memory", self.info.path)
                 yield frame
-
-    def failure(reader):
-        found = dali.DALIError.of("video", reader.info.path, "DALI cannot decode it (out of memory)", "use PyAV")
-        found.reason = "out of memory"
-        return found
 
     return FailingReader
 
@@ -112,7 +108,7 @@ def test_an_error_of_this_package_is_not_hidden(open_auto, video_tools):
 def test_an_explicit_dali_fails_with_a_remedy(open_auto, video_tools):
     with (
         open_auto(failing(4), video_decoder="dali") as reader,
-        pytest.raises(VideoError, match=r"DALI cannot decode it \(out of memory\); use PyAV$"),
+        pytest.raises(VideoError, match=r"DALI cannot decode it \(out of memory\); read it with video_decoder='pyav'$"),
     ):
         video_tools.gather(reader)
 
@@ -148,7 +144,7 @@ def test_a_reader_that_was_closed_does_not_go_on_with_pyav(open_auto):
             yield next(super()._decode(damage))
             decoding.set()
             assert go_on.wait(30)
-            raise dali.DALIError("late")
+            raise dali.DALIError.because("late", self.info.path)
 
     reader, batches = open_auto(HeldUp, batch_size=1), []
     thread = threading.Thread(target=lambda: batches.extend(reader))
@@ -160,6 +156,55 @@ def test_a_reader_that_was_closed_does_not_go_on_with_pyav(open_auto):
     assert not thread.is_alive()
     assert len(batches) == 1
     assert reader.name == "dali"
+
+
+def blurred(number_of_wrong_frames):
+    """A DALI reader whose last frames are undefined, which DALI does not report."""
+
+    class BlurredReader(failing(None)):
+        def __iter__(self):
+            for batch in super().__iter__():
+                batch.frames[len(batch.frames) - number_of_wrong_frames :] = 0
+                yield batch
+
+    return BlurredReader
+
+
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_undefined_frames_are_noticed(batch_size, open_auto, plain, video_tools):
+    with open_video(plain, PREPROCESSING, video_decoder="pyav") as reader:
+        expected, _ = video_tools.gather(reader)
+    with open_auto(blurred(1), batch_size=batch_size) as reader:
+        frames, _ = video_tools.gather(reader)
+        assert np.array_equal(frames, expected)
+        assert reader.name == "pyav"
+        assert "failed after 0 of 12 frames" in reader.reason
+        assert "differ from PyAV's by" in reader.reason
+
+
+def test_one_movie_of_each_format_is_compared(open_auto, video_tools, monkeypatch):
+    opened = []
+    init = PyAVReader.__init__
+    monkeypatch.setattr(PyAVReader, "__init__", lambda self, *a, **k: opened.append(self.name) or init(self, *a, **k))
+    for _ in range(3):
+        with open_auto(failing(None), batch_size=2) as reader:
+            video_tools.gather(reader)
+            assert reader.name == "dali"
+    assert opened == ["dali", "pyav", "dali", "dali"]
+
+
+def test_a_frame_that_pyav_does_not_read_is_not_compared(open_auto, video_tools, monkeypatch):
+    def rejected(self, damage):
+        raise VideoError("not readable")
+        yield
+
+    reader_type = failing(None)
+    decode = PyAVReader._decode
+    reader_type._decode = lambda self, damage: decode(self, damage)
+    monkeypatch.setattr(PyAVReader, "_decode", rejected)
+    with open_auto(reader_type) as reader:
+        assert len(video_tools.gather(reader)[0]) == FRAMES
+        assert reader.name == "dali"
 
 
 class Pipeline:

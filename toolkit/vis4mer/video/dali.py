@@ -26,7 +26,7 @@ import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -118,6 +118,14 @@ class DALIError(VideoError):
     """
 
     reason = ""
+
+    @classmethod
+    def because(cls, reason: str, video: str) -> Self:
+        """Builds the error for a video's path."""
+        remedy = "read it with video_decoder='pyav'"
+        error = cls.of("video", video, f"DALI cannot decode it ({reason})", remedy)
+        error.reason = reason
+        return error
 
 
 class DALIReader(SampledReader):
@@ -220,10 +228,7 @@ class DALIReader(SampledReader):
         return self._resizer([DeviceArray.from_interface(sequence, self._device) for sequence in sequences])
 
     def _undecodable(self, reason: str) -> DALIError:
-        remedy = "read it with video_decoder='pyav'"
-        error = DALIError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
-        error.reason = reason
-        return error
+        return DALIError.because(reason, self.info.path)
 
 
 def _image(images: Array, i: int) -> Array:

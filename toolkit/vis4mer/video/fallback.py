@@ -2,6 +2,9 @@
 
 Much can go wrong on a GPU only while it decodes: its memory may run out, its engine may refuse what the driver promised
 to decode. All frames of a movie have the same numbers for both readers, so PyAV continues with the next one.
+
+DALI reports no error where its decoder returns no picture: the frame is then whatever was in its memory before.
+Therefore one frame of the first movie of each format is compared with PyAV's.
 """
 
 import functools
@@ -11,13 +14,22 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from vis4mer.config import DecoderName
+from vis4mer.devices.arrays import on_host
 from vis4mer.errors import DeviceError, VideoError
 from vis4mer.video.dali import DALIError
 from vis4mer.video.frames import FrameBatch
 from vis4mer.video.sampled import SampledReader
 
 logger = logging.getLogger(__name__)
+
+# Mean difference, in levels of 255, up to which two images show the same frame. Rounding, other chroma interpolation
+# and corrected colours make less than 2, and an undefined picture some tens.
+_SAME_FRAME = 8
+
+_compared: set[tuple[str, str, int, int]] = set()  # formats whose frames were found to be right in this process
 
 
 class FallbackReader:
@@ -76,6 +88,7 @@ class FallbackReader:
         n_read = 0
         try:
             for batch in self._read(self._reader):
+                self._compare(batch)
                 n_read += len(batch.pts_seconds)
                 yield batch
         except (VideoError, DeviceError) as error:
@@ -89,6 +102,34 @@ class FallbackReader:
         self.damage = reader.damage  # that of this iteration
         return batches
 
+    def _compare(self, batch: FrameBatch) -> None:
+        """Compares the last frame of a movie's first batch, if it is the first movie of its format.
+
+        Raises:
+            DALIError: It is not the frame that PyAV reads.
+        """
+        # The reason names codec and device.
+        video_format = (self.reason, self.info.pixel_format, self.info.width, self.info.height)
+        if video_format in _compared:
+            return
+        difference = self._difference(batch)
+        if difference > _SAME_FRAME:
+            problem = f"its frames differ from PyAV's by {difference:.0f} levels of 255 on average"
+            raise DALIError.because(problem, self.info.path)
+        _compared.add(video_format)
+
+    def _difference(self, batch: FrameBatch) -> float:
+        """Returns the mean difference of a first batch's last frame from PyAV's, in levels of 255."""
+        last = len(batch.pts_seconds) - 1
+        with self._open_rest("") as reader:
+            reader.keep(slice(last, last + 1))
+            try:
+                (expected,) = reader
+            except VideoError:
+                return 0.0  # PyAV does not read the frame at all, so nothing speaks against DALI's
+        image = on_host(batch.frames[last : last + 1]).astype(np.int16)
+        return float(np.abs(image - on_host(expected.frames)).mean())
+
     def _replace(self, n_read: int, problem: str) -> None:
         """Opens the PyAV reader."""
         _log_replacement(problem)
@@ -100,7 +141,7 @@ class FallbackReader:
         """Yields PyAV's frames from sample `n_read` on."""
         # Where frames are missing, the frame before stands in for them, so that one is read again.
         n_again = min(n_read, 1)
-        self._reader.skip(n_read - n_again)
+        self._reader.keep(slice(n_read - n_again, None))
         for batch in self._read(self._reader):
             rest = FrameBatch(batch.frames[n_again:], batch.pts_seconds[n_again:])
             n_again = 0

@@ -82,10 +82,10 @@ class SampledReader(ABC):
         self._pass = _Pass(self.damage)
         self._running: Generator[FrameBatch, None, None] | None = None
 
-    def skip(self, n_samples: int) -> None:
-        """Leaves out the first samples, which another reader has read. Only before the first iteration."""
+    def keep(self, samples: slice) -> None:
+        """Leaves out all other samples, which another reader reads. Only before the first iteration."""
         index = self._movie.index
-        self._numbers = self._numbers[n_samples:]
+        self._numbers = self._numbers[samples]
         self._plan = plan(index, index.order[np.unique(self._numbers)])
         self.n_frames = len(self._numbers)
 
