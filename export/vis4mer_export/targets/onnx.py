@@ -67,6 +67,8 @@ def write_onnx(source: GraphSource, path: Path) -> None:
     import onnx
     import torch
 
+    from vis4mer_export.targets.attention import attention
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations within the exporter, which users cannot act on
@@ -79,6 +81,7 @@ def write_onnx(source: GraphSource, path: Path) -> None:
                 input_names=[tensor.name for tensor in source.interface.inputs],
                 output_names=[tensor.name for tensor in source.interface.outputs],
                 dynamic_shapes=dynamic_shapes(source.interface),
+                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: attention},
             )
         assert program is not None
         _remove_origins(program.model)
