@@ -1,25 +1,30 @@
-"""Arrays as they pass between runners: NumPy's on the CPU, device memory on a GPU.
+"""Arrays as they pass between stages: NumPy's on the CPU, device memory on a GPU.
 
-On a GPU, tokens stay where the encoder wrote them: windows are joined by copies within the device's memory, and only
-logits are copied to the host. An array is always complete, so its consumer may read it at once and from any stream.
-This costs one synchronisation per graph run and per join, and in return no stream or event has to travel with the data.
+On a GPU, frames stay where they were decoded and resized, and tokens where the encoder wrote them: windows are joined
+by copies within the device's memory, and only logits are copied to the host.
+
+A device array is complete *in the order of its device's stream* (`vis4mer.devices.cuda.stream_of`): the work that
+writes it is queued there, and need not be done. Whoever reads it queues that work on the same stream, after it, so
+neither side waits. The same order makes it safe to drop an array while queued work still reads it: its memory is
+reused by later work only. Other libraries are held to this too: their sessions and engines run on that stream, and work
+that they did on another one is waited for by an event. The host alone has to wait, in `DeviceArray.numpy`.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vis4mer.devices.cuda import copy_stream
+from vis4mer.devices.cuda import stream_of
 from vis4mer.devices.device import Device
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A contiguous, row-major array in a GPU's memory, to which no work is still writing.
+    """A contiguous, row-major array in a GPU's memory, complete in the order of its device's stream.
 
     It implements the CUDA array interface, which PyTorch, DALI and CuPy read; `from_interface` reads theirs.
 
@@ -45,7 +50,7 @@ class DeviceArray:
         Raises:
             DeviceError: The device has too little memory left.
         """
-        stream = copy_stream(device)
+        stream = stream_of(device)
         # The driver allocates on the GPU that is current for the calling thread, whichever GPU the stream belongs to.
         stream.activate()
         memory = stream.allocate(math.prod(shape) * dtype.itemsize)
@@ -56,13 +61,31 @@ class DeviceArray:
         """Returns a view of another library's array.
 
         Args:
-            array: Contiguous array with ``__cuda_array_interface__``. All work on it must be complete, because the
-                stream that the interface names is not waited for.
+            array: Contiguous array with ``__cuda_array_interface__``. If the interface names a stream, the device's
+                stream waits for it. Otherwise the work on the array must be queued on the device's stream, or done.
             device: GPU that holds the array.
+
+        Raises:
+            DeviceError: The device failed.
         """
         interface = array.__cuda_array_interface__
         address, _ = interface["data"]
+        other, stream = interface.get("stream"), stream_of(device)
+        if other not in (None, stream.handle):
+            stream.activate()
+            stream.wait_for(other)
         return cls(address, tuple(interface["shape"]), np.dtype(interface["typestr"]), device, array)
+
+    @classmethod
+    def upload(cls, array: NDArray[Any], device: Device) -> "DeviceArray":
+        """Returns a copy of a host array on a GPU.
+
+        Raises:
+            DeviceError: The device has too little memory left, or failed.
+        """
+        copy = cls.empty(array.shape, array.dtype, device)  # activates the stream's GPU
+        stream_of(device).upload(np.ascontiguousarray(array), copy.address)
+        return copy
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -76,7 +99,7 @@ class DeviceArray:
             "data": (self.address, False),
             # None stands for contiguous and row-major.
             "strides": None,
-            "stream": None,  # the array is complete, so there is no stream to wait for
+            "stream": stream_of(self.device).handle,
             "version": 3,
         }
 
@@ -114,9 +137,8 @@ class DeviceArray:
         Raises:
             DeviceError: The device failed.
         """
-        # No other stream has to be waited for first: the array is complete, whichever stream wrote it.
         host = np.empty(self.shape, self.dtype)
-        stream = copy_stream(self.device)
+        stream = stream_of(self.device)
         stream.activate()
         stream.download(self.address, host)
         stream.synchronize()
@@ -143,16 +165,17 @@ def join(pieces: Sequence[Array], rows: int) -> Array:
         rows: Rows of the result, no fewer than the pieces have together.
 
     Returns:
-        Array ``[rows, ...]``. A single piece with all the rows is returned itself, not copied.
+        Array ``[rows, ...]``. A single piece with all the rows is returned itself, not copied; so are pieces on a GPU
+        that follow each other in memory, as one view.
 
     Raises:
         DeviceError: The device failed, most often for lack of memory.
     """
     first = pieces[0]
-    if len(pieces) == 1 and len(first) == rows:
-        return first
     if isinstance(first, DeviceArray):
         return _join_on_device(cast("Sequence[DeviceArray]", pieces), rows)
+    if len(pieces) == 1 and len(first) == rows:
+        return first
     joined = np.zeros((rows, *first.shape[1:]), first.dtype)
     # Writing into the zeros leaves those after the pieces in place, and saves the copy that padding afterwards would
     # need.
@@ -162,17 +185,28 @@ def join(pieces: Sequence[Array], rows: int) -> Array:
 
 
 def _join_on_device(pieces: Sequence[DeviceArray], rows: int) -> DeviceArray:
+    pieces = _merge_neighbours(pieces)
     first = pieces[0]
+    if len(pieces) == 1 and len(first) == rows:
+        return first
     joined = DeviceArray.empty((rows, *first.shape[1:]), first.dtype, first.device)  # activates the stream's GPU
-    stream = copy_stream(first.device)
+    stream = stream_of(first.device)
     filled = 0  # bytes
-    # The pieces are complete, so copying may start at once although other streams wrote them.
     for piece in pieces:
         stream.copy(piece.address, joined.address + filled, piece.nbytes)
         filled += piece.nbytes
     if filled < joined.nbytes:
         stream.clear(joined.address + filled, joined.nbytes - filled)
-    # The copies read the pieces and write the result asynchronously. Waiting here completes the result, and lets the
-    # caller drop the pieces: their memory may be freed or reused as soon as the last reference is gone.
-    stream.synchronize()
     return joined
+
+
+def _merge_neighbours(pieces: Sequence[DeviceArray]) -> list[DeviceArray]:
+    """Replaces consecutive pieces that are neighbours in one array's memory by a view of both."""
+    merged: list[DeviceArray] = []
+    for piece in pieces:
+        last = merged[-1] if merged else None
+        if last is not None and last.owner is piece.owner and last.address + last.nbytes == piece.address:
+            merged[-1] = replace(last, shape=(len(last) + len(piece), *last.shape[1:]))
+        else:
+            merged.append(piece)
+    return merged

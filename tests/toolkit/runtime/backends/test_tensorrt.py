@@ -200,7 +200,7 @@ def test_a_failing_execution(trt: FakeTensorRT) -> None:
         runner(frames(3))
 
 
-@pytest.mark.parametrize("function", ["cuInit", "cuStreamCreate", "cuMemAlloc_v2"])
+@pytest.mark.parametrize("function", ["cuInit", "cuStreamCreate", "cuMemAllocAsync"])
 def test_a_failing_driver(trt: FakeTensorRT, driver: Any, function: str) -> None:
     driver.fail = function
     with pytest.raises(DeviceError, match=f"device='cuda:0': {function} failed: CUDA_ERROR_OUT_OF_MEMORY"):
