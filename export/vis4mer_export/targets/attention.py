@@ -38,11 +38,15 @@ def attention(
         raise ValueError("causal attention and grouped queries cannot be written to ONNX")
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     # Scaling the queries rather than the products keeps the products within fp16's range.
-    scaled = op.Mul(query, op.CastLike(op.Constant(value_float=factor), query))
+    scaled = op.Mul(query, _constant(factor, query))
     logits = op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2]))
     if attn_mask is not None and attn_mask.dtype == ir.DataType.BOOL:
-        excluded = op.CastLike(op.Constant(value_float=-math.inf), query)
-        logits = op.Where(attn_mask, logits, excluded)
+        logits = op.Where(attn_mask, logits, _constant(-math.inf, query))
     elif attn_mask is not None:
         logits = op.Add(logits, attn_mask)
     return op.MatMul(op.Softmax(logits, axis=-1), value)
+
+
+def _constant(number: float, like: Any) -> Any:
+    """Writes a scalar of the same type as the value `like`."""
+    return op.Constant(value=ir.tensor(number, dtype=like.dtype))
