@@ -49,4 +49,4 @@ def attention(
 
 def _constant(number: float, like: Any) -> Any:
     """Writes a scalar of the same type as the value `like`."""
-    return op.Constant(value=ir.tensor(number, dtype=like.dtype))
+    return op.Constant(value=ir.to_proto(ir.tensor(number, dtype=like.dtype)))

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vis4mer.devices.device import Device
+from vis4mer.devices.device import CPU
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.text import first_line
 from vis4mer_export.targets.axes import dynamic_shapes
-from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption, open_written
-
-_KINDS = ("cpu", "cuda")
+from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
+from vis4mer_export.targets.device import DEVICE
 
 # Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
 _CPU_SETTINGS = {"freezing": True}
@@ -26,25 +25,23 @@ _CONTENT = "data/"
 _SOURCE_SUFFIXES = (".cpp", ".cu", ".py")
 
 
-def _parse_kind(text: str) -> str:
-    if text not in _KINDS:
-        raise ConfigError.of("device", text, f"must be {' or '.join(_KINDS)}")
-    return text
-
-
 class Pt2Target(Target):
     """AOTInductor packages; compiled code calls PyTorch's own operators, FFTs included."""
 
     name = "pt2"
     suffix = "pt2"
     lowerings = ("fft", "matmul_dft", "blocked_toeplitz")
-    options = (TargetOption("device", "cpu|cuda", "cpu", "Kind of device to compile for.", _parse_kind),)
+    options = (DEVICE,)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Checks that PyTorch can use the device; see `Target`."""
         import torch
 
-        if settings["device"] == "cuda" and not torch.cuda.is_available():
+        device = settings["device"] or CPU
+        if device.index:
+            rule = "format pt2 compiles for a kind of device, on the first one"
+            raise ConfigError.of("device", str(device), rule, "use cuda, and let CUDA_VISIBLE_DEVICES choose the GPU")
+        if device.kind == "cuda" and not torch.cuda.is_available():
             raise DeviceError.of("device", "cuda", "PyTorch finds no usable GPU", "use --device cpu")
 
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
@@ -52,10 +49,10 @@ class Pt2Target(Target):
         from vis4mer.models.placement import to_device
         from vis4mer.runtime.backends.pt2 import quiet_inductor
 
-        device = Device(settings["device"])
+        device = settings["device"] or CPU
         # `to_device` moves a module in place, and a failed comparison runs the caller's module on the CPU.
-        module = to_device(copy.deepcopy(source.module), str(device))
-        example = source.example.to(str(device))
+        module = to_device(copy.deepcopy(source.module), device.kind)
+        example = source.example.to(device.kind)
         try:
             with quiet_inductor(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler, which users cannot act on

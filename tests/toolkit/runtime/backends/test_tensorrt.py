@@ -442,7 +442,8 @@ def test_a_real_engine_computes_what_onnx_runtime_computes(
 ) -> None:
     trt = pytest.importorskip(module)
     from vis4mer.devices.device import compute_capability
-    from vis4mer_export.targets.engines import BatchProfile, build_engine
+    from vis4mer_export.targets.engine_options import BatchProfile, EngineSettings
+    from vis4mer_export.targets.engines import build_engine
 
     major, minor = compute_capability(GPU)
     if module == "tensorrt_rtx" and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:
@@ -450,7 +451,9 @@ def test_a_real_engine_computes_what_onnx_runtime_computes(
     product: Any = "trt" if module == "tensorrt" else "trt-rtx"
     graph, engine = tmp_path / "encoder.onnx", tmp_path / "encoder.engine"
     graph.write_bytes(tiny_model.onnx_encoder())
-    build_engine(graph, engine, product=product, precision="fp32", profile=BatchProfile(2, 3, 4))
+    profile = BatchProfile(2, 3, 4)
+    settings = EngineSettings(product, profile, profile, GPU)
+    build_engine(graph, engine, precision="fp32", profile=profile, settings=settings)
     stored = Graph(ENCODER, graph_interfaces(tiny_config)[ENCODER], engine.read_bytes())
     runner = TensorRTRunner(stored, GPU, product)
     for n in (1, 4, 9):
