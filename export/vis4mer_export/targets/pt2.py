@@ -1,10 +1,14 @@
 """The pt2 target: torch.export compiled ahead of time by AOTInductor, TorchScript's successor.
 
-A package holds machine code for one kind of device and the instruction set of the machine that compiled it.
+A package holds machine code for one kind of device: for the CPU in the instruction set of the machine that compiled it,
+for a GPU of the compiling one's type and, if there is a CUDA toolkit, for newer ones too.
 """
 
 import copy
 import dataclasses
+import logging
+import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +20,8 @@ from vis4mer.text import first_line
 from vis4mer_export.targets.axes import dynamic_shapes
 from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
 from vis4mer_export.targets.device import DEVICE
+
+logger = logging.getLogger(__name__)
 
 # Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
 _CPU_SETTINGS = {"freezing": True}
@@ -67,11 +73,32 @@ class Pt2Target(Target):
 def _compile(source: GraphSource, path: Path) -> None:
     import torch
 
-    settings = dict(_CPU_SETTINGS) if source.example.device.type == "cpu" else {}
+    settings = _settings(source.example.device.type)
     shapes = dynamic_shapes(source.interface)
     with torch.no_grad():
         program = torch.export.export(source.module, (source.example,), dynamic_shapes=shapes)
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+
+
+def _settings(kind: str) -> dict[str, Any]:
+    """Returns Inductor's settings for a kind of device."""
+    import torch
+
+    if kind == "cpu":
+        return dict(_CPU_SETTINGS)
+    if not hasattr(torch._inductor.config.aot_inductor, "emit_multi_arch_kernel"):  # before PyTorch 2.8
+        return {}
+    if not _has_nvcc():
+        logger.warning("there is no nvcc, so the package runs only on GPUs with this one's compute capability")
+        return {}
+    # Keeps PTX beside the machine code. Drivers compile it for newer GPUs, whose machine code differs.
+    return {"aot_inductor.emit_multi_arch_kernel": True}
+
+
+def _has_nvcc() -> bool:
+    """Returns whether Inductor finds CUDA's compiler, where it looks for it."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc") is not None or (home is not None and Path(home, "bin", "nvcc").is_file())
 
 
 def _remove_origins(path: Path) -> None:
