@@ -272,6 +272,29 @@ def test_engines_share_the_memory_of_their_activations(trt: FakeTensorRT, driver
     assert driver.allocations == len(live) + len({activations}) + 1  # the last is page-locked, for the upload
 
 
+def test_memory_follows_the_profile_and_not_the_batch(trt: FakeTensorRT, driver: FakeDriver) -> None:
+    """A head takes 60 windows at once, of which its engine takes 4; copies of a part are made for alignment alone."""
+    trt.profile = (1, 1, 4)
+    driver.deferred = False
+    head, batch = TensorRTRunner(ENGINE, GPU, "trt"), on_device(frames(60))
+    result = head(batch)
+    np.testing.assert_array_equal(result.numpy(), expected(frames(60)))
+    reserved = sum(len(block) for block in (*driver.memory.values(), *driver._pool))
+    part = 4 * (3 + 2 * 4 + FakeEngine.ACTIVATIONS)
+    assert reserved <= batch.nbytes + result.nbytes + part
+
+
+def test_the_default_profiles_bound_what_a_paper_size_model_reserves() -> None:
+    """A window of the paper has 60 x 197 tokens of 1,024 features; a frame has 224 x 224 pixels."""
+    from vis4mer_export.targets.registry import target
+
+    for product in ("trt", "trt-rtx"):
+        options = target(product).parse_options({})
+        windows = options["head_batch_size"].max * 60 * 197 * 1024 * 4
+        pixels = options["batch_size"].max * 224 * 224 * 3
+        assert windows + pixels < 200e6
+
+
 def test_without_pools_results_are_the_same(trt: FakeTensorRT, driver: FakeDriver) -> None:
     driver.pools = False
     runner = TensorRTRunner(ENGINE, GPU, "trt")
