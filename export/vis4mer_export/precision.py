@@ -70,7 +70,7 @@ class _HalfAttention(nn.Module):
     A fused kernel keeps the products and the softmax between them in fp32 registers, and only its result is rounded. A
     softmax that the graph computes in fp32 prevents the fusion: the matrices of attention weights then go through
     memory several times. It gains nothing, because the error comes from rounding the queries and keys: random ViTs of
-    three sizes, with logits of up to 1,800, have the same error with a softmax in fp32.
+    two sizes, with logits of up to 1,800, have the same error with a softmax in fp32.
     """
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:

@@ -11,12 +11,12 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
-from vis4mer.errors import ExportError
+from vis4mer.errors import ConfigError, ExportError
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.runtime.interface import GraphInterface, TensorSpec
 from vis4mer_export.precision import in_precision
 from vis4mer_export.targets.base import GraphSource
-from vis4mer_export.targets.onnx import open_on_cpu, write_onnx
+from vis4mer_export.targets.onnx import OnnxTarget, open_on_cpu, write_onnx
 
 
 def encoder_source(precision: Any) -> GraphSource:
@@ -50,6 +50,25 @@ def test_attention_is_one_pattern_in_one_type(precision: str, kind: int, tmp_pat
         assert [node.op_type for node in users[softmax.output[0]]] == ["MatMul"]
         tensors = {*product.input, *softmax.input, *softmax.output, *users[softmax.output[0]][0].output}
         assert {types[name] for name in tensors} == {kind}
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("fp32", 1e-5), ("fp16", 4e-3), ("bf16", 3e-2)])
+def test_opset_23_has_attention_as_one_operator(precision: str, largest: float, tmp_path: Path) -> None:
+    source, path = encoder_source(precision), tmp_path / "encoder.onnx"
+    built = OnnxTarget().build(source, path, {"opset": 23})
+    model = onnx.load(path)
+    assert (model.opset_import[0].version, built.notes) == (23, {"opset": 23})
+    types = [node.op_type for node in model.graph.node]
+    assert (types.count("Attention"), types.count("Softmax")) == (6, 0)
+    expected = encoder_source("fp32").module(source.example).detach().numpy()
+    error = np.linalg.norm(built.run(source.example.numpy()) - expected) / np.linalg.norm(expected)
+    assert 0 < error < largest
+
+
+def test_other_opsets_are_refused() -> None:
+    assert OnnxTarget().parse_options({}) == {"opset": 20}
+    with pytest.raises(ConfigError, match=r"^opset='21': must be 20 or 23$"):
+        OnnxTarget().parse_options({"opset": 21})
 
 
 class MaskedAttention(nn.Module):
