@@ -30,6 +30,7 @@ from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.movies.textured import Coding, make_movies
 from vis4mer.config import Preprocessing
+from vis4mer.devices.arrays import on_host
 from vis4mer.video.frames import Damage
 from vis4mer.video.movie import scan
 from vis4mer.video.pyav import PyAVReader
@@ -91,7 +92,7 @@ def measure(path: Path, pairs: int) -> dict[str, Any]:
         deque(reader(kind)._planned_frames(Damage()), maxlen=0)
 
     def read(kind: type[PyAVReader]) -> np.ndarray:
-        return np.concatenate([batch.frames for batch in reader(kind)])
+        return np.concatenate([on_host(batch.frames) for batch in reader(kind)])
 
     if not np.array_equal(read(PyAVReader), read(DecodeEverything)):
         raise SystemExit(f"error: {path}: planned decoding returns other frames than decoding everything")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vis4mer.config import ModelConfig, Preprocessing
+from vis4mer.devices.arrays import on_host
 from vis4mer.errors import ExportError
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.runtime.cases import MOVIE, Cases, recorded
@@ -135,7 +136,7 @@ def _first_window(movie: Movie, preprocessing: Preprocessing, frames: int) -> _W
     seconds: list[NDArray[np.float64]] = []
     with open_video(movie, preprocessing) as reader:
         for batch in reader:
-            batches.append(batch.frames)
+            batches.append(on_host(batch.frames))
             seconds.append(batch.pts_seconds)
             read += len(batch.frames)
             if read >= frames:
@@ -160,7 +161,7 @@ def _pictures(movie: Movie, preprocessing: Preprocessing, seconds: NDArray[np.fl
     # Resampling a picture to its own size by area leaves every pixel as it is.
     whole = dataclasses.replace(preprocessing, height=height, width=width, resize="stretch", interpolation="area")
     with open_video(movie, whole, times=chosen.tolist()) as reader:
-        return np.concatenate([batch.frames for batch in reader])
+        return np.concatenate([on_host(batch.frames) for batch in reader])
 
 
 def _window_features(model: Vis4mer, window: NDArray[np.uint8], taken: TensorSpec) -> NDArray[np.float32]:

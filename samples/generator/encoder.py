@@ -16,6 +16,7 @@ from samples.generator.dataset import movie_path
 from samples.generator.scenes import CHARACTERS
 from samples.generator.story import Story
 from vis4mer.config import Preprocessing
+from vis4mer.devices.arrays import on_host
 from vis4mer.models.encoder import FrameEncoder
 from vis4mer.video.reader import open_video
 
@@ -75,7 +76,7 @@ def read_frames(folder: Path, seeds: Iterable[int], preprocessing: Preprocessing
         story = Story.from_seed(seed)
         with open_video(movie_path(folder, seed), preprocessing) as reader:
             for batch in reader:
-                frames.append(batch.frames)
+                frames.append(on_host(batch.frames))
                 guests = [story.at_door(seconds) for seconds in batch.pts_seconds]
                 targets += [0 if guest is None else 1 + CHARACTERS.index(guest) for guest in guests]
     return np.concatenate(frames), np.array(targets, dtype=np.int64)

@@ -125,7 +125,7 @@ def index(data: bytes) -> bool:
 
 def _check_samples(found: PacketIndex, choices: Choices) -> None:
     info = VideoInfo("movie", "", 2, 2, float((found.end - found.start) * found.time_base), 0.0, None, 0, "", 1)
-    movie = Movie("movie", found, info, (1, 0, 0, 1), 2)
+    movie = Movie("movie", found, info, (1, 0, 0, 1), 2, full_range=False, range_is_coded=False)
     if choices.below(2):
         start = abs(choices.number()) / 1000
         movie = movie.cut(start, start + 0.001 + choices.below(1000))

@@ -127,11 +127,11 @@ class FakeDriver:
         """Puts work on the stream."""
         self._queue.append(work)
         if not self.deferred:
-            self.run_queued(len(self._queue))
+            self.run_queued()
 
-    def run_queued(self, through: int) -> None:
-        """Does the queued work up to a position."""
-        while self._done < through:
+    def run_queued(self, through: int | None = None) -> None:
+        """Does the queued work, all of it or up to a position."""
+        while self._done < (len(self._queue) if through is None else through):
             work, self._queue[self._done] = self._queue[self._done], lambda: None
             self._done += 1
             work()
@@ -164,7 +164,7 @@ class FakeDriver:
 
     def _cuStreamSynchronize(self, stream: int) -> None:
         assert stream == STREAM
-        self.run_queued(len(self._queue))
+        self.run_queued()
 
     def _cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
         assert (stream, flags) == (STREAM, 0) and event in self._events
@@ -214,7 +214,7 @@ class FakeDriver:
         self._allocate(address, size, None)
 
     def _cuMemFree_v2(self, address: int) -> None:
-        self.run_queued(len(self._queue))  # the driver waits for the GPU
+        self.run_queued()  # the driver waits for the GPU
         block = self.memory.pop(address)
         ctypes.memset(block, 0xDD, len(block))
 

@@ -100,11 +100,11 @@ def test_memory_is_reused_without_allocations_or_waits(driver: Any) -> None:
         join(pieces, 10)
 
     batch()
-    driver.run_queued(len(driver._queue))
+    driver.run_queued()
     before = driver.allocations
     for _ in range(5):
         batch()
-        driver.run_queued(len(driver._queue))
+        driver.run_queued()
     assert driver.allocations == before
     assert driver.calls["cuStreamSynchronize"] == 0
     assert driver.memory == {}
@@ -127,7 +127,7 @@ def test_collection_leaves_the_threads_context_alone(driver: Any) -> None:
     driver.contexts[-1] = 99  # another library's
     del array
     gc.collect()
-    driver.run_queued(len(driver._queue))
+    driver.run_queued()
     assert driver.memory == {}
     assert driver.contexts == [99]
 
@@ -175,7 +175,7 @@ def test_views_share_the_memory_and_keep_it(driver: Any) -> None:
         view.reshape((5,))
     del view
     gc.collect()
-    driver.run_queued(len(driver._queue))
+    driver.run_queued()
     assert driver.memory == {}
 
 

@@ -80,7 +80,12 @@ def test_what_dali_cannot_read_is_refused_with_a_remedy(plain):
         ("libx264", "yuv420p10le", {}, "yuv420p10le"),
         ("libx264", "yuv444p", {}, "yuv444p"),
         ("ffv1", "yuv420p", {}, "ffv1"),
-        ("libx264", "yuv420p", {"x264-params": "colormatrix=bt709"}, "BT.601"),
+        ("libx264", "yuv420p", {"x264-params": "colormatrix=bt709"}, None),
+        ("libx264", "yuv420p", {"x264-params": "colormatrix=bt2020nc"}, None),
+        ("libx264", "yuv420p", {"x264-params": "colormatrix=bt2020c"}, "colour matrix 10"),
+        ("libx264", "yuvj420p", {}, None),
+        ("libx264", "yuvj420p", {"x264-params": "colormatrix=bt709"}, None),
+        ("mjpeg", "yuvj420p", {}, "does not find the full range of this mjpeg video"),
     ],
 )
 def test_what_the_gpu_path_takes(codec, pixel_format, options, problem, tmp_path, video_tools):
@@ -88,6 +93,23 @@ def test_what_the_gpu_path_takes(codec, pixel_format, options, problem, tmp_path
     video_tools.encode(path, codec=codec, pixel_format=pixel_format, options=options, count=5)
     found = dali.obstacle(scan(path), Device("cuda"))
     assert found is None if problem is None else problem in found
+
+
+def test_a_range_that_the_container_alone_declares_is_left_to_pyav(tmp_path, video_tools):
+    def prepare(stream):
+        stream.codec_context.color_range = 2
+
+    path = tmp_path / "movie.mkv"
+    options = {"x264-params": "fullrange=off"}
+    video_tools.encode(path, options=options, count=5, prepare=prepare)
+    movie = scan(path)
+    assert (movie.full_range, movie.range_is_coded) == (True, False)
+    assert "does not find the full range of this h264 video" in dali.obstacle(movie, Device("cuda"))
+
+
+def test_odd_sizes_are_left_to_pyav(tmp_path, video_tools):
+    path = video_tools.encode(tmp_path / "movie.mkv", codec="libvpx-vp9", size=(129, 65), count=5)
+    assert "odd size, 129 x 65" in dali.obstacle(scan(path), Device("cuda"))
 
 
 def test_damaged_movies_are_left_to_pyav(vp9, tmp_path):

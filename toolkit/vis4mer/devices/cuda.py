@@ -92,6 +92,7 @@ class CudaStream:
         self._call("cuStreamCreate", byref(self._stream), _NON_BLOCKING)
         self._has_pool = self._keep_pool()
         self._staging = _Staging()
+        self._kernels: dict[tuple[bytes, str], Kernel] = {}
 
     def _keep_pool(self) -> bool:
         """Lets the driver keep released memory; returns whether it has a pool for that."""
@@ -175,7 +176,11 @@ class CudaStream:
 
     def clear(self, address: int, size: int) -> None:
         """Queues the zeroing of `size` bytes."""
-        self._call("cuMemsetD8Async", address, 0, size, self._stream)
+        self.fill(address, 0, size)
+
+    def fill(self, address: int, value: int, size: int) -> None:
+        """Queues the writing of one value, 0 to 255, to each of `size` bytes."""
+        self._call("cuMemsetD8Async", address, value, size, self._stream)
 
     def wait_for(self, stream: int) -> None:
         """Lets the work that is queued from now on wait for what another stream of the GPU holds now.
@@ -193,7 +198,7 @@ class CudaStream:
             self._call("cuEventDestroy_v2", event)
 
     def load_kernel(self, image: bytes, name: str) -> Kernel:
-        """Loads device code, which stays loaded, and returns one of its functions.
+        """Returns a function of device code, which is loaded at the first request and stays loaded.
 
         Args:
             image: PTX, which the driver compiles for its GPU, or a cubin.
@@ -202,10 +207,12 @@ class CudaStream:
         Raises:
             DeviceError: The driver cannot compile or load the code, as where it is older than the PTX.
         """
-        module, function = c_void_p(), c_void_p()
-        self._call("cuModuleLoadData", byref(module), image)  # a bytes object ends with the NUL that PTX needs
-        self._call("cuModuleGetFunction", byref(function), module, name.encode())
-        return Kernel(function.value or 0)
+        if (image, name) not in self._kernels:
+            module, function = c_void_p(), c_void_p()
+            self._call("cuModuleLoadData", byref(module), image)  # a bytes object ends with the NUL that PTX needs
+            self._call("cuModuleGetFunction", byref(function), module, name.encode())
+            self._kernels[image, name] = Kernel(function.value or 0)
+        return self._kernels[image, name]
 
     def launch(self, kernel: Kernel, grid: Axes, block: Axes, *arguments: Any) -> None:
         """Queues a kernel without dynamic shared memory.

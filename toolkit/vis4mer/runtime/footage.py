@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from vis4mer.devices.arrays import Array, DeviceArray, on_host
+from vis4mer.video.device_pictures import Extremes, Levels
 from vis4mer.video.frames import FrameBatch
 
 BLACK = 16  # of 255; the largest value of a channel in a black frame
@@ -20,30 +22,31 @@ class Footage:
     resizing, which averages noise away. The limits leave room for the noise of compression at good quality; a still
     film of poor quality is not recognised, since its noise is as large as a small motion.
 
-    The frames must be on the host, where both video readers leave them. Frames of an ordinary movie are looked at until
-    it is neither, which is usually in the first batch.
+    Frames on a GPU stay there: a kernel tracks their extremes, and two numbers are read at the end. On the host, the
+    frames of an ordinary movie are looked at until it is neither, which is usually in the first batch.
     """
 
     def __init__(self) -> None:
         self._frames = 0
-        self._brightest = 0
-        self._lowest: NDArray[np.uint8] | None = None  # of each channel of each pixel, [H, W, 3]
-        self._highest: NDArray[np.uint8] | None = None
-        self._moves = False
+        self._extremes: Extremes | _HostExtremes | None = None
 
     @property
     def black(self) -> bool:
         """Whether all frames so far are black."""
-        return self._frames > 0 and self._brightest <= BLACK
+        return self._extremes is not None and self._extremes.read().brightest <= BLACK
 
     @property
     def still(self) -> bool:
         """Whether all frames so far show one picture."""
-        return self._frames > 1 and not self._moves
+        return self._frames > 1 and self._extremes is not None and self._extremes.read().widest <= STILL
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence if the pictures leave nothing to classify."""
+        """A sentence if the pictures leave nothing to classify.
+
+        Raises:
+            DeviceError: The device that holds the frames failed.
+        """
         if self.black:
             return ("every frame is black",)
         return ("the picture does not change",) if self.still else ()
@@ -54,12 +57,40 @@ class Footage:
             self.add(batch.frames)
             yield batch
 
-    def add(self, frames: NDArray[np.uint8]) -> None:
-        """Looks at the next frames, uint8 ``[N, H, W, 3]``."""
+    def add(self, frames: Array) -> None:
+        """Looks at the next frames, uint8 ``[N, H, W, 3]``, which the first ones' device or host looks at too.
+
+        Raises:
+            DeviceError: The device has too little memory left, or failed.
+        """
+        if len(frames) == 0:
+            return
         self._frames += len(frames)
+        if self._extremes is None:
+            self._extremes = _extremes_of(frames)
+        self._extremes.add(frames)
+
+
+def _extremes_of(frames: Array) -> "Extremes | _HostExtremes":
+    return Extremes(frames.device, frames.shape[1:]) if isinstance(frames, DeviceArray) else _HostExtremes()
+
+
+class _HostExtremes:
+    """`vis4mer.video.device_pictures.Extremes` on the host; stops looking once a movie is neither black nor still."""
+
+    def __init__(self) -> None:
+        self._brightest = self._widest = 0
+        self._lowest: NDArray[np.uint8] | None = None  # of each channel of each pixel, [H, W, 3]
+        self._highest: NDArray[np.uint8] | None = None
+
+    def read(self) -> Levels:
+        return Levels(self._brightest, self._widest)
+
+    def add(self, images: Array) -> None:
+        frames = on_host(images)
         if self._brightest <= BLACK:
-            self._brightest = max(self._brightest, int(frames.max(initial=0)))
-        if not self._moves:
+            self._brightest = max(self._brightest, int(frames.max()))
+        if self._widest <= STILL:
             self._compare(frames)
 
     def _compare(self, frames: NDArray[np.uint8]) -> None:
@@ -69,4 +100,4 @@ class Footage:
         # predecessor. The extremes over the whole movie show both.
         self._lowest = np.minimum(self._lowest, frames.min(axis=0))
         self._highest = np.maximum(self._highest, frames.max(axis=0))
-        self._moves = int((self._highest - self._lowest).max()) > STILL
+        self._widest = int((self._highest - self._lowest).max())

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.arrays import on_host
 from vis4mer.timeline.strip import slots
 from vis4mer.video.movie import Movie
 from vis4mer.video.reader import open_video
@@ -35,4 +36,4 @@ def read_thumbnails(movie: Movie, duration: float, width: float, height: float) 
     )
     times = [(i + 0.5) / count * duration for i in range(count)]
     with open_video(movie, preprocessing, video_decoder="pyav", times=times) as reader:
-        return np.concatenate([batch.frames for batch in reader])
+        return np.concatenate([on_host(batch.frames) for batch in reader])

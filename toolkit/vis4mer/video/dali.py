@@ -5,19 +5,27 @@ small movie in memory that holds just those packets, and requests the wanted fra
 readers take the same frames, only the code in `vis4mer.video.container` opens untrusted files, and memory is bounded by
 one batch of clips and decoded frames.
 
+On a GPU, decoded pictures stay in its memory: `vis4mer.video.device_pictures` corrects their colours and resizes them
+there, and the batches that the encoder reads are views or copies of the result in the same memory.
+
 Limits:
     * On the CPU, DALI decodes VP8, VP9 and MJPEG only.
-    * On the GPU, it converts colours as BT.601, whatever the video declares. `obstacle` rejects other matrices, more
-      than 8 bits and subsamplings other than 4:2:0, because the encoder would see other colours than in training.
+    * On the GPU, DALI's only output is RGB of 8 bits, which it converts as BT.601, whatever the video declares. The
+      correction to the declared matrix comes after DALI's rounding and clipping, so colours differ from PyAV's by about
+      0.2 levels of 255 on average, and by more where they are saturated. `obstacle` rejects matrices without a
+      correction, more than 8 bits and subsamplings other than 4:2:0, because the encoder would see other colours than
+      in training.
+    * DALI reads the range from the video stream alone, and only where its parser reports it.
     * A change of resolution inside the video is an error; PyAV follows it.
-    * Decoded pictures are copied to the host and resized there, by the same code as PyAV's.
+    * DALI keeps up to 100 idle hardware decoders to use again, but compares the coded height of a new clip with the
+      shown height of those: H.264 of 1080 rows, coded as 1088, never finds one, so each clip creates another.
 """
 
 import importlib
 import importlib.util
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -29,22 +37,32 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vis4mer.config import DecoderName, Preprocessing
+from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.cuda import stream_of
 from vis4mer.devices.device import Device
 from vis4mer.errors import DeviceError, MissingDependencyError, VideoError
 from vis4mer.packages import install_command
+from vis4mer.video import colour
 from vis4mer.video.container import movie_stream, open_container
+from vis4mer.video.device_pictures import PictureResizer
 from vis4mer.video.ffmpeg import ContentError, content_call
 from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie
-from vis4mer.video.resize import upright
+from vis4mer.video.resize import Image, resize, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 _CPU_CODECS = {"vp8", "vp9", "mjpeg"}
 _GPU_CODECS = _CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
 _GPU_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
-# A video that declares no matrix counts as BT.601, because PyAV's reader converts it as BT.601 too.
-_BT601_LIKE = {2, 5, 6}  # AVColorSpace: unspecified, BT.470BG, SMPTE 170M
+_FULL_RANGE_CODECS = {"h264", "hevc", "av1"}  # those whose parser in the NVIDIA driver reports full range
+
+# Most bytes that DALI's RGB pictures take at a time, on the GPU or the host: 80 pictures of 3840 x 2160.
+_MOST_BYTES = 2 << 30
+# Pictures that DALI holds for each clip beside the wanted ones, for those that are decoded before they are shown.
+_HELD_PICTURES = 8
+# Threads that DALI decodes with on a GPU, each of them one clip: GPUs have no more video engines.
+_GPU_THREADS = 8
 
 # Milliseconds between the frames of a clip. DALI gets positions, not times, so any constant serves.
 _FRAME_MS = 40
@@ -66,8 +84,12 @@ def obstacle(movie: Movie, device: Device) -> str | None:
         return f"DALI does not decode {info.codec} on {'the GPU' if on_gpu else 'the CPU'}"
     if on_gpu and info.pixel_format not in _GPU_PIXEL_FORMATS:
         return f"DALI does not decode {info.pixel_format} on the GPU"
-    if on_gpu and movie.colour_matrix not in _BT601_LIKE:
-        return "DALI converts only BT.601 colours on the GPU"
+    if on_gpu and not colour.is_known(movie.colour_matrix):
+        return f"colour matrix {movie.colour_matrix} cannot be derived from DALI's colours"
+    if on_gpu and movie.full_range and not (movie.range_is_coded and info.codec in _FULL_RANGE_CODECS):
+        return f"DALI does not find the full range of this {info.codec} video"
+    if on_gpu and (info.width % 2 or info.height % 2):
+        return f"DALI does not decode pictures of an odd size, {info.width} x {info.height}, on the GPU"
     # Positions in a clip are the packets' ranks by timestamp. A VP8 packet that only updates references would count as
     # a frame there although it shows none.
     hidden_packets = info.codec == "vp8" and len(index.order) < len(index.times)
@@ -122,34 +144,71 @@ class DALIReader(SampledReader):
         times: Sequence[float] | None = None,
     ) -> None:
         super().__init__(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+        height, width = _stored_size(movie)
+        self._device = device
+        self._most_pictures = max(1, _MOST_BYTES // (height * width * 3))
+        # Largest number of wanted frames in a clip.
+        self._frames_at_once = max(1, min(batch_size, self._most_pictures - _HELD_PICTURES))
         self._pipeline = _build_pipeline(device, batch_size)
+        if device.kind != "cpu":
+            self._resizer = PictureResizer(
+                device,
+                preprocessing,
+                height=height,
+                width=width,
+                display=movie.display,
+                colours=colour.correction(movie.colour_matrix),
+            )
 
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
-        group: list[_Clip] = []
-        for clip in self._clips():
-            group.append(clip)
-            # When samples are sparse, a clip often holds a single wanted frame, so several clips share one run of the
-            # pipeline. Every clip holds at least one wanted frame, so a group never exceeds the pipeline's batch size.
-            if sum(len(clip.places) for clip in group) >= self._batch_size:
-                yield from self._decode_clips(group)
-                group = []
-        if group:
+        for group in self._groups(self._clips()):
             yield from self._decode_clips(group)
+
+    def _groups(self, clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:
+        """Yields the clips in groups, each for one run of the pipeline.
+
+        When samples are sparse, a clip often holds a single wanted frame, so several clips share a run. A group is
+        complete with as many wanted frames as a batch has, or before its pictures would take more than `_MOST_BYTES`.
+        Every clip holds at least one wanted frame, so a group never exceeds the pipeline's batch size.
+        """
+        group: list[_Clip] = []
+        wanted = 0
+        for clip in clips:
+            pictures = wanted + len(clip.places) + _HELD_PICTURES * (len(group) + 1)
+            if group and (wanted >= self._batch_size or pictures > self._most_pictures):
+                yield group
+                group, wanted = [], 0
+            group.append(clip)
+            wanted += len(clip.places)
+        if group:
+            yield group
 
     def _decode_clips(self, clips: list[_Clip]) -> Iterator[Decoded]:
         self._pipeline.feed_input("encoded", [clip.data for clip in clips])
         self._pipeline.feed_input("places", [clip.places for clip in clips])
+        # On a GPU, DALI binds its pictures to the stream on which they are resized: that stream waits for them, and
+        # their memory is used again only after what is queued there when they are dropped.
+        consumer = () if self._device.kind == "cpu" else (stream_of(self._device).handle,)
         try:
-            (sequences,) = self._pipeline.run()
+            (outputs,) = self._pipeline.run(*consumer)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # DALI's stack comes first, the cause last
             raise self._undecodable(reason) from None
-        sequences = sequences.as_cpu()
-        for i, clip in enumerate(clips):
-            images = np.array(sequences.at(i))  # [wanted, H, W, 3], copied because the next run reuses DALI's memory
-            pictures = np.moveaxis(images, 3, 1)
-            for number, picture in zip(clip.numbers, pictures, strict=True):
-                yield Decoded(int(number), partial(upright, picture, self._movie.display))
+        sequences = [outputs.at(i) for i in range(len(clips))]  # [wanted, H, W, 3] each
+        images = self._resize_on_host(sequences) if self._device.kind == "cpu" else self._resize_on_gpu(sequences)
+        del outputs, sequences
+        for i, number in enumerate(np.concatenate([clip.numbers for clip in clips])):
+            yield Decoded(int(number), partial(_image, images, i))
+
+    def _resize_on_host(self, sequences: Sequence[Any]) -> Image:
+        pictures = (np.moveaxis(picture, 2, 0) for sequence in sequences for picture in np.asarray(sequence))
+        return np.stack([resize(upright(picture, self._movie.display), self._preprocessing) for picture in pictures])
+
+    def _resize_on_gpu(self, sequences: Sequence[Any]) -> DeviceArray:
+        arrays = [DeviceArray.from_interface(sequence, self._device) for sequence in sequences]
+        if any(array.shape[1:] != self._resizer.stored for array in arrays):
+            raise self._undecodable("its pictures change their size")
+        return self._resizer(arrays)
 
     def _clips(self) -> Iterator[_Clip]:
         """Yields the clips of all runs; a run ends where the plan drains the video decoder."""
@@ -182,12 +241,22 @@ class DALIReader(SampledReader):
         numbers, places = index.numbers[run[is_wanted]], places[is_wanted]
         # Packets come in decoding order, but `_decode` has to yield frames in presentation order.
         in_order = np.argsort(places)
-        for part in np.array_split(in_order, range(self._batch_size, len(in_order), self._batch_size)):
+        for part in np.array_split(in_order, range(self._frames_at_once, len(in_order), self._frames_at_once)):
             yield _Clip(data, numbers[part], places[part].astype(np.int32))
 
     def _undecodable(self, reason: str) -> VideoError:
         remedy = "read it with video_decoder='pyav'"
         return VideoError.of("video", self.info.path, f"DALI cannot decode it ({reason})", remedy)
+
+
+def _stored_size(movie: Movie) -> tuple[int, int]:
+    """Returns the height and width of the pictures as they are stored."""
+    height, width = movie.info.height, movie.info.width
+    return (width, height) if movie.info.rotation in (90, 270) else (height, width)
+
+
+def _image(images: Array, i: int) -> Array:
+    return images[i : i + 1]
 
 
 def _ranks(times: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -241,17 +310,18 @@ def _build_pipeline(device: Device, batch_size: int) -> Any:
     try:
         pipeline = dali.Pipeline(
             batch_size=batch_size,
-            num_threads=min(batch_size, os.cpu_count() or 1),
+            num_threads=min(batch_size, os.cpu_count() or 1, *((_GPU_THREADS,) if on_gpu else ())),
             device_id=device.index if on_gpu else None,
-            exec_async=False,  # running ahead would hold a second batch in memory
-            exec_pipelined=False,
-            prefetch_queue_depth=1,
+            prefetch_queue_depth=1,  # running ahead would hold a second batch in memory
+            exec_dynamic=True,  # the executor whose outputs can be handed over to a stream
         )
         with pipeline:
             encoded = dali.fn.external_source(name="encoded", dtype=dali.types.UINT8, ndim=1)
             places = dali.fn.external_source(name="places", dtype=dali.types.INT32, ndim=1)
-            # "mixed": the compressed data come from the host, the frames stay on the GPU.
-            pipeline.set_outputs(dali.fn.decoders.video(encoded, frames=places, device="mixed" if on_gpu else "cpu"))
+            # "mixed": the compressed data come from the host, the frames stay on the GPU. Its threads must not be
+            # bound to cores: those of several pipelines would all share the same ones.
+            backend = "mixed" if on_gpu else "cpu"
+            pipeline.set_outputs(dali.fn.decoders.video(encoded, frames=places, device=backend, affine=False))
         pipeline.build()
     except RuntimeError as error:
         rule = "DALI finds no GPU that it can use there"

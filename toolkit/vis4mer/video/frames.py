@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vis4mer.config import DecoderName
+from vis4mer.devices.arrays import Array
 
 FrameProgress = Callable[[int, int], None]
 """A callback that receives the number of frames done so far, and the expected number."""
@@ -19,11 +20,12 @@ class FrameBatch:
     """Consecutive sampled frames.
 
     Attributes:
-        frames: RGB images of the preprocessing's size, uint8 `[N, H, W, 3]`.
+        frames: RGB images of the preprocessing's size, uint8 `[N, H, W, 3]`, where the reader resizes them: in a GPU's
+            memory or on the host. `vis4mer.devices.arrays.on_host` returns them on the host.
         pts_seconds: Presentation times, float64 `[N]`, in seconds after the video's first frame.
     """
 
-    frames: NDArray[np.uint8]
+    frames: Array
     pts_seconds: NDArray[np.float64]
 
 

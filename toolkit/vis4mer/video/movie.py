@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from vis4mer.config import Preprocessing
@@ -34,6 +35,8 @@ class Movie:
         info: Properties as shown.
         display: Transformation that brings stored pictures upright.
         colour_matrix: FFmpeg's AVColorSpace of the stored pixels.
+        full_range: Whether the stored pixels use all levels from 0 to 255.
+        range_is_coded: Whether the video stream itself declares that, and not its container alone.
         clip: Start and end of the part to sample, in ticks; None for the whole movie.
     """
 
@@ -42,6 +45,8 @@ class Movie:
     info: VideoInfo
     display: DisplayMatrix
     colour_matrix: int
+    full_range: bool
+    range_is_coded: bool
     clip: tuple[int, int] | None = None
 
     def cut(self, start: float, end: float) -> Self:
@@ -119,6 +124,8 @@ def scan(path: str | os.PathLike[str]) -> Movie:
         n_streams = len(movie_streams(container))
         index = index_packets(container, stream, name)
     frame = _first_frame(name, index)
+    full_range = _has_full_range(frame)
+    range_is_coded = full_range and _has_full_range(_first_frame(name, index, keep_range=False))
     display = display_matrix(frame)
     width, height = (frame.height, frame.width) if _is_on_its_side(display) else (frame.width, frame.height)
     info = VideoInfo(
@@ -133,7 +140,7 @@ def scan(path: str | os.PathLike[str]) -> Movie:
         pixel_format=frame.format.name,
         video_streams=n_streams,
     )
-    return Movie(name, index, info, display, frame.colorspace)
+    return Movie(name, index, info, display, frame.colorspace, full_range, range_is_coded)
 
 
 def _average_fps(index: PacketIndex) -> float | None:
@@ -190,13 +197,25 @@ def _quarter_turn(degrees: int) -> DisplayMatrix:
     return cosine, -sine, sine, cosine
 
 
-def _first_frame(path: str, index: PacketIndex) -> VideoFrame:
-    """Decodes from the first entry until a frame comes out."""
+def _has_full_range(frame: VideoFrame) -> bool:
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+
+
+def _first_frame(path: str, index: PacketIndex, *, keep_range: bool = True) -> VideoFrame:
+    """Decodes from the first entry until a frame comes out.
+
+    Args:
+        path: Path of the file.
+        index: Index of its packets.
+        keep_range: Whether the video decoder starts from the range that the container declares, if any.
+    """
     first = int(np.argmax(index.entry))
     # Indexing has read its container to the end, and ordinals hold only if packets are counted from the beginning.
     with open_container(path) as container:
         stream = movie_stream(container, path)
         stream.codec_context.thread_count = 1  # threads would decode further frames in vain
+        if not keep_range:
+            stream.codec_context.color_range = ColorRange.UNSPECIFIED
         drain = None
         # A video decoder may hold back all frames of a short file until it is drained.
         for ordinal, packet in enumerate(chain(packets(container, stream), (drain,))):

@@ -14,7 +14,7 @@ from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import display_matrix
-from vis4mer.video.resize import DisplayMatrix, Planes, upright
+from vis4mer.video.resize import DisplayMatrix, Image, Planes, resize, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
 # Full chroma interpolation and exact rounding: FFmpeg's default is faster, but up to two levels too bright or too dark.
@@ -32,8 +32,11 @@ class PyAVReader(SampledReader):
             # Without timestamps everything is decoded, and the order of the output is the presentation order.
             number = count if index.counted else int(index.numbers[ordinal])
             if number >= 0:  # otherwise an edit list hides the frame, or its references are missing
-                picture = partial(to_rgb, frame, converter, display_matrix(frame))
-                yield Decoded(number, picture, frame.is_corrupt)
+                yield Decoded(number, partial(self._image_of, frame, converter), frame.is_corrupt)
+
+    def _image_of(self, frame: VideoFrame, converter: VideoReformatter) -> Image:
+        picture = to_rgb(frame, converter, display_matrix(frame))
+        return resize(picture, self._preprocessing)[np.newaxis]
 
     def _planned_frames(self, damage: Damage) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes according to plan; yields frames in the order they come out, with the ordinals of their packets."""

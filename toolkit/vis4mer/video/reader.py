@@ -68,7 +68,7 @@ def open_video(
         problem = _why_not_dali(movie, device)
         if problem is None:
             try:
-                return open_with_dali(f"DALI decodes {movie.info.codec} on {device}; frames are resized on the CPU")
+                return open_with_dali(f"DALI decodes {movie.info.codec} on {device}")
             except DeviceError as error:
                 problem = str(error)
         # PyAV is the normal choice on a CPU, but a loss of speed on a GPU.

@@ -1,6 +1,7 @@
 """Brings a decoded picture upright, crops it and resamples it to the encoder's input size.
 
-Both readers share this code, so a picture yields the same pixels whichever of them decodes it.
+This is the definition, and the code that runs on the CPU. `vis4mer.video.device_pictures` applies the same weights on a
+GPU, so a picture yields the same pixels, within one level, whichever reader decodes it.
 
 Resampling is separable and linear: every target row is a weighted sum of source rows, and likewise for columns. So it
 is two matrix products, ``rows @ picture @ columns.T`` for each colour. A target pixel depends only on the source pixels
@@ -49,6 +50,18 @@ class Band(NamedTuple):
     weights: NDArray[np.float32]
 
 
+class Taps(NamedTuple):
+    """Weights of the source pixels of each target pixel along one axis, as many for each; unused ones are 0.
+
+    Attributes:
+        first: First source pixel, int32 `[target pixels]`, ascending.
+        weights: Weights of that pixel and those after it, float32 `[target pixels, count]`; each row sums to 1.
+    """
+
+    first: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
 def upright(planes: Planes, matrix: DisplayMatrix) -> Planes:
     """Rotates and mirrors a stored picture into the one that is shown.
 
@@ -81,10 +94,7 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
     """
     _, height, width = planes.shape
     rows, columns = preprocessing.height, preprocessing.width
-    top = left = 0.0  # source pixels to cut off at either end
-    if preprocessing.resize == "crop":
-        scale = min(height / rows, width / columns)  # source pixels per target pixel
-        top, left = (height - rows * scale) / 2, (width - columns * scale) / 2
+    top, left = _margins(preprocessing, height, width)
 
     # Rows first: the picture is wide and its rows are contiguous, so this pass reads memory in order.
     half = np.empty((3, rows, width), np.float32)
@@ -106,6 +116,64 @@ def resize(planes: Planes, preprocessing: Preprocessing) -> Image:
     return np.ascontiguousarray(np.moveaxis(result, 0, 2))
 
 
+def taps(preprocessing: Preprocessing, height: int, width: int) -> tuple[Taps, Taps]:
+    """Returns the weights of `resize` for pictures of a height and width: those of rows, then those of columns."""
+    top, left = _margins(preprocessing, height, width)
+    kind = preprocessing.interpolation
+    vertical = _axis_taps(_resampling(kind, height, preprocessing.height, top), height)
+    return vertical, _axis_taps(_resampling(kind, width, preprocessing.width, left), width)
+
+
+def _margins(preprocessing: Preprocessing, height: int, width: int) -> tuple[float, float]:
+    """Returns the number of source pixels to cut off at top and bottom each, and at left and right each."""
+    if preprocessing.resize == "stretch":
+        return 0.0, 0.0
+    rows, columns = preprocessing.height, preprocessing.width
+    scale = min(height / rows, width / columns)  # source pixels per target pixel
+    return (height - rows * scale) / 2, (width - columns * scale) / 2
+
+
+class _Resampling(NamedTuple):
+    """Resampling along one axis.
+
+    Attributes:
+        step: Source pixels per target pixel.
+        centres: Centres of the target pixels in source coordinates, float64 `[target pixels]`.
+        radius: Distance in source pixels beyond which a source pixel has no weight.
+        response: Weight as a function of that distance, not yet normalised.
+    """
+
+    step: float
+    centres: NDArray[np.float64]
+    radius: float
+    response: "Response"
+
+
+def _resampling(kind: Interpolation, size: int, out: int, margin: float) -> _Resampling:
+    """Returns the resampling of `size` source pixels, less `margin` at either end, to `out` target pixels."""
+    step = (size - 2 * margin) / out
+    centres = margin + (np.arange(out, dtype=np.float64) + 0.5) * step
+    return _Resampling(step, centres, *_FILTERS[kind](step))
+
+
+def _weights(resampling: _Resampling, targets: slice, sources: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Returns the weights of source pixels `[sources]` or `[targets, sources]` in target pixels."""
+    weights = resampling.response(sources + 0.5 - resampling.centres[targets, None])
+    # At the border the filter reaches beyond the picture; the pixels inside then share the whole weight.
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights.astype(np.float32)
+
+
+def _axis_taps(resampling: _Resampling, size: int) -> Taps:
+    first = np.floor(resampling.centres - resampling.radius).astype(np.int64).clip(0)
+    last = np.ceil(resampling.centres + resampling.radius).astype(np.int64).clip(max=size)  # exclusive
+    count = int((last - first).max())
+    # Near the end the taps begin earlier, so that they end with the picture.
+    first = np.minimum(first, size - count)
+    sources = first[:, None] + np.arange(count)
+    return Taps(first.astype(np.int32), _weights(resampling, slice(None), sources))
+
+
 @lru_cache(maxsize=16)
 def _bands(kind: Interpolation, size: int, out: int, margin: float, lines: int) -> list[Band]:
     """Returns the bands along one axis; cached, because all frames of a movie share them.
@@ -117,20 +185,15 @@ def _bands(kind: Interpolation, size: int, out: int, margin: float, lines: int) 
         margin: Number of source pixels to cut off at either end.
         lines: Number of source rows or columns in the product, which limits the size of a block.
     """
-    step = (size - 2 * margin) / out  # source pixels per target pixel
-    radius, response = _FILTERS[kind](step)
-    centres = margin + (np.arange(out) + 0.5) * step  # of the target pixels, in source coordinates
-    block_size = _block_size(step, radius, lines)
+    resampling = _resampling(kind, size, out, margin)
+    block_size = _block_size(resampling.step, resampling.radius, lines)
     bands = []
     for start in range(0, out, block_size):
-        block = centres[start : start + block_size]
-        first = max(0, int(np.floor(block[0] - radius)))
-        last = min(size, int(np.ceil(block[-1] + radius)))  # exclusive
-        source_centres = np.arange(first, last) + 0.5
-        weights = response(source_centres - block[:, None])
-        # At the border the filter reaches beyond the picture; the pixels inside then share the whole weight.
-        weights /= weights.sum(axis=1, keepdims=True)
-        bands.append(Band(start, first, weights.astype(np.float32)))
+        targets = slice(start, start + block_size)
+        block = resampling.centres[targets]
+        first = max(0, int(np.floor(block[0] - resampling.radius)))
+        last = min(size, int(np.ceil(block[-1] + resampling.radius)))  # exclusive
+        bands.append(Band(start, first, _weights(resampling, targets, np.arange(first, last))))
     return bands
 
 

@@ -1,4 +1,4 @@
-"""The part common to all readers: matches decoded frames to samples, resizes, batches, and counts what is missing."""
+"""The part common to all readers: matches decoded frames to samples, batches them, and counts what is missing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,12 +10,12 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from vis4mer.config import DecoderName, Preprocessing
+from vis4mer.devices.arrays import Array, join
 from vis4mer.errors import VideoError
 from vis4mer.video.ffmpeg import ContentError
 from vis4mer.video.frames import Damage, FrameBatch
 from vis4mer.video.movie import Movie
 from vis4mer.video.planner import plan
-from vis4mer.video.resize import Image, Planes, resize
 
 
 class Decoded(NamedTuple):
@@ -23,13 +23,13 @@ class Decoded(NamedTuple):
 
     Attributes:
         number: Frame number in presentation order.
-        picture: Function that returns the upright picture, uint8 `[3, H, W]`. Conversion to RGB costs about as much as
-            decoding, so only sampled frames pay for it.
+        image: Function that returns the image as it goes into a batch, uint8 `[1, height, width, 3]`, on the host or on
+            a GPU. Conversion to RGB costs about as much as decoding, so only sampled frames pay for it.
         corrupt: Whether the video decoder marks the frame as damaged.
     """
 
     number: int
-    picture: Callable[[], Planes]
+    image: Callable[[], Array]
     corrupt: bool = False
 
 
@@ -114,7 +114,7 @@ class SampledReader(ABC):
 
     def _batches(self, current: _Pass) -> Generator[FrameBatch, None, None]:
         index = self._movie.index
-        batch: list[tuple[Image, float]] = []
+        batch: list[tuple[Array, float]] = []
         for number, image in self._samples(current):
             # This is the time of the frame that is used, not of the sample: a stand-in keeps its own time.
             batch.append((image, index.seconds(index.order[number])))
@@ -124,7 +124,7 @@ class SampledReader(ABC):
         if batch:
             yield _stack(batch)
 
-    def _samples(self, current: _Pass) -> Iterator[tuple[int, Image]]:
+    def _samples(self, current: _Pass) -> Iterator[tuple[int, Array]]:
         """Yields for each sample the number of the frame used and its resized picture.
 
         Samples and decoded frames both ascend by frame number, so this is a merge of two sorted sequences. In an intact
@@ -158,7 +158,7 @@ class SampledReader(ABC):
 
     def _use(
         self, frame: Decoded, n_samples: int, damage: Damage, *, missing: bool = False
-    ) -> Iterator[tuple[int, Image]]:
+    ) -> Iterator[tuple[int, Array]]:
         """Yields a frame for a number of consecutive samples; `missing` if it stands in for the frames they take."""
         if n_samples <= 0:
             return
@@ -166,14 +166,14 @@ class SampledReader(ABC):
             damage.missing_frames += n_samples
         if frame.corrupt:
             damage.corrupt_frames += n_samples
-        # Samples of one frame share the image. That is safe because `_stack` copies it into each batch.
-        image = resize(self._picture(frame), self._preprocessing)
+        # Samples of one frame share the image, which nobody changes.
+        image = self._image(frame)
         for _ in range(n_samples):
             yield frame.number, image
 
-    def _picture(self, frame: Decoded) -> Planes:
+    def _image(self, frame: Decoded) -> Array:
         try:
-            return frame.picture()
+            return frame.image()
         except ContentError as error:
             # FFmpeg reports "try again" where it cannot start a thread, which needs memory too.
             if isinstance(error.__cause__, BlockingIOError):
@@ -185,6 +185,6 @@ class SampledReader(ABC):
             raise VideoError.of("video", self.info.path, rule, remedy) from None
 
 
-def _stack(batch: list[tuple[Image, float]]) -> FrameBatch:
+def _stack(batch: list[tuple[Array, float]]) -> FrameBatch:
     images, seconds = zip(*batch, strict=True)
-    return FrameBatch(np.stack(images), np.array(seconds, np.float64))
+    return FrameBatch(join(images, len(images)), np.array(seconds, np.float64))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vis4mer.config import Preprocessing
+from vis4mer.devices.arrays import on_host
 from vis4mer.devices.device import Device
 from vis4mer.errors import DataError, DeviceError, VideoError
 from vis4mer.files import atomic_file
@@ -211,7 +212,7 @@ class FeatureCache:
 def _counted(reader: VideoReader, progress: FrameProgress | None) -> Iterator[NDArray[np.uint8]]:
     done = 0
     for batch in reader:
-        yield batch.frames
+        yield on_host(batch.frames)
         done += len(batch.frames)
         if progress:
             progress(done, reader.n_frames)
