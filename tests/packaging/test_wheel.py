@@ -69,6 +69,6 @@ def test_base_install_is_a_serving_machine_without_torch(wheel: zipfile.ZipFile)
     names = {line.split(">")[0].split("<")[0].split("=")[0].strip() for line in base}
     assert names == {"numpy", "av", "click", "packaging", "pillow", "rich", "onnxruntime-gpu", "onnxruntime"}
     extras = set(metadata.get_all("Provides-Extra") or [])
-    assert extras == {"torch", "export", "train", "dali", "docs", "trt", "rtx", "test", "all"}
+    assert extras == {"torch", "export", "train", "cuda", "dali", "docs", "trt", "rtx", "test", "all"}
     tested = [line for line in metadata.get_all("Requires-Dist") or [] if "extra == 'test'" in line.replace('"', "'")]
     assert not [line for line in tested if line.startswith(("tensorrt ", "tensorrt>"))]

@@ -46,8 +46,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an exception's message, shortened as by `one_line`; its type's name if it has none."""
+def first_line(error: BaseException | str) -> str:
+    """Returns the first line of an exception or its message, shortened as by `one_line`; the type's name if empty."""
     lines = str(error).strip().splitlines()
     return one_line(lines[0]) if lines else type(error).__name__
 

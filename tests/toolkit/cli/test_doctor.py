@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import vis4mer
 from vis4mer.cli.main import main
+from vis4mer.devices.compatibility import Cudnn, GpuPackage
 from vis4mer.devices.device import Driver
 from vis4mer.errors import BundleError, OpsError
 from vis4mer.packages import install_command
@@ -41,6 +42,40 @@ def test_json_describes_this_machine() -> None:
     assert (findings["device_auto"], findings["device_reason"]) == ("cpu", "the driver offers no GPU")
     assert (findings["precision_auto"], findings["precision_reason"]) == ("fp32", "cpu is not faster in bf16")
     assert (findings["video_decoder_auto"], findings["video_decoder_reason"]) == ("pyav", "the device is cpu")
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_libraries_are_compared_with_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = Cudnn("9.24.0", "13.3", "/libcudnn.so.9")
+    module = "vis4mer.devices.compatibility"
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver("12.2", (), "in use by another"))
+    packages = [GpuPackage("torch", "2.15.0", "13.0"), GpuPackage("onnxruntime-gpu", "1.31.1", "13.0")]
+    monkeypatch.setattr(f"{module}.gpu_packages", lambda: packages)
+    monkeypatch.setattr(f"{module}.find_cudnn", lambda: cudnn)
+    monkeypatch.setattr(f"{module}.driver_release", lambda: "535.104.05")
+    findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert findings["driver_release"] == "535.104.05"
+    assert findings["gpu_packages"][0] == {"name": "torch", "version": "2.15.0", "cuda": "13.0"}
+    assert findings["cudnn"] == {"version": "9.24.0", "cuda": "13.3", "path": "/libcudnn.so.9"}
+    needs = "driver 535.104.05 runs CUDA 12.2, and {} needs 13.0: install NVIDIA driver 580 or newer"
+    expected = [needs.format("torch 2.15.0"), needs.format("onnxruntime-gpu 1.31.1")]
+    assert findings["cuda_problems"] == expected
+
+    lines = [line.split(maxsplit=2) for line in CliRunner().invoke(main, ["doctor"]).stdout.splitlines()]
+    assert [line[2] for line in lines if line[:2] == ["cuda", "problems"]] == expected
+    assert ["gpu", "packages", "torch 2.15.0 for CUDA 13.0, onnxruntime-gpu 1.31.1 for CUDA 13.0"] in lines
+    assert ["cudnn", "9.24.0", "for CUDA 13.3 /libcudnn.so.9"] in lines
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_a_machine_without_a_driver_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vis4mer.devices.device.probe_driver", lambda: Driver(None, (), "there is no NVIDIA driver"))
+    monkeypatch.setattr("vis4mer.devices.compatibility.find_cudnn", lambda: None)
+    findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert (findings["cudnn"], findings["cuda_problems"]) == (None, [])
+    lines = [line.split() for line in CliRunner().invoke(main, ["doctor"]).stdout.splitlines()]
+    assert ["cudnn", "none"] in lines
+    assert ["cuda", "problems", "none"] in lines
 
 
 @pytest.mark.usefixtures("without_gpu")

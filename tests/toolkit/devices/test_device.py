@@ -1,3 +1,4 @@
+import weakref
 from typing import Any
 
 import pytest
@@ -49,6 +50,39 @@ def test_auto_falls_back_to_the_cpu_with_the_reason(caplog: pytest.LogCaptureFix
     assert on_device("auto", str) == ("cuda:0", Device("cuda"), "the first GPU")
     assert on_device("auto", build) == ("cpu", CPU, "out of memory")
     assert caplog.messages == ["running on the CPU: out of memory"]
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_failed_attempt_on_a_gpu_is_freed_before_the_cpu_is_tried() -> None:
+    class Weights:
+        pass
+
+    left: list[weakref.ref[Weights]] = []
+
+    def build(candidate: Device) -> str:
+        if candidate.kind == "cuda":
+            weights = Weights()
+            left.append(weakref.ref(weights))
+            raise DeviceError("out of memory")
+        assert left[0]() is None, "the GPU's memory is still in use"
+        return "cpu"
+
+    assert on_device("auto", build).value == "cpu"
+
+
+@pytest.mark.parametrize(("gpus", "first"), [((), "the driver offers no GPU"), (("one",), "no engine for this GPU")])
+def test_what_runs_nowhere_is_one_error_with_both_reasons(
+    gpus: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(device, "probe_driver", lambda: Driver("13.0", gpus, "" if gpus else first))
+
+    def build(candidate: Device) -> str:
+        raise DeviceError(first if candidate.kind == "cuda" else "not on a CPU")
+
+    with pytest.raises(DeviceError) as error:
+        on_device("auto", build)
+    assert str(error.value) == f"device='auto': neither the GPU nor the CPU can be used: {first}; not on a CPU"
+    assert caplog.messages == []
 
 
 @pytest.mark.usefixtures("two_gpus")

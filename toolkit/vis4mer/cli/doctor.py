@@ -32,7 +32,9 @@ def doctor(as_json: bool) -> None:
         return
     # Some findings take seconds, so each is printed as soon as it is made.
     for name, value in _findings():
-        print_row(name.replace("_", " "), _in_words(value), _NAME_WIDTH)
+        # Several problems are sentences with commas of their own, so each has a row.
+        for row in value if name == "cuda_problems" and value else [value]:
+            print_row(name.replace("_", " "), _in_words(row), _NAME_WIDTH)
     for package in _packages():
         print_row(str(package["name"]), _package_in_words(package), _NAME_WIDTH)
 
@@ -44,12 +46,18 @@ def _findings() -> Iterator[tuple[str, Any]]:
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "cores", len(os.sched_getaffinity(0))
 
+    from vis4mer.devices.compatibility import driver_release, find_cudnn, gpu_packages, problems
     from vis4mer.devices.device import CPU, probe_driver
 
-    driver = probe_driver()
+    driver, release = probe_driver(), driver_release()
     yield "cuda_driver", driver.cuda_version
+    yield "driver_release", release
     yield "gpus", list(driver.gpus)
     yield "gpu_problem", driver.problem
+    packages, cudnn = gpu_packages(), find_cudnn()
+    yield "gpu_packages", [package._asdict() for package in packages]
+    yield "cudnn", cudnn and cudnn._asdict()
+    yield "cuda_problems", list(problems(driver, packages, cudnn, release))
     yield "onnxruntime_providers", _onnxruntime_providers()
     device, device_reason = _default_device()
     yield "device_auto", None if device is None else str(device)
@@ -138,7 +146,10 @@ def _version(distribution: str) -> str | None:
 
 def _in_words(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return ", ".join(map(_in_words, value)) or "none"
+    if isinstance(value, dict):  # a package or library and the CUDA version that it is built for
+        words = [value.get("name"), value["version"], "for CUDA", value["cuda"] or "none", value.get("path")]
+        return " ".join(word for word in words if word)
     return "none" if value in (None, "") else str(value)
 
 

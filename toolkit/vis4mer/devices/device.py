@@ -86,7 +86,7 @@ def on_device(requested: str | Device, build: Callable[[Device], T]) -> Placed[T
 
     Raises:
         ConfigError: The name is not a device's.
-        DeviceError: The requested device is absent or unusable.
+        DeviceError: The requested device is absent or unusable; for ``auto``, neither the GPU nor the CPU is usable.
     """
     device, gpu = parse_device(requested), Device("cuda")
     if device != "auto":
@@ -95,14 +95,28 @@ def on_device(requested: str | Device, build: Callable[[Device], T]) -> Placed[T
         _require(device)
         return Placed(build(device), device, "requested")
     if problem := probe_driver().problem:
-        return Placed(build(CPU), CPU, problem)
+        return Placed(_on_cpu(build, problem), CPU, problem)
     try:
         # A GPU that the driver lists may still be unusable here, for lack of memory or of CUDA in the backend. Other
         # errors, such as a damaged file, would recur on the CPU, so only DeviceError leads there.
         return Placed(build(gpu), gpu, "the first GPU")
     except DeviceError as error:
-        logger.warning("running on the CPU: %s", error)
-        return Placed(build(CPU), CPU, str(error))
+        problem = str(error)
+    # Outside the handler: inside it, the traceback would keep whatever the attempt has left in the GPU's memory.
+    value = _on_cpu(build, problem)
+    logger.warning("running on the CPU: %s", problem)
+    return Placed(value, CPU, problem)
+
+
+def _on_cpu(build: Callable[[Device], T], problem: str) -> T:
+    """Builds on the CPU what `problem` keeps from the GPU; an error names both, because either may be the one to solve.
+
+    Engines of TensorRT, for example, cannot run on a CPU.
+    """
+    try:
+        return build(CPU)
+    except DeviceError as error:
+        raise DeviceError.of("device", "auto", f"neither the GPU nor the CPU can be used: {problem}; {error}") from None
 
 
 def _require(device: Device) -> None:

@@ -2,8 +2,10 @@
 
 from typing import TypeVar
 
+import torch
 from torch import nn
 
+from vis4mer.devices.failures import remedy
 from vis4mer.errors import DeviceError
 from vis4mer.text import first_line
 
@@ -26,6 +28,21 @@ def to_device(module: _Module, device: str) -> _Module:
     try:
         return module.to(device)
     except (RuntimeError, AssertionError) as error:  # a CPU-only build of PyTorch raises AssertionError for cuda
-        raise DeviceError.of(
-            "device", device, f"PyTorch cannot use it ({first_line(error)})", "use --device cpu"
-        ) from None
+        raise _unusable(device, error) from None
+
+
+def require_device(device: str) -> None:
+    """Checks that PyTorch can use a device, by writing to its memory.
+
+    Raises:
+        DeviceError: PyTorch does not have the device, or cannot use it.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise _unusable(device, error) from None
+
+
+def _unusable(device: str, error: BaseException) -> DeviceError:
+    rule = f"PyTorch cannot use it ({first_line(error)})"
+    return DeviceError.of("device", device, rule, remedy(str(error)) or "use --device cpu")

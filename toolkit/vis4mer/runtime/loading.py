@@ -152,7 +152,7 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
         requested: Precision of the encoder; heads compute in fp32.
 
     Raises:
-        DeviceError: PyTorch cannot use the device.
+        DeviceError: PyTorch cannot use the device, or the device cannot run the model.
     """
     from vis4mer.models.placement import to_device
 
@@ -161,12 +161,15 @@ def eager_runners(model: "Vis4mer", device: Device, requested: RequestedPrecisio
     assert model.encoder is not None, "load() rejects models without encoder"
     interfaces = graph_interfaces(model.config)
 
-    def runner(name: str, module: "nn.Module", precision: Literal["fp32", "bf16"] = "fp32") -> Runner:
+    def runner(name: str, module: "nn.Module", precision: Literal["fp32", "bf16"] = "fp32") -> CheckedRunner:
         return CheckedRunner(EagerRunner(module, name, device, precision), name, interfaces[name])
 
     # Both runners share one module: bf16 is a setting of the run, so trying it needs no second model in memory.
     in_fp32, in_bf16 = runner(ENCODER, model.encoder), runner(ENCODER, model.encoder, "bf16")
     precision = encoder_precision(in_fp32, in_bf16, requested, device, model.config.preprocessing)
     encoder = in_bf16 if precision.precision == "bf16" else in_fp32
-    heads = {name: runner(name, head) for name, head in model.heads.items()}
-    return Runners({ENCODER: encoder, **heads}, precision)
+    runners = {ENCODER: encoder} | {name: runner(name, head) for name, head in model.heads.items()}
+    if device.kind == "cuda":
+        for each in runners.values():
+            each.warm_up()
+    return Runners(runners, precision)

@@ -318,6 +318,7 @@ def test_threads_do_not_mix_their_batches(trt: FakeTensorRT) -> None:
 @pytest.mark.parametrize("batch", [np.zeros((2, 3), np.float32), np.zeros((2, 4), np.uint8), np.zeros(2, np.uint8)])
 def test_a_batch_of_another_form_never_reaches_the_device(trt: FakeTensorRT, batch: np.ndarray) -> None:
     runner = open_with(TensorRTBackend("trt"), ENGINE, GPU)
+    trt.batches.clear()  # of the warm-up
     with pytest.raises(BundleError, match=r"graph='encoder': takes frames uint8\[batch, 3\], not "):
         runner(batch)
     assert trt.batches == []

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vis4mer.devices.arrays import Array
+import numpy as np
+
+from vis4mer.devices.arrays import Array, on_host
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError
-from vis4mer.runtime.interface import GraphInterface, shown
+from vis4mer.devices.failures import remedy
+from vis4mer.errors import BundleError, DeviceError, Vis4merError
+from vis4mer.runtime.interface import BATCH, GraphInterface, shown
+from vis4mer.text import first_line
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Runner(Protocol):
 
     Batches are arrays as `GraphInterface.input` states, on the host or on the runner's device. Results are arrays as
     `GraphInterface.output` states, on the runner's device.
+
+    On a GPU, a runner queues its work on the device's stream and may return before the work is done: arrays on the
+    device are complete in the order of that stream, both the batch and the result.
     """
 
     def __call__(self, batch: Array, /) -> Array:
@@ -51,7 +58,8 @@ class Runner(Protocol):
 
         Raises:
             BundleError: The batch or the result is not what the graph's interface states.
-            DeviceError: The device failed, most often for lack of memory.
+            DeviceError: The device failed, most often for lack of memory. Failures of earlier work on a GPU may show
+                here, too.
         """
         ...
 
@@ -73,6 +81,23 @@ class Backend(Protocol):
             MissingDependencyError: The backend is not installed.
         """
         ...
+
+
+def failed_load(graph: str, device: Device, library: str, reason: str) -> Vis4merError:
+    """Builds the error for a graph that a library cannot load.
+
+    Args:
+        graph: Name of the graph.
+        device: Device to load it onto.
+        library: Name and version of the library.
+        reason: Message of the library; its first line is quoted.
+
+    Returns:
+        The error, for the caller to raise: a BundleError on the CPU, where a load fails because of the graph. On a GPU
+        it fails because of the device as a rule, and so it is a DeviceError; a damaged graph fails on the CPU as well.
+    """
+    kind = BundleError if device.kind == "cpu" else DeviceError
+    return kind.of("graph", graph, f"{library} cannot load it on {device}: {first_line(reason)}", remedy(reason))
 
 
 class CheckedRunner:
@@ -97,3 +122,19 @@ class CheckedRunner:
         if result.dtype != target.dtype or tuple(result.shape) != target.shape(**sizes):
             raise BundleError.of("graph", self._graph, f"returned {shown(result)}, not {target}", "export it again")
         return result
+
+    def warm_up(self) -> None:
+        """Runs one row of zeros and waits for the result.
+
+        On a GPU, much may fail only in the first batch: libraries are loaded when an operator first needs them, memory
+        is reserved, and machine code for another type of GPU is refused. Running a batch while the model is loaded
+        shows this when ``auto`` can still use the CPU, and before any movie has been decoded.
+
+        Raises:
+            BundleError: The result is not what the graph's interface states.
+            DeviceError: The device cannot run the graph.
+        """
+        source = self._interface.input
+        # Only the batch has a size that suits every graph: another dynamic axis may not take a 1.
+        if {axis for axis in source.axes if isinstance(axis, str)} == {BATCH}:
+            on_host(self(np.zeros(source.shape(**{BATCH: 1}), source.dtype)))

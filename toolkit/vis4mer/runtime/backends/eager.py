@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.cuda import stream_of
 from vis4mer.devices.device import Device
-from vis4mer.errors import DeviceError
+from vis4mer.devices.failures import failed_run
 from vis4mer.packages import require
-from vis4mer.text import one_line
+from vis4mer.runtime.backends.tf32 import ieee_convolutions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
+
+# Handle of the legacy default stream in CUDA's driver and runtime.
+_DEFAULT_STREAM = 0
 
 
 class EagerRunner:
@@ -36,39 +40,65 @@ class EagerRunner:
     ) -> None:
         self._module, self._name, self._device = module, name, device
         self._in_bf16 = precision == "bf16"
+        if device.kind == "cuda":
+            # Weights may still be on their way to the GPU, on the stream that PyTorch and its packages use by default.
+            stream_of(device).activate()
+            stream_of(device).wait_for(_DEFAULT_STREAM)
 
     def __call__(self, batch: Array, /) -> Array:
         """Runs the module; see `Runner`."""
         import torch
 
-        # PyTorch rejects arrays with negative strides. It reads a device array in place, through the CUDA array
-        # interface.
-        data = np.ascontiguousarray(batch) if isinstance(batch, np.ndarray) else batch
         try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(self._device.kind, torch.bfloat16, enabled=self._in_bf16),
-            ):
-                # Autocast may return bfloat16, which NumPy lacks, and a view may be strided, but every runner returns
-                # contiguous float32.
-                result = self._module(torch.as_tensor(data, device=str(self._device))).float().contiguous()
+            with torch.inference_mode(), torch.autocast(self._device.kind, torch.bfloat16, enabled=self._in_bf16):
                 if self._device.kind == "cpu":
-                    return np.asarray(result.numpy())
-                # Other libraries read the result on streams of their own, so it must be complete.
-                torch.cuda.synchronize(self._device.index)
-                return DeviceArray.from_interface(result, self._device)
+                    return np.asarray(self._run(np.ascontiguousarray(batch)).numpy())
+                return self._run_on_device(batch)
         except RuntimeError as error:  # includes running out of memory, on any device
-            rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
-            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size") from None
+            # TorchScript's interpreter puts its traceback before the error that matters.
+            reason = str(error).rpartition("RuntimeError: ")[2]
+            raise failed_run(self._name, self._device, tuple(batch.shape), reason) from None
+
+    def _run_on_device(self, batch: Array) -> DeviceArray:
+        """Queues the module on the device's stream, from device memory into device memory.
+
+        Within the block, PyTorch queues its kernels on that stream and takes memory from a pool that belongs to it:
+        memory is reused in the stream's order, like this package's own. So nothing has to be waited for, neither here
+        nor when the batch or the result is dropped.
+        """
+        import torch
+
+        with torch.cuda.stream(_stream(self._device)), ieee_convolutions():
+            source = batch if isinstance(batch, DeviceArray) else DeviceArray.upload(batch, self._device)
+            return DeviceArray.from_interface(self._run(source), self._device)
+
+    def _run(self, batch: Array) -> "torch.Tensor":
+        import torch
+
+        # PyTorch reads both kinds of arrays in place, those of a device through the CUDA array interface. Autocast may
+        # return bfloat16, which NumPy lacks, and a view may be strided, but every runner returns contiguous float32.
+        return self._module(torch.as_tensor(batch, device=str(self._device))).float().contiguous()
 
 
-def require_torch(kind: str) -> None:
-    """Checks that PyTorch is installed before a bundle that needs it is opened.
+def _stream(device: Device) -> "torch.cuda.Stream":
+    """Returns the device's stream as PyTorch's type."""
+    import torch
+
+    return torch.cuda.ExternalStream(stream_of(device).handle, device=device.index)  # type: ignore[no-untyped-call]
+
+
+def require_torch(kind: str, device: Device) -> None:
+    """Checks that PyTorch is installed and can use a device, before a bundle that needs it is opened.
 
     Args:
         kind: Kind of bundle, for the error.
+        device: Device that will run the bundle.
 
     Raises:
+        DeviceError: PyTorch cannot use the device: it is built for the CPU alone, or needs a newer driver.
         MissingDependencyError: PyTorch is not installed.
     """
     require("torch", purpose=f"to run a {kind} bundle", extra="torch", alternative="export to ONNX")
+    from vis4mer.models.placement import require_device
+
+    require_device(str(device))

@@ -1,8 +1,11 @@
 """Runs ONNX graphs with ONNX Runtime, on the CPU or through its CUDA provider."""
 
 import contextlib
+import itertools
 import os
+import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -10,14 +13,22 @@ from typing import Any
 import numpy as np
 
 from vis4mer.devices.arrays import Array, DeviceArray
+from vis4mer.devices.cuda import stream_of
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, DeviceError, MissingDependencyError, Vis4merError
-from vis4mer.runtime.backends.base import Graph
+from vis4mer.devices.failures import failed_run
+from vis4mer.errors import DeviceError, MissingDependencyError
+from vis4mer.packages import install_command
+from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.interface import GraphInterface, TensorSpec
-from vis4mer.text import one_line
 
 # Log severity of ONNX Runtime. Its errors also arrive as exceptions, so logging them would print them twice.
 _FATAL = 4
+
+# Calls on a GPU of which one waits for it; see `_run_options`.
+_CALLS_PER_WAIT = 32
+
+# A file with a line, and the signature of the function there: "/path/cuda_call.cc:146 void f(int) [with T = float] ".
+_SOURCE_PLACE = re.compile(r"/\S+:[0-9]+ .*?\)(?: const)?(?: \[with .*?\])? ")
 
 # NumPy's names for the element types that ONNX Runtime names differently.
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
@@ -64,19 +75,23 @@ class OnnxRunner:
         except DeviceError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            raise _load_error(graph.name, device, one_line(str(error))) from None
+            raise failed_load(graph.name, device, "ONNX Runtime", _reason(error)) from None
         # ONNX Runtime drops a provider whose libraries it cannot load, and creates the session with the CPU alone.
         if device.kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise DeviceError.of(
                 "device",
                 str(device),
                 "ONNX Runtime finds no matching CUDA and cuDNN libraries",
-                "pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu or auto",
+                f"{install_command('cuda')}, or use --device cpu or auto",
             )
         found = GraphInterface(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
         graph.require_interface(found)
         self._name, self._device = graph.name, device
         self._input, self._output = graph.interface.input, graph.interface.output
+        # With a stream of ours, all calls of the CUDA provider share one handle of cuDNN and one of cuBLAS, which only
+        # one thread may use at a time. The GPU executes one call after the other anyway.
+        self._lock = threading.Lock()
+        self._run_options = _run_options(runtime)
 
     def __call__(self, batch: Array, /) -> Array:
         """Runs the graph; see `Runner`."""
@@ -86,25 +101,35 @@ class OnnxRunner:
                 return result
             return self._run_on_device(batch)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-            rule = f"{self._name} failed on a batch of shape {batch.shape}: {one_line(str(error))}"
-            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size") from None
+            raise failed_run(self._name, self._device, tuple(batch.shape), _reason(error)) from None
 
     def _run_on_device(self, batch: Array) -> DeviceArray:
-        # A binding belongs to one call, so several threads can run the session at the same time.
-        binding = self._session.io_binding()
-        place = (self._device.kind, self._device.index)
-        if isinstance(batch, DeviceArray):
-            binding.bind_input(self._input.name, *place, batch.dtype, batch.shape, batch.address)
-        else:
-            binding.bind_cpu_input(self._input.name, np.ascontiguousarray(batch))
-        # Without an address, ONNX Runtime allocates the output on the device itself.
-        binding.bind_output(self._output.name, *place)
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-        (value,) = binding.get_outputs()
-        # The session owns the result's memory, so the array keeps both alive.
-        owner = (value, self._session)
-        return DeviceArray(value.data_ptr(), tuple(value.shape()), np.dtype(self._output.dtype), self._device, owner)
+        """Queues the graph on the device's stream, from device memory into device memory.
+
+        Every step is queued on that one stream, in this order: the allocation of both arrays and the upload, by this
+        package; the graph's kernels, by the CUDA provider, which got the stream when the session was created; the
+        release of the batch, once nobody refers to it any more; and whatever the caller does with the result. So the
+        host waits for nothing, and no memory is reused while queued work still needs it. The provider's own memory for
+        intermediate results is safe for the same reason: it passes from call to call along the same stream.
+        """
+        source = batch if isinstance(batch, DeviceArray) else DeviceArray.upload(batch, self._device)
+        result = DeviceArray.empty(self._output.shape(batch=len(source)), np.dtype(self._output.dtype), self._device)
+        # A binding holds the addresses of one call.
+        binding, place = self._session.io_binding(), (self._device.kind, self._device.index)
+        binding.bind_input(self._input.name, *place, source.dtype, source.shape, source.address)
+        binding.bind_output(self._output.name, *place, result.dtype, result.shape, result.address)
+        with self._lock:
+            self._session.run_with_iobinding(binding, next(self._run_options))
+        return result
+
+
+def _run_options(runtime: ModuleType) -> Iterator[Any]:
+    """Yields the options of each call on a GPU: most calls return without waiting for it."""
+    waiting, queueing = runtime.RunOptions(), runtime.RunOptions()
+    queueing.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    # The provider copies the arguments of batched matrix products from page-locked memory, which it only takes back at
+    # the end of a call that waits. Without one now and then, a server would run out of memory.
+    return itertools.cycle([*[queueing] * (_CALLS_PER_WAIT - 1), waiting])
 
 
 def import_onnxruntime() -> ModuleType:
@@ -139,23 +164,28 @@ def _specs(values: Iterable[Any]) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _load_error(name: str, device: Device, reason: str) -> Vis4merError:
-    # On the CPU a load fails because of the graph; on a GPU, as a rule, because of the device.
-    kind = BundleError if device.kind == "cpu" else DeviceError
-    # ONNX Runtime's CPU provider has no kernels for bf16 products, for example.
-    remedy = "export it with --precision fp32 for this device" if "NOT_IMPLEMENTED" in reason else ""
-    return kind.of("graph", name, f"ONNX Runtime cannot load it on {device}: {reason}", remedy)
+def _reason(error: Exception) -> str:
+    """Returns an exception's message without the places in ONNX Runtime's sources, often longer than the rest."""
+    return _SOURCE_PLACE.sub("", str(error))
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[Any]:
     if device.kind == "cpu":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        remedy = "pip install onnxruntime-gpu, or use --device cpu or auto"
+        remedy = "pip install onnxruntime-gpu in its place, or use --device cpu or auto"
         raise DeviceError.of("device", str(device), "this ONNX Runtime is built without CUDA", remedy)
     with contextlib.redirect_stdout(None):  # preload_dlls prints the names of missing libraries
         runtime.preload_dlls(directory="")  # loads the CUDA and cuDNN libraries of NVIDIA's Python packages
-    return [("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0}), "CPUExecutionProvider"]
+    settings = {
+        "device_id": device.index,
+        "user_compute_stream": stream_of(device).handle,
+        "use_tf32": 0,
+        # By default, convolutions are timed in every process and for every batch size, and whichever algorithm wins is
+        # used, so that results could differ in their last bits from run to run.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    return [("CUDAExecutionProvider", settings), "CPUExecutionProvider"]
 
 
 @contextlib.contextmanager

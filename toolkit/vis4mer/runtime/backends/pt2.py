@@ -2,14 +2,18 @@
 
 import contextlib
 import io
+import json
 import logging
+import zipfile
 from collections.abc import Iterator
 
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError, DeviceError
-from vis4mer.runtime.backends.base import Graph
+from vis4mer.errors import DeviceError
+from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.backends.eager import EagerRunner, require_torch
-from vis4mer.text import first_line
+
+# Every part of a package has a record of its own, and all of them state the same device.
+_METADATA_SUFFIX = "_metadata.json"
 
 
 class Pt2Backend:
@@ -23,7 +27,13 @@ class Pt2Backend:
 
     def open(self, graph: Graph, device: Device) -> EagerRunner:
         """Loads the package; see `Backend`."""
-        require_torch("pt2")
+        # Whether a package runs on the CPU or a GPU is fixed at compilation, and PyTorch cannot load it for the other.
+        kind = _compiled_for(graph.data)
+        if kind not in (None, device.kind):
+            rule = f"{graph.name} was compiled for {kind}"
+            remedy = f"run it with --device {kind}, or export it with --device {device.kind}"
+            raise DeviceError.of("device", str(device), rule, remedy)
+        require_torch("pt2", device)
         import torch
 
         try:
@@ -32,15 +42,19 @@ class Pt2Backend:
                     io.BytesIO(graph.data), device_index=device.index if device.kind == "cuda" else -1
                 )
         except (RuntimeError, OSError, ValueError) as error:
-            rule = f"PyTorch {torch.__version__} cannot load it: {first_line(error)}"
-            raise BundleError.of("graph", graph.name, rule) from None
-        # Whether a package runs on the CPU or a GPU is fixed at compilation, and `device_index` only chooses among
-        # GPUs. So its metadata has to be compared with the requested device.
-        compiled_for = model.get_metadata().get("AOTI_DEVICE_KEY", "cpu")
-        if compiled_for != device.kind:
-            rule = f"{graph.name} was compiled for {compiled_for}"
-            raise DeviceError.of("device", str(device), rule, f"export it with --device {device.kind}, or run it there")
+            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", str(error)) from None
         return EagerRunner(model, graph.name, device)
+
+
+def _compiled_for(package: bytes) -> str | None:
+    """Returns the kind of device that a package was compiled for; None if it does not state one or is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(package)) as archive:
+            records = [name for name in archive.namelist() if name.endswith(_METADATA_SUFFIX)]
+            kind = json.loads(archive.read(records[0]))["AOTI_DEVICE_KEY"]
+    except (zipfile.BadZipFile, LookupError, TypeError, ValueError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 @contextlib.contextmanager

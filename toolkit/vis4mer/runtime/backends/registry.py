@@ -44,7 +44,7 @@ def backend(format: str) -> Backend:
 
 
 def open_with(backend: Backend, graph: Graph, device: Device) -> Runner:
-    """Loads a graph whose bytes are trusted, since most formats are programs.
+    """Loads a graph whose bytes are trusted, since most formats are programs; on a GPU, also runs it once.
 
     Args:
         backend: Backend of the graph's format.
@@ -53,7 +53,10 @@ def open_with(backend: Backend, graph: Graph, device: Device) -> Runner:
 
     Raises:
         BundleError: The backend cannot load the graph, or the graph has another interface.
-        DeviceError: The device is absent, or not the one the graph was built for.
+        DeviceError: The device is absent, cannot run the graph, or is not the one that the graph was built for.
         MissingDependencyError: The backend is not installed.
     """
-    return CheckedRunner(backend.open(graph, device), graph.name, graph.interface)
+    runner = CheckedRunner(backend.open(graph, device), graph.name, graph.interface)
+    if device.kind == "cuda":
+        runner.warm_up()
+    return runner

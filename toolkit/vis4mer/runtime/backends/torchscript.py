@@ -4,10 +4,9 @@ import io
 import warnings
 
 from vis4mer.devices.device import Device
-from vis4mer.errors import BundleError
-from vis4mer.runtime.backends.base import Graph
+from vis4mer.runtime.backends.base import Graph, failed_load
 from vis4mer.runtime.backends.eager import EagerRunner, require_torch
-from vis4mer.text import first_line
+from vis4mer.runtime.backends.tf32 import forbid_tf32_in_trace
 
 
 class TorchScriptBackend:
@@ -21,7 +20,7 @@ class TorchScriptBackend:
 
     def open(self, graph: Graph, device: Device) -> EagerRunner:
         """Loads the program; see `Backend`."""
-        require_torch("TorchScript")
+        require_torch("TorchScript", device)
         import torch
 
         try:
@@ -30,6 +29,6 @@ class TorchScriptBackend:
                 warnings.simplefilter("ignore")
                 module = torch.jit.load(io.BytesIO(graph.data), map_location=str(device)).eval()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            rule = f"PyTorch {torch.__version__} cannot load it: {first_line(error)}"
-            raise BundleError.of("graph", graph.name, rule) from None
+            raise failed_load(graph.name, device, f"PyTorch {torch.__version__}", str(error)) from None
+        forbid_tf32_in_trace(module)
         return EagerRunner(module, graph.name, device)
