@@ -14,6 +14,7 @@ import numpy as np
 from vis4mer.devices.arrays import Array, DeviceArray
 from vis4mer.devices.cuda import stream_of
 from vis4mer.devices.device import Device
+from vis4mer.devices.failures import failed_run, remedy
 from vis4mer.errors import DeviceError, MissingDependencyError
 from vis4mer.packages import install_command
 from vis4mer.runtime.backends.base import Graph
@@ -69,8 +70,8 @@ class TensorRTRunner:
 
     def __init__(self, graph: Graph, device: Device, product: Product) -> None:
         if device.kind != "cuda":
-            remedy = "use --device cuda, or export with --format onnx"
-            raise DeviceError.of("device", str(device), "TensorRT engines run on NVIDIA GPUs only", remedy)
+            rule, use = "TensorRT engines run on NVIDIA GPUs only", "use --device cuda, or export with --format onnx"
+            raise DeviceError.of("device", str(device), rule, use)
         trt = import_tensorrt(product)
         self._name, self._device = graph.name, device
         # An execution context holds the shapes and addresses of one call, so calls must take turns.
@@ -88,7 +89,8 @@ class TensorRTRunner:
         self._kernels = KernelCache(engine, strategy, graph.data) if product == "trt-rtx" else None
         self._context = engine.create_execution_context(self._kernels.config if self._kernels else strategy)
         if self._context is None:
-            raise DeviceError.of("device", str(device), f"{graph.name} cannot be prepared: {self._log.reason()}")
+            reason = self._log.reason()
+            raise DeviceError.of("device", str(device), f"{graph.name} cannot be prepared: {reason}", remedy(reason))
         if self._kernels is not None:
             # Kernels are compiled when a shape first occurs, so the last ones are known at the end only.
             weakref.finalize(self, self._kernels.save)
@@ -104,9 +106,10 @@ class TensorRTRunner:
             runtime.engine_host_code_allowed = True
             engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
-            loading = f"{trt.__name__} {trt.__version__} cannot load the engine {self._name}: {self._log.reason()}"
-            rule = "engines are bound to the GPU type and the version they were built with"
-            raise DeviceError.of("device", str(self._device), f"{loading}; {rule}", "export on this machine")
+            reason = self._log.reason()
+            rule = f"{trt.__name__} {trt.__version__} cannot load the engine {self._name}: {reason}"
+            bound = "engines are bound to the GPU type and the version they were built with; export on this machine"
+            raise DeviceError.of("device", str(self._device), rule, remedy(reason) or bound)
         return engine
 
     def __call__(self, batch: Array, /) -> DeviceArray:
@@ -136,8 +139,7 @@ class TensorRTRunner:
                 and context.execute_async_v3(self._stream.handle)
             )
         if not done:
-            rule = f"{self._name} failed on a batch of shape {source.shape}: {self._log.reason()}"
-            raise DeviceError.of("device", str(self._device), rule, "try a smaller --batch-size")
+            raise failed_run(self._name, self._device, source.shape, self._log.reason())
         if not in_place:
             self._stream.copy(result.address, output.address, output.nbytes)
 
