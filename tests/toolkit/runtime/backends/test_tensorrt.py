@@ -334,16 +334,23 @@ def cached_kernels(tmp_path: Path) -> list[bytes]:
     return [path.read_bytes() for path in (tmp_path / "vis4mer").glob("rtx-kernels-*")]
 
 
-def test_compiled_kernels_are_kept_for_the_next_process(trt: FakeTensorRT, tmp_path: Path) -> None:
+def test_compiled_kernels_are_kept_for_the_next_process(
+    trt: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written after the first batch, because a server may be killed, and again at the end."""
     runner = TensorRTRunner(ENGINE, GPU, "trt-rtx")
-    runner(frames(3))
     assert (FakeCache.loaded, cached_kernels(tmp_path)) == ([], [])
-    del runner
-    gc.collect()
+    runner(frames(3))
     assert cached_kernels(tmp_path) == [b"compiled"]
     assert (tmp_path / "vis4mer").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(FakeConfig, "compiled", b"compiled for more shapes")
+    runner(frames(4))
+    assert cached_kernels(tmp_path) == [b"compiled"]
+    del runner
+    gc.collect()
+    assert cached_kernels(tmp_path) == [b"compiled for more shapes"]
     TensorRTRunner(ENGINE, GPU, "trt-rtx")
-    assert FakeCache.loaded == [b"compiled"]
+    assert FakeCache.loaded == [b"compiled for more shapes"]
 
 
 def test_kernels_of_another_driver_are_replaced(

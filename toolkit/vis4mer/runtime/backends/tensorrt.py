@@ -92,7 +92,7 @@ class TensorRTRunner:
             reason = self._log.reason()
             raise DeviceError.of("device", str(device), f"{graph.name} cannot be prepared: {reason}", remedy(reason))
         if self._kernels is not None:
-            # Kernels are compiled when a shape first occurs, so the last ones are known at the end only.
+            # Further kernels are compiled whenever a shape first occurs, so the last ones are known at the end only.
             weakref.finalize(self, self._kernels.save)
 
     def _load(self, trt: Any, data: bytes) -> Any:
@@ -117,6 +117,8 @@ class TensorRTRunner:
         output = self._empty(self._output, len(batch))  # activates the stream's GPU
         for part in _parts(len(batch), self._largest):
             self._run(batch[part], output[part])
+        if self._kernels is not None and not self._kernels.saved:
+            self._kernels.save()
         return output
 
     def _run(self, rows: Array, output: DeviceArray) -> None:
@@ -171,25 +173,27 @@ class KernelCache:
 
     Attributes:
         config: Configuration for the execution context.
+        saved: Whether `save` has been called.
     """
 
     def __init__(self, engine: Any, strategy: Any, data: bytes) -> None:
-        self.config = engine.create_runtime_config()
+        self.config, self.saved = engine.create_runtime_config(), False
         self.config.set_execution_context_allocation_strategy(strategy)
         # Each engine has a file of its own, so that processes with other engines do not replace it.
         self._name = f"rtx-kernels-{hashlib.sha256(data).hexdigest()}"
         self._cache = self.config.create_runtime_cache()
-        self._saved = read_cached(self._name)
-        if self._saved and not self._cache.deserialize(self._saved):
+        self._stored = read_cached(self._name)
+        if self._stored and not self._cache.deserialize(self._stored):
             logger.debug("the cached kernels %s are of another GPU, driver or version", self._name)
         self.config.set_runtime_cache(self._cache)
 
     def save(self) -> None:
         """Writes the kernels to the file, unless it holds them already."""
+        self.saved = True
         compiled = self._cache.serialize()
-        if compiled is not None and bytes(compiled) != self._saved:
-            self._saved = bytes(compiled)
-            write_cached(self._name, self._saved)
+        if compiled is not None and bytes(compiled) != self._stored:
+            self._stored = bytes(compiled)
+            write_cached(self._name, self._stored)
 
 
 def import_tensorrt(product: Product) -> Any:
