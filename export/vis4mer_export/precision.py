@@ -69,8 +69,8 @@ class _HalfAttention(nn.Module):
 
     A fused kernel keeps the products and the softmax between them in fp32 registers, and only its result is rounded. A
     softmax that the graph computes in fp32 prevents the fusion: the matrices of attention weights then go through
-    memory several times. It gains nothing, because the error comes from rounding the queries and keys: random ViTs of
-    two sizes, with logits of up to 1,800, have the same error with a softmax in fp32.
+    memory several times. Nor was it more accurate: two ViTs with random weights, at logits of up to 1,800, had errors
+    from 22 % smaller to 2 % larger with fused attention on the CPU.
     """
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
