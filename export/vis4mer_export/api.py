@@ -23,7 +23,7 @@ def export(
     output: _PathLike,
     *,
     format: str = "onnx",
-    precision: "Precision" = "fp32",
+    precision: "Precision | None" = None,
     length: int | None = None,
     lowering: RequestedLowering = "auto",
     heads: Mapping[str, _PathLike] | None = None,
@@ -39,14 +39,15 @@ def export(
 
     For example::
 
-        bundle = vis4mer.export("runs/scene/best", "scene", format="trt-rtx", precision="fp16", gpu="sm86,sm89")
+        bundle = vis4mer.export("runs/scene/best", "scene", format="trt-rtx", gpu="sm86,sm89")
         bundle.parity["encoder"]["relative_l2"]
 
     Args:
         checkpoint: Checkpoint folder, or .pt state dict of the published ViS4mer.
         output: Folder for the bundle.
         format: Name of a target: ``onnx``, ``torchscript``, ``pt2``, ``trt``, ``trt-rtx`` or a registered one.
-        precision: Precision of the matrix products and of the weights' storage.
+        precision: Precision of the matrix products and of the weights' storage; by default ``fp16`` for ``trt`` and
+            ``trt-rtx``, and ``fp32`` for the other built-in targets.
         length: L, number of tokens in a head's input; the model's window by default.
         lowering: How the long convolutions are computed: ``fft``, ``blocked_toeplitz``, ``matmul_dft``, or ``auto`` for
             the target's fastest accurate one.
@@ -59,7 +60,7 @@ def export(
             such as ONNX in bf16, or engines for another machine's GPU. An equivalent graph is compared in their place.
         force: Whether a bundle at `output` is replaced.
         **target_options: Options that only some targets take, such as ``batch_size="1:8:32"`` (trt, trt-rtx),
-            ``gpu="sm86,sm89"`` (trt-rtx) or ``device="cuda"`` (pt2).
+            ``gpu="sm86,sm89"`` (trt-rtx) or ``device="cuda"`` (pt2, trt, trt-rtx).
 
     Returns:
         The bundle; its `parity` holds the distance of each graph from the checkpoint.

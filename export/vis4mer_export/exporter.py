@@ -93,7 +93,8 @@ def export_model(
             options.require_executable(built.obstacle)
             classes = is_classifier(model.config, graph.name)
             result = _prove(graph, built.run, known, options, classes)
-            parity[graph.name] = {**dataclasses.asdict(result), **built.notes, **_not_executed(built)}
+            notes = {**built.notes, **_precision_reason(options), **_not_executed(built)}
+            parity[graph.name] = {**dataclasses.asdict(result), **notes}
             if graph.blocks:
                 lowering[graph.name] = {"length": length, "blocks": [_describe(b, options) for b in graph.blocks]}
         return writer.commit(
@@ -105,6 +106,12 @@ def export_model(
             parity=parity,
             lowering=lowering,
         )
+
+
+def _precision_reason(options: ExportOptions) -> dict[str, str]:
+    """Returns why a precision was chosen that the export did not state; nothing if it was stated or is fp32."""
+    reason = options.target.precision_reason if options.requested_precision is None else ""
+    return {"precision_reason": reason} if reason else {}
 
 
 def _not_executed(built: Built) -> dict[str, str]:
@@ -166,7 +173,8 @@ def _prove(graph: _FrozenGraph, run: Runner, cases: GraphCases, options: ExportO
         # from one of the backend, which does not.
         inputs = torch.from_numpy(cases.inputs)
         drift = first_drift(graph.eager, graph.module, inputs, PARITY_TOLERANCES[options.precision])
-        raise ParityError(f"{error}; {drift}; nothing was written") from None
+        remedy = "" if options.precision == "fp32" else ", and --precision fp32 may be near enough"
+        raise ParityError(f"{error}; {drift}; nothing was written{remedy}") from None
 
 
 def _describe(block: Lowered, options: ExportOptions) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class ExportOptions:
 
     Attributes:
         format: Name of the target.
-        precision: Precision of the matrix products and of the weights' storage.
+        requested_precision: Precision of the matrix products and of the weights' storage; the target's default if None.
         lowering: Lowering of the long convolutions; ``auto`` takes the target's fastest accurate one.
         length: L, number of tokens in a head's input; the model's window if None.
         target_options: Values of the target's own options by name, as text or as what converts to it.
@@ -30,7 +30,7 @@ class ExportOptions:
     """
 
     format: str
-    precision: "Precision" = "fp32"
+    requested_precision: "Precision | None" = None
     lowering: RequestedLowering = "auto"
     length: int | None = None
     target_options: Mapping[str, object] = field(default_factory=dict)
@@ -45,6 +45,11 @@ class ExportOptions:
     def target(self) -> Target:
         """The target."""
         return registry.target(self.format)
+
+    @property
+    def precision(self) -> "Precision":
+        """Precision of the matrix products and of the weights' storage."""
+        return self.requested_precision or self.target.default_precision
 
     @property
     def candidates(self) -> tuple[Lowering, ...]:

@@ -1,8 +1,8 @@
 """Half precision written into the graph: matrix products in fp16 or bf16, everything around them in fp32.
 
 Runtimes are strongly typed (TensorRT 11) or choose types themselves (autocast), so the choice must be made in
-the graph. Weights are stored in half precision. Layer norms, softmax, scans, pooling, means and residuals stay in fp32:
-they sum many terms or take small differences, and cost little.
+the graph. Weights are stored in half precision. Layer norms, scans, pooling, means and residuals stay in fp32: they sum
+many terms or take small differences, and cost little.
 """
 
 import copy
@@ -65,21 +65,33 @@ class _InHalf(nn.Module):
 
 
 class _HalfAttention(nn.Module):
-    """timm's attention with both products in half precision and the softmax between them in fp32."""
+    """timm's attention in half precision, written so that runtimes recognise it and run it as one fused kernel.
+
+    A fused kernel keeps the products and the softmax between them in fp32 registers, and only its result is rounded. A
+    softmax that the graph computes in fp32 prevents the fusion: the matrices of attention weights then go through
+    memory several times. Nor was it more accurate: two ViTs with random weights, at logits of up to 1,800, had errors
+    from 22 % smaller to 2 % larger with fused attention on the CPU.
+    """
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
         self.heads, self.scale = attention.num_heads, attention.scale
-        self.qkv, self.proj = _InHalf(attention.qkv, dtype), _InHalf(attention.proj, dtype)
+        self.qkv, self.proj = attention.qkv.to(dtype), attention.proj.to(dtype)
         self.q_norm, self.k_norm, self.norm = attention.q_norm, attention.k_norm, attention.norm
 
     def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
         assert attn_mask is None and not is_causal, "an image transformer attends to all tokens"
-        q, k, v = rearrange(self.qkv(x), "b p (three h d) -> three b h p d", three=3, h=self.heads).unbind(0)
-        # Scaling q rather than the product keeps the product, which is half precision too, within fp16's range.
-        q, k = (self.q_norm(q) * self.scale).to(self.dtype), self.k_norm(k).to(self.dtype)
-        weights = torch.matmul(q, k.transpose(-2, -1)).to(torch.float32).softmax(dim=-1)
-        y = torch.matmul(weights.to(self.dtype), v.to(self.dtype)).to(torch.float32)
-        result: Tensor = self.proj(self.norm(rearrange(y, "b h p d -> b p (h d)")))
-        return result
+        qkv = self.qkv(x.to(self.dtype))
+        q, k, v = rearrange(qkv, "b p (three h d) -> three b h p d", three=3, h=self.heads).unbind(0)
+        q, k = self._normalised(self.q_norm, q), self._normalised(self.k_norm, k)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        result: Tensor = self.proj(self._normalised(self.norm, rearrange(y, "b h p d -> b p (h d)")))
+        return result.to(torch.float32)
+
+    def _normalised(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Applies a norm, which computes in fp32; most attentions have none."""
+        if isinstance(norm, nn.Identity):
+            return x
+        normalised: Tensor = norm(x.to(torch.float32)).to(self.dtype)
+        return normalised

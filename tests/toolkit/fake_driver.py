@@ -15,6 +15,7 @@ STREAM = 7
 OTHER_STREAM = 9  # of another library
 _KERNELS = 1000  # the first handle of a function
 _OUT_OF_MEMORY = 2
+_ALIGNMENT = 256  # bytes
 _EVENTS = 10_000  # the first handle of an event, less one
 
 # Calls that need no current context.
@@ -41,6 +42,13 @@ class HostKernel:
 
     types: tuple[Any, ...]
     run: Callable[..., None]
+
+
+def _aligned_buffer(size: int) -> Any:
+    """Returns `size` bytes at a multiple of 256, as the driver allocates them."""
+    whole = ctypes.create_string_buffer(size + _ALIGNMENT)
+    offset = -ctypes.addressof(whole) % _ALIGNMENT
+    return (ctypes.c_char * size).from_buffer(whole, offset)
 
 
 class FakeDriver:
@@ -214,7 +222,7 @@ class FakeDriver:
         assert size > 0
         if block is None:
             self.allocations += 1
-            block = ctypes.create_string_buffer(size)
+            block = _aligned_buffer(size)
         ctypes.memset(block, 0xFF, size)
         address._obj.value = ctypes.addressof(block)
         self.memory[ctypes.addressof(block)] = block

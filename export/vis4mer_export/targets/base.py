@@ -101,6 +101,8 @@ class Target(abc.ABC):
         suffix: Suffix of the graphs' files, without the dot.
         lowerings: Lowerings of the long convolution that the runtime executes well, fastest first.
         precisions: Precisions that the format can express.
+        default_precision: Precision of an export that states none.
+        precision_reason: Why `default_precision` is not fp32; empty if it is.
         options: Options beyond those that all targets take.
         packages: Distributions whose versions the manifest records.
     """
@@ -109,6 +111,8 @@ class Target(abc.ABC):
     suffix: ClassVar[str]
     lowerings: ClassVar[tuple[Lowering, ...]]
     precisions: ClassVar[tuple["Precision", ...]] = ("fp32", "fp16", "bf16")
+    default_precision: ClassVar["Precision"] = "fp32"
+    precision_reason: ClassVar[str] = ""
     options: ClassVar[tuple[TargetOption, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ("torch",)
 

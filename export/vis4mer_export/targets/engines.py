@@ -4,21 +4,24 @@ Networks are strongly typed: an engine computes in the types of its graph. That 
 TensorRT 10 it makes the builder's precision flags unnecessary.
 """
 
+import contextlib
 import dataclasses
+import importlib
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from vis4mer.devices.device import Device, probe_driver
-from vis4mer.errors import ConfigError, DeviceError, ExportError
+from vis4mer.devices.device import probe_driver
+from vis4mer.errors import DeviceError, ExportError
 from vis4mer.files import atomic_file
 from vis4mer.text import one_line
-from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, TargetOption, open_written
+from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, open_written
+from vis4mer_export.targets.engine_options import HARDWARE_LEVELS, BatchProfile, EngineSettings
 from vis4mer_export.targets.onnx import open_on_cpu, write_onnx
+from vis4mer_export.targets.timing_cache import TimingCache
 
 if TYPE_CHECKING:
     from vis4mer.runtime.backends.tensorrt import Product
@@ -26,45 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The GPU that TensorRT builds for, and that runs an engine for the comparison.
-FIRST_GPU = Device("cuda")
-
-
-@dataclass(frozen=True)
-class BatchProfile:
-    """The batch sizes that an engine is built for: 1 <= min <= opt <= max.
-
-    Attributes:
-        min: Smallest size; the runner pads smaller batches.
-        opt: Size that the engine is tuned for.
-        max: Largest size, which determines the memory that the engine needs; the runner splits larger batches.
-    """
-
-    min: int
-    opt: int
-    max: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.opt <= self.max:
-            shown = f"{self.min}:{self.opt}:{self.max}"
-            raise ConfigError.of("batch_size", shown, "must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads ``MIN:OPT:MAX``, or ``N`` for ``1:N:N``.
-
-        Raises:
-            ConfigError: The text has neither form.
-        """
-        sizes = text.split(":")
-        if len(sizes) not in (1, 3) or not all(size.isascii() and size.isdecimal() for size in sizes):
-            raise ConfigError.of("batch_size", text, "must be N or MIN:OPT:MAX, in whole numbers")
-        numbers = [int(size) for size in sizes]
-        return cls(1, numbers[0], numbers[0]) if len(numbers) == 1 else cls(*numbers)
-
-
-BATCH_SIZE = TargetOption(
-    "batch_size", "N|MIN:OPT:MAX", "1:1:32", "Batch sizes to build the engine for.", BatchProfile.parse
+# Why engines are exported in fp16 unless a precision is stated; the manifest quotes it.
+FP16_REASON = (
+    "the default of engines: in fp32 the matrix products do not run on tensor cores, which takes several times as long"
 )
 
 
@@ -74,11 +41,14 @@ class EngineReport:
 
     Attributes:
         product: Product that built the engine and must run it.
-        version: Version of the product; the runtime's version must be equal.
+        version: Version of the product.
         gpus: Name of the GPU that a ``trt`` engine was built on, or the requested compute capabilities of a ``trt-rtx``
             engine; empty for the product's default, all supported GPUs from sm80.
         precision: Precision of the graph's matrix products.
         profile: Batch sizes.
+        optimization_level: Effort of the builder, from 0 to 5; None with ``trt-rtx``, as the next two.
+        hardware_compatibility: GPUs that run the engine: ``none`` for those of one type only.
+        tensorrt_versions: Versions that run the engine: ``same``, or ``newer`` ones too.
         layers: Number of layers of the network before the builder fused them.
         bytes: Size of the engine.
         seconds: Time that parsing and building took.
@@ -89,19 +59,16 @@ class EngineReport:
     gpus: tuple[str, ...]
     precision: "Precision"
     profile: BatchProfile
+    optimization_level: int | None
+    hardware_compatibility: str | None
+    tensorrt_versions: str | None
     layers: int
     bytes: int
     seconds: float
 
 
 def build_from_onnx(
-    target: Target,
-    source: GraphSource,
-    path: Path,
-    product: "Product",
-    profile: BatchProfile,
-    gpus: Sequence[str] = (),
-    obstacle: Obstacle | None = None,
+    target: Target, source: GraphSource, path: Path, settings: EngineSettings, obstacle: Obstacle | None = None
 ) -> Built:
     """Builds an engine by way of an ONNX graph.
 
@@ -112,9 +79,7 @@ def build_from_onnx(
         target: Target that builds the engine.
         source: What to build.
         path: Engine to write.
-        product: Product to build with.
-        profile: Batch sizes.
-        gpus: Compute capabilities to build for, with ``trt-rtx``.
+        settings: How to build it.
         obstacle: Why this machine cannot execute the engine; None if it can.
 
     Raises:
@@ -128,31 +93,25 @@ def build_from_onnx(
         write_onnx(source, graph)
         # The build takes minutes, so a graph with another interface is rejected before it.
         run = open_on_cpu(source, graph)
-        report = build_engine(graph, path, product=product, precision=source.precision, profile=profile, gpus=gpus)
+        profile = settings.profile(source.name)
+        report = build_engine(graph, path, precision=source.precision, profile=profile, settings=settings)
     notes = {"engine": dataclasses.asdict(report)}
     if obstacle is None:
-        return Built(open_written(target, source, path, FIRST_GPU), notes)
+        return Built(open_written(target, source, path, settings.device), notes)
     return Built(run, notes, "the ONNX graph that the engine was built from", obstacle)
 
 
 def build_engine(
-    graph: Path,
-    engine: Path,
-    *,
-    product: "Product",
-    precision: "Precision",
-    profile: BatchProfile,
-    gpus: Sequence[str] = (),
+    graph: Path, engine: Path, *, precision: "Precision", profile: BatchProfile, settings: EngineSettings
 ) -> EngineReport:
     """Builds an engine from an ONNX graph with one input and one output whose first axes alone are dynamic.
 
     Args:
         graph: ONNX file; weights may lie in a file beside it.
         engine: File to write, whole or not at all.
-        product: Product to build with.
         precision: Precision that the graph is typed in and the engine therefore has.
         profile: Batch sizes.
-        gpus: Compute capabilities to build for, with ``trt-rtx``.
+        settings: How to build.
 
     Raises:
         DeviceError: CUDA fails.
@@ -162,9 +121,12 @@ def build_engine(
     # Imported here, because the options of this module are listed on machines without TensorRT too.
     from vis4mer.runtime.backends.tensorrt import collect_errors, import_tensorrt
 
+    product = settings.product
     trt = import_tensorrt(product)
     started = time.monotonic()
     log = collect_errors(trt)
+    if product == "trt":
+        _make_current(settings)
     try:
         builder = trt.Builder(log)
     except TypeError:  # raised by the constructor if CUDA fails
@@ -174,24 +136,51 @@ def build_engine(
     _parse(trt, network, log, graph)
     _check_form(network, graph)
     _check_precision(trt, network, graph, precision)
-    plan = builder.build_serialized_network(network, _configure(trt, builder, network, profile, gpus))
+    plan = _build(trt, builder, network, _configure(trt, builder, network, profile, settings), log, settings)
     # The builder returns None instead of raising an exception, and writes the reason to its log.
     if plan is None:
         raise ExportError(f"{graph.name}: {trt.__name__} {trt.__version__} cannot build it: {log.reason()}")
     _write(plan, engine)
+    on_gpu = product == "trt"
     report = EngineReport(
         product=product,
         version=trt.__version__,
-        # TensorRT builds for the current GPU, which is the first one.
-        gpus=probe_driver().gpus[:1] if product == "trt" else tuple(gpus),
+        gpus=(_gpu_name(settings),) if on_gpu else settings.gpus,
         precision=precision,
         profile=profile,
+        optimization_level=settings.optimization_level if on_gpu else None,
+        hardware_compatibility=settings.hardware_compatibility if on_gpu else None,
+        tensorrt_versions=settings.tensorrt_versions if on_gpu else None,
         layers=network.num_layers,
         bytes=plan.nbytes,
         seconds=time.monotonic() - started,
     )
     logger.info("built %s: %s", engine.name, report)
     return report
+
+
+def _make_current(settings: EngineSettings) -> None:
+    """Makes the chosen GPU current: TensorRT builds for the GPU that is."""
+    # Imported here, because it imports NumPy, and options are listed without it.
+    from vis4mer.devices.cuda import stream_of
+
+    stream_of(settings.device).activate()
+
+
+def _gpu_name(settings: EngineSettings) -> str:
+    return probe_driver().gpus[settings.device.index]
+
+
+def _build(trt: Any, builder: Any, network: Any, config: Any, log: Any, settings: EngineSettings) -> Any:
+    """Returns the serialised engine, or None."""
+    if settings.product == "trt-rtx":  # measures nothing, since it needs no GPU
+        return builder.build_serialized_network(network, config)
+    times = TimingCache(config, trt.__version__, _gpu_name(settings))
+    # A rejected cache writes an error, which must not be taken for the reason of a later failure.
+    log.reason()
+    plan = builder.build_serialized_network(network, config)
+    times.save()
+    return plan
 
 
 def _parse(trt: Any, network: Any, log: Any, graph: Path) -> None:
@@ -229,7 +218,7 @@ def _check_precision(trt: Any, network: Any, graph: Path, precision: "Precision"
         raise ExportError.of("precision", precision, rule)
 
 
-def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, gpus: Sequence[str]) -> Any:
+def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, settings: EngineSettings) -> Any:
     config = builder.create_builder_config()
     # TF32 is on by default. It multiplies fp32 tensors with a mantissa of 10 bits, beyond fp32's parity tolerance.
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -238,12 +227,27 @@ def _configure(trt: Any, builder: Any, network: Any, profile: BatchProfile, gpus
     shapes = builder.create_optimization_profile()
     shapes.set_shape(source.name, (profile.min, *row), (profile.opt, *row), (profile.max, *row))
     config.add_optimization_profile(shapes)
-    if gpus:
+    if settings.product == "trt":
+        _configure_compatibility(trt, config, settings)
+    elif settings.gpus:
         # The number comes first: TensorRT rejects an index beyond it.
-        config.num_compute_capabilities = len(gpus)
-        for i, gpu in enumerate(gpus):
+        config.num_compute_capabilities = len(settings.gpus)
+        for i, gpu in enumerate(settings.gpus):
             config.set_compute_capability(getattr(trt.ComputeCapability, gpu.upper()), i)
     return config
+
+
+def _configure_compatibility(trt: Any, config: Any, settings: EngineSettings) -> None:
+    """Sets what TensorRT for RTX ignores or refuses."""
+    config.builder_optimization_level = settings.optimization_level
+    level = HARDWARE_LEVELS[settings.hardware_compatibility]
+    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    if settings.tensorrt_versions == "newer":
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        # The builder puts a copy of the lean runtime into the engine. A package of its own holds that library, which
+        # the builder finds once it is loaded; other installations have it where the system looks for libraries.
+        with contextlib.suppress(ImportError, OSError):
+            importlib.import_module("tensorrt_lean")
 
 
 def _write(plan: Any, engine: Path) -> None:

@@ -2,15 +2,15 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vis4mer.devices.device import CPU
-from vis4mer.errors import ExportError
+from vis4mer.errors import ConfigError, ExportError
 from vis4mer.text import first_line
 from vis4mer_export.targets.axes import dynamic_shapes
-from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, open_written
+from vis4mer_export.targets.base import Built, GraphSource, Obstacle, Target, TargetOption, open_written
 
 if TYPE_CHECKING:
     import onnx
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The first opset with Gelu as one operator, which runtimes fuse into the product before it.
-OPSET = 20
+# The first opset with Gelu as one operator, which runtimes fuse into the product before it; every current runtime reads
+# it. The first one with Attention as one operator, which ONNX Runtime runs as a fused kernel on a GPU.
+_OPSETS = (20, 23)
 
 # Distributions that write a graph and run it for the comparison. ONNX Runtime has two names, of which one is installed.
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
@@ -31,12 +32,28 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 _LARGEST_FILE_BYTES = 1_900_000_000
 
 
+def _parse_opset(text: str) -> int:
+    if text not in map(str, _OPSETS):
+        raise ConfigError.of("opset", text, f"must be {' or '.join(map(str, _OPSETS))}")
+    return int(text)
+
+
+OPSET = TargetOption(
+    "opset",
+    "|".join(map(str, _OPSETS)),
+    str(_OPSETS[0]),
+    "ONNX opset: 23 has attention as one operator, which is faster with ONNX Runtime on a GPU; fewer runtimes read it.",
+    _parse_opset,
+)
+
+
 class OnnxTarget(Target):
     """ONNX; its runtimes have slow DFT operators or none, so the convolutions are lowered to matrix products."""
 
     name = "onnx"
     suffix = "onnx"
     lowerings = ("blocked_toeplitz", "matmul_dft")
+    options = (OPSET,)
     packages = PACKAGES
 
     def obstacle(self, precision: "Precision", settings: Mapping[str, Any]) -> Obstacle | None:
@@ -48,18 +65,19 @@ class OnnxTarget(Target):
 
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
         """Writes a module; see `Target`."""
-        write_onnx(source, path)
+        write_onnx(source, path, settings["opset"])
         obstacle = self.obstacle(source.precision, settings)
         ran = "" if obstacle is None else "the same graph in fp32, rounded to bf16 after every operator"
-        return Built(open_on_cpu(source, path), ran=ran, obstacle=obstacle)
-
-    def tool_versions(self) -> dict[str, str]:
-        """Returns the versions of the tools and the opset; see `Target`."""
-        return super().tool_versions() | {"opset": str(OPSET)}
+        return Built(open_on_cpu(source, path), {"opset": settings["opset"]}, ran, obstacle)
 
 
-def write_onnx(source: GraphSource, path: Path) -> None:
+def write_onnx(source: GraphSource, path: Path, opset: int = _OPSETS[0]) -> None:
     """Writes a graph as an ONNX file, and the weights of a graph beyond 2 GiB as a second file.
+
+    Args:
+        source: What to write.
+        path: File to write.
+        opset: Version of ONNX's operators.
 
     Raises:
         ExportError: PyTorch cannot export the graph, or ONNX's checker rejects it.
@@ -67,6 +85,12 @@ def write_onnx(source: GraphSource, path: Path) -> None:
     import onnx
     import torch
 
+    from vis4mer_export.targets.attention import attention
+
+    # From opset 23, PyTorch's own translation is the operator Attention.
+    translations: dict[Callable[..., Any], Callable[..., Any]] = (
+        {torch.ops.aten.scaled_dot_product_attention.default: attention} if opset < 23 else {}
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations within the exporter, which users cannot act on
@@ -75,10 +99,11 @@ def write_onnx(source: GraphSource, path: Path) -> None:
                 (source.example,),
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=[tensor.name for tensor in source.interface.inputs],
                 output_names=[tensor.name for tensor in source.interface.outputs],
                 dynamic_shapes=dynamic_shapes(source.interface),
+                custom_translation_table=translations,
             )
         assert program is not None
         _remove_origins(program.model)

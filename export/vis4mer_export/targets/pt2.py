@@ -1,22 +1,27 @@
 """The pt2 target: torch.export compiled ahead of time by AOTInductor, TorchScript's successor.
 
-A package holds machine code for one kind of device and the instruction set of the machine that compiled it.
+A package holds machine code for one kind of device: for the CPU in the instruction set of the machine that compiled it,
+for a GPU of the compiling one's type and, if there is a CUDA toolkit, for newer ones too.
 """
 
 import copy
 import dataclasses
+import logging
+import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vis4mer.devices.device import Device
+from vis4mer.devices.device import CPU
 from vis4mer.errors import ConfigError, DeviceError, ExportError
 from vis4mer.text import first_line
 from vis4mer_export.targets.axes import dynamic_shapes
-from vis4mer_export.targets.base import Built, GraphSource, Target, TargetOption, open_written
+from vis4mer_export.targets.base import Built, GraphSource, Target, open_written
+from vis4mer_export.targets.device import DEVICE
 
-_KINDS = ("cpu", "cuda")
+logger = logging.getLogger(__name__)
 
 # Weights are laid out as the matrix products of this machine's CPU read them, and products are fused with activations.
 _CPU_SETTINGS = {"freezing": True}
@@ -26,25 +31,23 @@ _CONTENT = "data/"
 _SOURCE_SUFFIXES = (".cpp", ".cu", ".py")
 
 
-def _parse_kind(text: str) -> str:
-    if text not in _KINDS:
-        raise ConfigError.of("device", text, f"must be {' or '.join(_KINDS)}")
-    return text
-
-
 class Pt2Target(Target):
     """AOTInductor packages; compiled code calls PyTorch's own operators, FFTs included."""
 
     name = "pt2"
     suffix = "pt2"
     lowerings = ("fft", "matmul_dft", "blocked_toeplitz")
-    options = (TargetOption("device", "cpu|cuda", "cpu", "Kind of device to compile for.", _parse_kind),)
+    options = (DEVICE,)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Checks that PyTorch can use the device; see `Target`."""
         import torch
 
-        if settings["device"] == "cuda" and not torch.cuda.is_available():
+        device = settings["device"] or CPU
+        if device.index:
+            rule = "format pt2 compiles for a kind of device, on the first one"
+            raise ConfigError.of("device", str(device), rule, "use cuda, and let CUDA_VISIBLE_DEVICES choose the GPU")
+        if device.kind == "cuda" and not torch.cuda.is_available():
             raise DeviceError.of("device", "cuda", "PyTorch finds no usable GPU", "use --device cpu")
 
     def build(self, source: GraphSource, path: Path, settings: Mapping[str, Any]) -> Built:
@@ -52,10 +55,10 @@ class Pt2Target(Target):
         from vis4mer.models.placement import to_device
         from vis4mer.runtime.backends.pt2 import quiet_inductor
 
-        device = Device(settings["device"])
+        device = settings["device"] or CPU
         # `to_device` moves a module in place, and a failed comparison runs the caller's module on the CPU.
-        module = to_device(copy.deepcopy(source.module), str(device))
-        example = source.example.to(str(device))
+        module = to_device(copy.deepcopy(source.module), device.kind)
+        example = source.example.to(device.kind)
         try:
             with quiet_inductor(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler, which users cannot act on
@@ -70,11 +73,32 @@ class Pt2Target(Target):
 def _compile(source: GraphSource, path: Path) -> None:
     import torch
 
-    settings = dict(_CPU_SETTINGS) if source.example.device.type == "cpu" else {}
+    settings = _settings(source.example.device.type)
     shapes = dynamic_shapes(source.interface)
     with torch.no_grad():
         program = torch.export.export(source.module, (source.example,), dynamic_shapes=shapes)
         torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+
+
+def _settings(kind: str) -> dict[str, Any]:
+    """Returns Inductor's settings for a kind of device."""
+    import torch
+
+    if kind == "cpu":
+        return dict(_CPU_SETTINGS)
+    if not hasattr(torch._inductor.config.aot_inductor, "emit_multi_arch_kernel"):  # before PyTorch 2.8
+        return {}
+    if not _has_nvcc():
+        logger.warning("there is no nvcc, so the package runs only on GPUs with this one's compute capability")
+        return {}
+    # Keeps PTX beside the machine code. Drivers compile it for newer GPUs, whose machine code differs.
+    return {"aot_inductor.emit_multi_arch_kernel": True}
+
+
+def _has_nvcc() -> bool:
+    """Returns whether Inductor finds CUDA's compiler, where it looks for it."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc") is not None or (home is not None and Path(home, "bin", "nvcc").is_file())
 
 
 def _remove_origins(path: Path) -> None:

@@ -152,7 +152,7 @@ def test_targets_may_share_an_option(zipped: None, zipped_target: type[Target]) 
     registry.register(variant(zipped_target, name="other", backend=backend, options=options))
     words = " ".join(run("export", "--help").stdout.split())
     assert words.count("--device cpu|cuda") == 1
-    assert "Only with --format pt2 or other." in words
+    assert "Only with --format pt2, trt, trt-rtx or other." in words
 
 
 def test_the_common_options_are_those_of_the_function_and_the_command() -> None:

@@ -30,7 +30,9 @@ def export(*arguments: str) -> Result:
         (["--format", "onnx", "--device", "cpu"], "--device='cpu': format onnx does not take"),
         (["--format", "trt-rtx", "--batch-size", "8:4:1"], "--batch-size='8:4:1': must be MIN:OPT:MAX with 1 <= MIN"),
         (["--format", "trt", "--batch-size", "many"], "--batch-size='many': must be N or MIN:OPT:MAX"),
-        (["--format", "pt2", "--device", "abacus"], "--device='abacus': must be cpu or cuda"),
+        (["--format", "pt2", "--device", "abacus"], "--device='abacus': must be cpu, cuda or cuda:N"),
+        (["--format", "trt", "--head-batch-size", "0"], "--head-batch-size='0': must be MIN:OPT:MAX with 1 <= MIN"),
+        (["--format", "trt-rtx", "--optimization-level", "3"], "--optimization-level='3': format trt-rtx does not"),
         (["--format", "onnx", "--lowering", "fft"], "--lowering='fft': format onnx cannot run it"),
         (["--format", "pickle"], "'pickle' is not one of 'torchscript', 'pt2', 'onnx', 'trt', 'trt-rtx'"),
         (["--format", "onnx", "--encoder-weights", "hub"], "--encoder-weights requires --encoder"),
@@ -45,10 +47,17 @@ def test_options_that_a_format_does_not_take_are_usage_errors(arguments: list[st
 
 
 def test_the_help_lists_the_formats_and_the_options_of_each() -> None:
-    words = " ".join(CliRunner().invoke(main, ["export", "--help"]).stdout.split())
+    words = " ".join(CliRunner().invoke(main, ["export", "--help"], terminal_width=200).stdout.split())
     assert "--format [torchscript|pt2|onnx|trt|trt-rtx]" in words
-    assert "Batch sizes to build the engine for. Only with --format trt or trt-rtx. [default: 1:1:32]" in words
-    assert "Only with --format pt2. [default: cpu]" in words
+    for text in (
+        "Frames at once that the encoder's engine takes and is tuned for. Only with --format trt or trt-rtx. "
+        "[default: 1:32:32]",
+        "Windows at once that a head's engine takes and is tuned for. Only with --format trt or trt-rtx. "
+        "[default: 1:1:4]",
+        "by default the first. Only with --format pt2, trt or trt-rtx.",
+        "Precision of weights and matrix products. [default: fp32; fp16 with trt and trt-rtx,",
+    ):
+        assert text in words
 
 
 def test_the_python_api_refuses_the_same() -> None:

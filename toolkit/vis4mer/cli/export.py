@@ -37,7 +37,8 @@ def _target_options() -> dict[str, TargetOption]:
 
 def _click_option(option: TargetOption) -> click.Option:
     formats = [name for name in registry.names() if option in registry.target(name).options]
-    text = f"{option.help} Only with --format {' or '.join(formats)}."
+    listed = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
+    text = f"{option.help} Only with --format {listed}."
     # Click must not apply the default itself: an option that was not given has to remain distinguishable.
     default = f"  [default: {option.default}]" if option.default else ""
     return click.Option(
@@ -93,9 +94,8 @@ def _named_path(ctx: click.Context, param: click.Parameter, values: tuple[str, .
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Precision of weights and matrix products.",
+    help="Precision of weights and matrix products.  [default: fp32; fp16 with trt and trt-rtx, where fp32 would not "
+    "run on tensor cores]",
 )
 @click.option(
     "--length",
@@ -128,7 +128,7 @@ def export(
     encoder: str | None,
     encoder_weights: str | None,
     labels: tuple[str, ...],
-    precision: "Precision",
+    precision: "Precision | None",
     length: int | None,
     lowering: RequestedLowering,
     movie: Path | None,
