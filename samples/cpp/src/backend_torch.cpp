@@ -26,11 +26,11 @@ at::Device to_torch(const Device& device) {
 }
 
 void require_gpu(const Device& device) {
+  // A LibTorch without CUDA, or one that the driver is too old for, has none.
   const int64_t count = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
   if (device.index >= count) {
-    fail<DeviceError>("device", quote(device.name()),
-                      at::hasCUDA() ? "LibTorch finds GPUs: " + std::to_string(count) : "this LibTorch has no CUDA",
-                      "use the device cpu, or a LibTorch for this machine's driver");
+    fail<DeviceError>("device", quote(device.name()), "LibTorch finds GPUs: " + std::to_string(count),
+                      "use the device cpu, or a LibTorch with CUDA that this machine's driver supports");
   }
 }
 
