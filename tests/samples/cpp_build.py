@@ -29,8 +29,8 @@ class CppBuild:
         configure += [item for name, value in definitions.items() for item in ("-D", f"{name}={value}")]
         for command in (configure, ["cmake", "--build", folder, "--parallel", "2"]):
             done = subprocess.run(command, capture_output=True, text=True)
-            if "apt install" in done.stderr:  # a library is missing
-                pytest.skip(done.stderr.strip().splitlines()[-1])
+            if missing := [line.strip() for line in done.stderr.splitlines() if "apt install" in line]:
+                pytest.skip(missing[0])
             assert done.returncode == 0, done.stdout + done.stderr
         self.formats = self.run("api", "formats").stdout.split()
 

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 import vis4mer
+from tests.samples.cpp_build import CppBuild
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
 from vis4mer.video.reader import open_video
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
-
-from tests.samples.cpp_build import CppBuild
 
 pytestmark = pytest.mark.slow
 
@@ -39,21 +38,23 @@ def model() -> Vis4mer:
             "year": HeadConfig(DecoderConfig(d_output=2, **sizes)),
         },
         encoder=EncoderConfig("test_vit", 13, 64),
-        preprocessing=Preprocessing(
-            fps=FPS, height=HEIGHT, width=WIDTH, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
-        ),
+        preprocessing=Preprocessing(fps=FPS, height=HEIGHT, width=WIDTH, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
         windows=WindowConfig(seconds=WINDOW / FPS, stride=1.0),
     )
     return Vis4mer(config).eval()
 
 
+@pytest.fixture(scope="module")
+def torchscript(model: Vis4mer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(model, tmp_path_factory.mktemp("bundles") / "torchscript", ExportOptions("torchscript")).path
+
+
 @pytest.fixture(scope="module", params=["torchscript", "pt2", "onnx"])
-def bundle(
-    request: pytest.FixtureRequest, cpp: CppBuild, model: Vis4mer, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def bundle(request: pytest.FixtureRequest, cpp: CppBuild, model: Vis4mer, torchscript: Path) -> Path:
     cpp.require(request.param)
-    output = tmp_path_factory.mktemp("bundle") / request.param
-    return export_model(model, output, ExportOptions(request.param)).path
+    if request.param == "torchscript":
+        return torchscript
+    return export_model(model, torchscript.with_name(request.param), ExportOptions(request.param)).path
 
 
 def write_frames(path: Path, n: int) -> NDArray[np.uint8]:
@@ -142,18 +143,18 @@ def test_the_sample_movie_has_the_prediction_of_python(cpp: CppBuild, samples: P
         np.testing.assert_allclose(of_cpp, of_python.probabilities, rtol=0, atol=TOLERANCE)
 
 
-def test_frames_may_come_from_a_pipe(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+def test_frames_may_come_from_a_pipe(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
     write_frames(tmp_path / "frames.rgb", WINDOW)
-    command = [cpp.folder / "vis4mer_classify", bundle, "-"]
-    with open(tmp_path / "frames.rgb") as frames:
+    command = [cpp.folder / "vis4mer_classify", torchscript, "-"]
+    with (tmp_path / "frames.rgb").open() as frames:
         piped = subprocess.run(command, stdin=frames, capture_output=True, text=True)
-    assert json.loads(piped.stdout) == classify(cpp, bundle, tmp_path / "frames.rgb")
+    assert json.loads(piped.stdout) == classify(cpp, torchscript, tmp_path / "frames.rgb")
 
 
-def test_a_duration_ends_the_last_window(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+def test_a_duration_ends_the_last_window(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
     write_frames(tmp_path / "frames.rgb", WINDOW)
     end = {
-        duration: classify(cpp, bundle, tmp_path / "frames.rgb", "--duration", duration)["windows"][0]["end"]
+        duration: classify(cpp, torchscript, tmp_path / "frames.rgb", "--duration", duration)["windows"][0]["end"]
         for duration in (2.25, 2.0, 9.0)
     }
     # A duration that ends before the last frame starts is wrong, and one beyond the frames changes nothing.
@@ -177,10 +178,10 @@ def test_threads_share_a_model(cpp: CppBuild, bundle: Path, tmp_path: Path) -> N
     assert cpp.run("api", "threads", bundle, tmp_path / "frames.rgb").stdout == "1\n"
 
 
-def test_the_example_of_the_guide_runs(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+def test_the_example_of_the_guide_runs(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
     write_frames(tmp_path / "frames.rgb", 2 * WINDOW)
-    with open(tmp_path / "frames.rgb") as frames:
-        command = [cpp.folder / "example", bundle]
+    with (tmp_path / "frames.rgb").open() as frames:
+        command = [cpp.folder / "example", torchscript]
         done = subprocess.run(command, stdin=frames, capture_output=True, text=True)
     assert done.returncode == 0, done
     assert "scene" in done.stdout
@@ -190,40 +191,47 @@ def test_the_example_of_the_guide_runs(cpp: CppBuild, bundle: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (("encoder", HEIGHT * WIDTH * 3 + 1, 13 * 64), "ArgumentError: frames=9217 elements: must be one or more rows"),
-        (("encoder", 0, 0), "ArgumentError: frames=0 elements: must be one or more rows of 9216 elements, [1, 64, 48, 3]"),
-        (("encoder", HEIGHT * WIDTH * 3, 1), "ArgumentError: tokens=1 elements: must have room for exactly [1, 13, 64]"),
+        (
+            ("encoder", 0, 0),
+            "frames=0 elements: must be one or more rows of 9216 elements, [1, 64, 48, 3] each",
+        ),
+        (
+            ("encoder", HEIGHT * WIDTH * 3, 1),
+            "tokens=1 elements: must have room for exactly [1, 13, 64]",
+        ),
         (("scene", 13 * 64, 3), "ArgumentError: features=832 elements: must be one or more rows of 4160 elements"),
         (("scene", 13 * 64 * 10, 3), "ArgumentError: logits=3 elements: must have room for exactly [2, 3]"),
         (("nobody", 1, 1), 'ArgumentError: head="nobody": must be one of likes, scene, year'),
     ],
 )
 def test_arrays_of_another_size_are_refused(
-    cpp: CppBuild, bundle: Path, arguments: tuple[object, ...], message: str
+    cpp: CppBuild, torchscript: Path, arguments: tuple[object, ...], message: str
 ) -> None:
-    assert message in cpp.refusal("api", "run", bundle, *arguments)
+    assert message in cpp.refusal("api", "run", torchscript, *arguments)
 
 
-def test_calls_out_of_order_are_refused(cpp: CppBuild, bundle: Path) -> None:
-    assert cpp.refusal("api", "load", bundle, "cpu") == (
+def test_calls_out_of_order_are_refused(cpp: CppBuild, torchscript: Path) -> None:
+    assert cpp.refusal("api", "load", torchscript, "cpu") == (
         "ArgumentError: frames=0: a prediction needs at least one frame"
     )
     assert "windows=0: a prediction needs at least one window; add frames" in cpp.refusal(
-        "api", "load", bundle, "cpu", "prediction"
+        "api", "load", torchscript, "cpu", "prediction"
     )
-    done = cpp.run("api", "add_after_end", bundle)
+    done = cpp.run("api", "add_after_end", torchscript)
     assert (done.returncode, done.stdout) == (1, "0\n")  # a second finish() adds nothing
     assert "the movie has been finished; make a Classifier for each movie" in done.stderr
 
 
 @pytest.mark.parametrize("size", [0, HEIGHT * WIDTH * 3 + 1])
-def test_files_of_incomplete_frames_are_refused(cpp: CppBuild, bundle: Path, tmp_path: Path, size: int) -> None:
+def test_files_of_incomplete_frames_are_refused(cpp: CppBuild, torchscript: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "frames.rgb").write_bytes(bytes(size))
-    assert cpp.refusal("vis4mer_classify", bundle, tmp_path / "frames.rgb").startswith("error: frames=")
-    assert "cannot be read" in cpp.refusal("vis4mer_classify", bundle, tmp_path / "nothing.rgb")
+    assert cpp.refusal("vis4mer_classify", torchscript, tmp_path / "frames.rgb").startswith("error: frames=")
+    assert "cannot be read" in cpp.refusal("vis4mer_classify", torchscript, tmp_path / "nothing.rgb")
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("bundle",), ("bundle", "frames", "--stride"), ("b", "f", "--batch-size", "0"), ("b", "f", "-x", "1")]
+    "arguments",
+    [(), ("bundle",), ("bundle", "frames", "--stride"), ("b", "f", "--batch-size", "0"), ("b", "f", "-x", "1")],
 )
 def test_a_wrong_command_line_prints_the_usage(cpp: CppBuild, arguments: tuple[str, ...]) -> None:
     done = cpp.run("vis4mer_classify", *arguments)
@@ -232,7 +240,7 @@ def test_a_wrong_command_line_prints_the_usage(cpp: CppBuild, arguments: tuple[s
 
 
 @pytest.mark.parametrize("stride", ["0", "-1", "nan", "inf"])
-def test_strides_must_be_positive(cpp: CppBuild, bundle: Path, tmp_path: Path, stride: str) -> None:
+def test_strides_must_be_positive(cpp: CppBuild, torchscript: Path, tmp_path: Path, stride: str) -> None:
     write_frames(tmp_path / "frames.rgb", 1)
-    arguments = (bundle, tmp_path / "frames.rgb", "--stride", stride)
+    arguments = (torchscript, tmp_path / "frames.rgb", "--stride", stride)
     assert "must be a positive number of seconds" in cpp.refusal("vis4mer_classify", *arguments)

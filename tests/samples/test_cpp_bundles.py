@@ -47,17 +47,25 @@ def edit(bundle: Path, change: Callable[[Values], object]) -> None:
     path.write_text(json.dumps(values))
 
 
+def opened(cpp: CppBuild, *bundles: Path) -> list[str]:
+    """Returns a line for each bundle: what it is, or why it is refused."""
+    done = cpp.run("api", "open", *bundles)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(bundles)
+    return lines
+
+
 def test_a_bundle_is_read(cpp: CppBuild, bundle: Path) -> None:
-    done = cpp.run("api", "open", bundle)
-    assert done.stdout == "".join(("onnx 4\n", *(f"mood {label}\n" for label in LABELS)))
+    assert opened(cpp, bundle) == ["onnx 4"]
+    assert cpp.run("api", "labels", bundle).stdout == "".join(f"{label}\n" for label in LABELS)
     assert cpp.run("api", "verify", bundle).returncode == 0
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in BUNDLES.iterdir()))
-def test_older_schemas_are_read(cpp: CppBuild, name: str) -> None:
-    done = cpp.run("api", "open", BUNDLES / name)
-    expected = Bundle.open(BUNDLES / name)
-    assert done.stdout.splitlines()[0] == f"{expected.format} {expected.model.window_frames}", done
+def test_older_schemas_are_read(cpp: CppBuild) -> None:
+    bundles = sorted(BUNDLES.iterdir())
+    expected = [Bundle.open(bundle) for bundle in bundles]
+    assert opened(cpp, *bundles) == [f"{bundle.format} {bundle.model.window_frames}" for bundle in expected]
 
 
 def test_a_bundle_of_heads_alone_has_a_length_of_its_own(cpp: CppBuild, bundle: Path) -> None:
@@ -68,7 +76,7 @@ def test_a_bundle_of_heads_alone_has_a_length_of_its_own(cpp: CppBuild, bundle: 
 
     edit(bundle, without_encoder)
     assert Bundle.open(bundle).interface["mood"].input.axes == ("batch", 6, 4)
-    assert cpp.run("api", "open", bundle).stdout.startswith("onnx 0\n")
+    assert opened(cpp, bundle) == ["onnx 0"]
 
 
 def test_the_manifests_digest_covers_every_number_as_python_writes_it(cpp: CppBuild, bundle: Path) -> None:
@@ -77,12 +85,13 @@ def test_the_manifests_digest_covers_every_number_as_python_writes_it(cpp: CppBu
     numbers += [0.0, -0.0, 1e15, 1e16, 123456789012345680.0, 1e-4, 9.999e-5, 1e-5, 5e-324, 1.7976931348623157e308]
     numbers += [100.0, 0.1 + 0.2, 1e22, 1e23, 2.0**53, 4.35, 0.000123, float(2**63)]
     integers = [0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1]
-    edit(bundle, lambda values: values["tools"].update(numbers=numbers, integers=integers, texts=[*LABELS, {}, [], None]))
-    done = cpp.run("api", "open", bundle)
-    assert done.returncode == 0, done.stderr
+    edit(
+        bundle, lambda values: values["tools"].update(numbers=numbers, integers=integers, texts=[*LABELS, {}, [], None])
+    )
+    assert opened(cpp, bundle) == ["onnx 4"]
 
 
-def set_value(*path: str, to: Any) -> Callable[[Values], None]:
+def set_value(*path: Any, to: Any) -> Callable[[Values], None]:
     def change(values: Values) -> None:
         for key in path[:-1]:
             values = values[key]
@@ -91,7 +100,7 @@ def set_value(*path: str, to: Any) -> Callable[[Values], None]:
     return change
 
 
-def drop(*path: str) -> Callable[[Values], None]:
+def drop(*path: Any) -> Callable[[Values], None]:
     def change(values: Values) -> None:
         for key in path[:-1]:
             values = values[key]
@@ -115,8 +124,7 @@ CHANGES = [
     (set_value("parity", to=1), "parity=1: must be a JSON object"),
     (drop("interface", "mood"), 'graph="mood": the manifest states no interface of it'),
     (set_value("interface", "mood", "outputs", to=[]), 'graph="mood": the manifest states the interface'),
-    (set_value("interface", "encoder", "inputs", to=[{"name": "frames", "dtype": "uint8", "axes": ["batch", 8.0, 8, 3]}]),
-     'graph="encoder"'),
+    (set_value("interface", "encoder", "outputs", 0, "axes", to=["batch", 2.0, 4]), 'graph="encoder"'),
     (drop("files", "mood.onnx"), "the manifest must list exactly one file mood.*"),
     (set_value("files", "mood.ts", to={"sha256": "0" * 64, "bytes": 1}), "exactly one file mood.*"),
     (set_value("files", "../secret", to={"sha256": "0" * 64, "bytes": 1}), 'file="../secret": must be a plain name'),
@@ -160,23 +168,23 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "message"), CHANGES, ids=[message for _, message in CHANGES])
-def test_manifests_that_break_a_rule_are_refused(
-    cpp: CppBuild, bundle: Path, change: Callable[[Values], None], message: str
-) -> None:
-    edit(bundle, change)
-    with pytest.raises(BundleError):
-        Bundle.open(bundle)
-    line = cpp.refusal("api", "open", bundle)
-    assert line.startswith("BundleError: ")
-    assert message in line
+def test_manifests_that_break_a_rule_are_refused(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+    copies = []
+    for i, (change, _) in enumerate(CHANGES):
+        copies.append(Path(shutil.copytree(bundle, tmp_path / str(i))))
+        edit(copies[-1], change)
+        with pytest.raises(BundleError):
+            Bundle.open(copies[-1])
+    for line, (_, message) in zip(opened(cpp, *copies), CHANGES, strict=True):
+        assert line.startswith("BundleError: ")
+        assert message in line
 
 
 @pytest.mark.parametrize("size", [2**31, 2**64 - 1, 2**64])
 def test_sizes_beyond_the_librarys_integers_are_refused(cpp: CppBuild, bundle: Path, size: int) -> None:
     edit(bundle, set_value(*HEAD, "decoder", "l_max", to=size))
     assert Bundle.open(bundle).model.heads["mood"].decoder.l_max == size
-    assert cpp.refusal("api", "open", bundle).startswith("BundleError: ")
+    assert opened(cpp, bundle)[0].startswith("BundleError: ")
 
 
 TEXTS = {
@@ -190,34 +198,36 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_files_that_are_no_manifest_are_refused(cpp: CppBuild, bundle: Path, name: str) -> None:
-    (bundle / "manifest.json").write_bytes(TEXTS[name])
-    with pytest.raises(BundleError):
-        Bundle.open(bundle)
-    line = cpp.refusal("api", "open", bundle)
-    assert line.startswith('BundleError: file="')
-    assert ("must be at most 16 MiB" if name == "large" else "is not a JSON object") in line
+def test_files_that_are_no_manifest_are_refused(cpp: CppBuild, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in TEXTS]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "manifest.json").write_bytes(TEXTS[folder.name])
+        with pytest.raises(BundleError):
+            Bundle.open(folder)
+    for line, name in zip(opened(cpp, *folders), TEXTS, strict=True):
+        assert line.startswith('BundleError: file="')
+        assert ("must be at most 16 MiB" if name == "large" else "is not a JSON object") in line
 
 
-def test_an_edited_manifest_is_refused(cpp: CppBuild, bundle: Path) -> None:
-    path = bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"fps": 2.0', '"fps": 3.0'))
-    assert "does not match its own digest, so it was altered" in cpp.refusal("api", "open", bundle)
+def test_an_edited_manifest_is_refused(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+    text = (bundle / "manifest.json").read_text().replace('"fps": 2.0', '"fps": 3.0')
     # Another version does not switch the check off, and neither does the digest's removal.
-    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 2'))
-    assert "does not match its own digest" in cpp.refusal("api", "open", bundle)
-    values = json.loads(path.read_text()) | {"schema_version": 3}
-    del values["digest"]
-    path.write_text(json.dumps(values))
-    assert "does not match its own digest" in cpp.refusal("api", "open", bundle)
+    older = text.replace('"schema_version": 3', '"schema_version": 2')
+    without_digest = json.dumps({key: value for key, value in json.loads(text).items() if key != "digest"})
+    folders = [tmp_path / str(i) for i in range(3)]
+    for folder, edited in zip(folders, (text, older, without_digest), strict=True):
+        folder.mkdir()
+        (folder / "manifest.json").write_text(edited)
+    for line in opened(cpp, *folders):
+        assert "does not match its own digest, so it was altered" in line
 
 
 def test_layout_of_the_manifest_does_not_matter(cpp: CppBuild, bundle: Path) -> None:
     path = bundle / "manifest.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(dict(reversed(values.items())), indent=7))
-    assert cpp.run("api", "open", bundle).returncode == 0
+    assert opened(cpp, bundle) == ["onnx 4"]
 
 
 @pytest.mark.parametrize("file", ["encoder.onnx", "encoder.onnx.data", "mood.onnx"])
@@ -236,8 +246,10 @@ def test_altered_files_are_refused(cpp: CppBuild, bundle: Path, file: str) -> No
 
 
 def test_folders_without_manifest_are_refused(cpp: CppBuild, tmp_path: Path) -> None:
-    line = cpp.refusal("api", "open", tmp_path)
-    assert line == f'BundleError: bundle="{tmp_path}": holds no manifest.json; a bundle is a folder that vis4mer exports'
+    (line,) = opened(cpp, tmp_path)
+    assert (
+        line == f'BundleError: bundle="{tmp_path}": holds no manifest.json; a bundle is a folder that vis4mer exports'
+    )
 
 
 def test_altered_graphs_do_not_reach_a_backend(cpp: CppBuild, bundle: Path) -> None:

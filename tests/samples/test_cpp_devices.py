@@ -42,9 +42,7 @@ def has_driver() -> bool:
 @pytest.mark.skipif(has_driver(), reason="this machine has a GPU")
 def test_a_gpu_that_is_absent_is_no_cpu(cpp: CppBuild, tmp_path: Path) -> None:
     line = cpp.refusal("api", "load", write(tmp_path / "bundle", "torchscript"), "cuda")
-    assert line == (
-        'DeviceError: device="cuda": this machine has no NVIDIA driver (libcuda.so.1); use the device cpu'
-    )
+    assert line == ('DeviceError: device="cuda": this machine has no NVIDIA driver (libcuda.so.1); use the device cpu')
 
 
 @pytest.mark.skipif(has_driver(), reason="this machine has a GPU")

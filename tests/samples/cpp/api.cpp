@@ -13,13 +13,22 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
+// Opens each of some bundles, and prints what it is or why it is refused, on one line each.
 void open(const Arguments& arguments) {
-  const vis4mer::Bundle bundle(arguments.at(0));
-  std::cout << bundle.manifest().format << ' ' << bundle.manifest().window_frames << '\n';
-  for (const auto& [name, head] : bundle.manifest().heads) {
-    for (const std::string& label : head.labels) {
-      std::cout << name << ' ' << label << '\n';
+  for (const std::string& folder : arguments) {
+    try {
+      const vis4mer::Bundle bundle(folder);
+      std::cout << bundle.manifest().format << ' ' << bundle.manifest().window_frames << '\n';
+    } catch (const vis4mer::BundleError& error) {
+      std::cout << "BundleError: " << error.what() << '\n';
     }
+  }
+}
+
+// Prints the labels of the first head.
+void labels(const Arguments& arguments) {
+  for (const std::string& label : vis4mer::Bundle(arguments.at(0)).manifest().heads.begin()->second.labels) {
+    std::cout << label << '\n';
   }
 }
 
@@ -92,6 +101,7 @@ void print_formats(const Arguments&) {
 
 int main(int argc, char** argv) {
   const std::map<std::string, std::function<void(const Arguments&)>> commands{{"open", open},
+                                                                              {"labels", labels},
                                                                               {"verify", verify},
                                                                               {"run", run},
                                                                               {"load", load},
