@@ -25,11 +25,22 @@ bool fits(const std::string& name, const Ort::TypeInfo& type, const TensorSpec& 
   return tensor.GetElementType() == element_type(spec) && tensor.GetShape() == expected;
 }
 
+// The headers' API must be one that the library knows; ONNX Runtime's own classes would use a null pointer.
+const Device& require_api(const Device& device) {
+  const OrtApiBase* base = OrtGetApiBase();
+  if (base->GetApi(ORT_API_VERSION) == nullptr) {
+    fail<DeviceError>("onnxruntime", base->GetVersionString(),
+                      "is older than the headers of this build, of API version " + std::to_string(ORT_API_VERSION),
+                      "install release 1." + std::to_string(ORT_API_VERSION) + " or later");
+  }
+  return device;
+}
+
 class OnnxRunner : public Runner {
  public:
   OnnxRunner(const Graph& graph, const Device& device)
       : name_(graph.name),
-        device_(device),
+        device_(require_api(device)),
         interface_(graph.interface),
         environment_(ORT_LOGGING_LEVEL_FATAL, "vis4mer"),  // errors also arrive as exceptions
         host_memory_(Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault)),
