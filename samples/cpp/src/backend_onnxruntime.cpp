@@ -25,7 +25,7 @@ bool fits(const std::string& name, const Ort::TypeInfo& type, const TensorSpec& 
   return tensor.GetElementType() == element_type(spec) && tensor.GetShape() == expected;
 }
 
-// The headers' API must be one that the library knows; ONNX Runtime's own classes would use a null pointer.
+// For headers newer than itself the library returns a null pointer, which ONNX Runtime's classes would use.
 const Device& require_api(const Device& device) {
   const OrtApiBase* base = OrtGetApiBase();
   if (base->GetApi(ORT_API_VERSION) == nullptr) {
