@@ -1,159 +1,246 @@
-"""The C++ sample computes what Python computes, and runs nothing but what was exported."""
+"""The C++ library computes what Python computes."""
 
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+import vis4mer
+from tests.samples.cpp_build import CppBuild
 from vis4mer.config import DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, Preprocessing, WindowConfig
 from vis4mer.models.vis4mer import Vis4mer
+from vis4mer.video.reader import open_video
 from vis4mer_export.exporter import export_model
 from vis4mer_export.options import ExportOptions
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (shutil.which("cmake") and shutil.which("c++")), reason="needs cmake and a C++ compiler"),
-]
+pytestmark = pytest.mark.slow
 
-FRAMES = 5
-HEIGHT, WIDTH = 64, 64
-SUFFIX = {"torchscript": "ts", "pt2": "pt2"}
-
-
-@pytest.fixture(scope="module")
-def program(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    build = tmp_path_factory.mktemp("build")
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    for command in (
-        ["cmake", *generator, "-S", samples / "cpp", "-B", build, "-D", f"Python={sys.executable}"],
-        ["cmake", "--build", build],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "vis4mer_logits"
+WINDOW = 5  # frames
+HEIGHT, WIDTH = 64, 48
+FPS = 2.0
+LABELS = ('a "quoted" one', "b é\n", "c")
+TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
 def model() -> Vis4mer:
     torch.manual_seed(0)
-    decoder = DecoderConfig(d_input=64, l_max=17 * FRAMES, d_output=3, d_model=16, n_layers=2, d_state=8)
+    sizes = {"d_input": 64, "l_max": 13 * WINDOW, "d_model": 16, "n_layers": 2, "d_state": 8}
     config = ModelConfig(
-        heads={"scene": HeadConfig(decoder, labels=('a "quoted" one', "b", "c"))},
-        encoder=EncoderConfig("test_vit", 17, 64),
-        preprocessing=Preprocessing(height=HEIGHT, width=WIDTH, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
-        windows=WindowConfig(seconds=float(FRAMES)),
+        heads={
+            "scene": HeadConfig(DecoderConfig(d_output=3, **sizes), labels=LABELS),
+            "likes": HeadConfig(DecoderConfig(d_output=1, **sizes), task="regression"),
+            "year": HeadConfig(DecoderConfig(d_output=2, **sizes)),
+        },
+        encoder=EncoderConfig("test_vit", 13, 64),
+        preprocessing=Preprocessing(fps=FPS, height=HEIGHT, width=WIDTH, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
+        windows=WindowConfig(seconds=WINDOW / FPS, stride=1.0),
     )
     return Vis4mer(config).eval()
 
 
-@pytest.fixture(scope="module", params=["torchscript", "pt2"])
-def bundle(request: pytest.FixtureRequest, model: Vis4mer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("bundle") / request.param
-    return export_model(model, output, ExportOptions(request.param)).path
+@pytest.fixture(scope="module")
+def torchscript(model: Vis4mer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(model, tmp_path_factory.mktemp("bundles") / "torchscript", ExportOptions("torchscript")).path
 
 
-@pytest.fixture
-def copy(bundle: Path, tmp_path: Path) -> Path:
-    """A copy of the bundle that the test may damage."""
-    return Path(shutil.copytree(bundle, tmp_path / bundle.name))
+@pytest.fixture(scope="module", params=["torchscript", "pt2", "onnx"])
+def bundle(request: pytest.FixtureRequest, cpp: CppBuild, model: Vis4mer, torchscript: Path) -> Path:
+    cpp.require(request.param)
+    if request.param == "torchscript":
+        return torchscript
+    return export_model(model, torchscript.with_name(request.param), ExportOptions(request.param)).path
 
 
-def logits(program: Path, bundle: Path, raw: Path, head: str = "scene") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([program, bundle, raw, head], capture_output=True, text=True)
-
-
-def refusal(done: "subprocess.CompletedProcess[str]") -> str:
-    """Returns the one line on stderr of a run that failed and printed nothing."""
-    assert (done.returncode, done.stdout) == (1, ""), done
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
-def write_frames(path: Path, n: int) -> np.ndarray:
+def write_frames(path: Path, n: int) -> NDArray[np.uint8]:
     frames = np.random.default_rng(n).integers(0, 256, (n, HEIGHT, WIDTH, 3), dtype=np.uint8)
     path.write_bytes(frames.tobytes())
     return frames
 
 
-@pytest.mark.parametrize("n", [1, FRAMES - 2, FRAMES])
-def test_logits_are_those_of_the_model_in_python(
-    program: Path, bundle: Path, model: Vis4mer, tmp_path: Path, n: int
-) -> None:
-    frames = write_frames(tmp_path / "frames.rgb", n)
-    done = logits(program, bundle, tmp_path / "frames.rgb")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
+def classify(cpp: CppBuild, *arguments: object) -> dict[str, Any]:
+    done = cpp.run("vis4mer_classify", *arguments)
+    assert done.returncode == 0, done
+    values: dict[str, Any] = json.loads(done.stdout)
+    return values
+
+
+def window_starts(n: int, stride: int) -> list[int]:
+    """Returns the first frames of a movie's windows, by the definition in the documentation."""
+    if n <= WINDOW:
+        return [0]
+    starts = list(range(0, n - WINDOW + 1, stride))
+    return starts if starts[-1] == n - WINDOW else [*starts, n - WINDOW]
+
+
+def outputs(model: Vis4mer, frames: NDArray[np.uint8], start: int, head: str) -> NDArray[np.float64]:
+    """Returns a window's probabilities or value, in double precision from PyTorch's logits."""
     with torch.inference_mode():
-        tokens = model.encode(torch.from_numpy(frames))
-        window = torch.cat([tokens, torch.zeros(FRAMES - n, *tokens.shape[1:])])
-        expected = model(window.reshape(1, -1, tokens.shape[-1]), "scene")[0].numpy()
-    actual = np.array(line.split(), dtype=np.float64)
-    assert actual.shape == expected.shape
-    assert np.linalg.norm(actual - expected) <= 1e-5 * np.linalg.norm(expected)
+        tokens = model.encode(torch.from_numpy(frames[start : start + WINDOW]))
+        window = torch.cat([tokens, torch.zeros(WINDOW - len(tokens), *tokens.shape[1:])])
+        logits = model(window.reshape(1, -1, tokens.shape[-1]), head)[0].double()
+    is_regression = model.config.heads[head].task == "regression"
+    return (logits if is_regression else logits.softmax(0)).numpy()
 
 
-@pytest.mark.parametrize("graph", ["encoder", "scene"])
-def test_a_flipped_bit_is_refused(program: Path, copy: Path, tmp_path: Path, graph: str) -> None:
-    file = copy / f"{graph}.{SUFFIX[copy.name]}"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    write_frames(tmp_path / "frames.rgb", 1)
-    assert f"{file}: is not the file" in refusal(logits(program, copy, tmp_path / "frames.rgb"))
-
-
-def test_a_missing_file_is_named(program: Path, copy: Path, tmp_path: Path) -> None:
-    write_frames(tmp_path / "frames.rgb", 1)
-    assert "interface/nobody/inputs/0" in refusal(logits(program, copy, tmp_path / "frames.rgb", "nobody"))
-    file = copy / f"scene.{SUFFIX[copy.name]}"
-    file.unlink()
-    assert f"{file}: cannot be read" in refusal(logits(program, copy, tmp_path / "frames.rgb"))
-    (copy / "manifest.json").unlink()
-    assert "manifest.json: cannot be read" in refusal(logits(program, copy, tmp_path / "frames.rgb"))
-
-
-@pytest.mark.parametrize("size", [0, HEIGHT * WIDTH * 3 + 1, HEIGHT * WIDTH * 3 * (FRAMES + 1)])
-def test_raw_files_of_another_size_are_refused(program: Path, bundle: Path, tmp_path: Path, size: int) -> None:
-    (tmp_path / "frames.rgb").write_bytes(bytes(size))
-    assert f"has {size} bytes" in refusal(logits(program, bundle, tmp_path / "frames.rgb"))
-
-
-def test_bundles_of_other_formats_are_refused(program: Path, samples: Path, tmp_path: Path) -> None:
-    write_frames(tmp_path / "frames.rgb", 1)
-    line = refusal(logits(program, samples / "bundle", tmp_path / "frames.rgb", "visitor"))
-    assert "format=onnx: must be torchscript or pt2" in line
-
-
-def manifest_with(**changes: object) -> str:
-    """Returns a manifest that holds only interfaces, with changes to the encoder's input."""
-    frames = {"name": "frames", "dtype": "uint8", "axes": ["batch", 64, 64, 3]} | changes
-    tokens = {"name": "tokens", "dtype": "float32", "axes": ["batch", 17, 64]}
-    features = {"name": "features", "dtype": "float32", "axes": ["batch", 85, 64]}
-    interface = {"encoder": {"inputs": [frames], "outputs": [tokens]}, "scene": {"inputs": [features]}}
-    return json.dumps({"schema_version": 2, "format": "pt2", "interface": interface})
+def values(result: dict[str, Any]) -> NDArray[np.float64]:
+    return np.array(result.get("probabilities", result.get("value")), ndmin=1)
 
 
 @pytest.mark.parametrize(
-    ("manifest", "reason"),
+    ("n", "stride", "batch_size"),
     [
-        ("", "is not JSON"),
-        ('{"schema_version": 2, "format": ', "is not JSON"),
-        ('{"schema_version": 1, "format": "pt2"}', "schema_version=1: must be 2 or 3; export the bundle again"),
-        (
-            '{"schema_version": 2, "format": "pt2", "interface": {}, "tools": []}',
-            "no interface/encoder/inputs/0/axes/0",
-        ),
-        (manifest_with(axes=[1, 64, 64, 3]), "interface/encoder/inputs/0: axis 0 is 1, but must be batch"),
-        (manifest_with(axes=["batch", "height", 64, 3]), "inputs/0/axes/1=height: must be a size"),
-        (manifest_with(dtype="float32"), "interface/encoder/inputs/0: dtype=float32: must be uint8"),
+        (1, None, 32),
+        (WINDOW - 1, None, 2),
+        (WINDOW, None, 32),
+        (WINDOW + 1, None, 1),
+        (4 * WINDOW + 3, None, 7),
+        (4 * WINDOW + 2, 0.5, 32),
+        (4 * WINDOW + 3, WINDOW / FPS + 1.5, 3),  # skips frames between windows
     ],
 )
-def test_malformed_manifests_are_refused(program: Path, tmp_path: Path, manifest: str, reason: str) -> None:
-    (tmp_path / "manifest.json").write_text(manifest)
-    assert reason in refusal(logits(program, tmp_path, tmp_path / "frames.rgb"))
+def test_windows_and_movie_are_those_of_the_model_in_python(
+    cpp: CppBuild, bundle: Path, model: Vis4mer, tmp_path: Path, n: int, stride: float | None, batch_size: int
+) -> None:
+    frames = write_frames(tmp_path / "frames.rgb", n)
+    options = [] if stride is None else ["--stride", stride]
+    actual = classify(cpp, bundle, tmp_path / "frames.rgb", "--batch-size", batch_size, *options)
+    starts = window_starts(n, 2 if stride is None else round(stride * FPS))
+    assert [(window["start"], window["end"]) for window in actual["windows"]] == [
+        (start / FPS, min(start + WINDOW, n) / FPS) for start in starts
+    ]
+    assert (actual["frames"], actual["padded"], actual["device"]) == (n, n < WINDOW, "cpu")
+    for head, config in model.config.heads.items():
+        expected = [outputs(model, frames, start, head) for start in starts]
+        for window, outputs_of_window in zip(actual["windows"], expected, strict=True):
+            np.testing.assert_allclose(values(window["heads"][head]), outputs_of_window, rtol=0, atol=TOLERANCE)
+        mean = np.mean(expected, axis=0)
+        np.testing.assert_allclose(values(actual["heads"][head]), mean, rtol=0, atol=TOLERANCE)
+        if config.task == "classification":
+            assert actual["heads"][head]["label"] == config.labels[int(mean.argmax())]
+
+
+def test_the_sample_movie_has_the_prediction_of_python(cpp: CppBuild, samples: Path, tmp_path: Path) -> None:
+    cpp.require("onnx")
+    classifier = vis4mer.load(samples / "bundle", device="cpu")
+    expected = classifier(samples / "movie.mp4", stride=2.0)
+    with open_video(samples / "movie.mp4", classifier.model.preprocessing) as reader:
+        frames = np.concatenate([np.asarray(batch.frames) for batch in reader])
+    (tmp_path / "frames.rgb").write_bytes(frames.tobytes())
+    arguments = (samples / "bundle", tmp_path / "frames.rgb", "--stride", 2, "--duration", expected.duration)
+    actual = classify(cpp, *arguments)
+    probabilities = actual["heads"]["visitor"]["probabilities"]
+    np.testing.assert_allclose(probabilities, list(expected.probabilities.values()), rtol=0, atol=TOLERANCE)
+    assert actual["heads"]["visitor"]["label"] == expected.label
+    assert [(w["start"], w["end"]) for w in actual["windows"]] == [(w.start, w.end) for w in expected.windows]
+    for window, of_python in zip(actual["windows"], expected.windows, strict=True):
+        of_cpp = window["heads"]["visitor"]["probabilities"]
+        np.testing.assert_allclose(of_cpp, of_python.probabilities, rtol=0, atol=TOLERANCE)
+
+
+def test_frames_may_come_from_a_pipe(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "frames.rgb", WINDOW)
+    command = [cpp.folder / "vis4mer_classify", torchscript, "-"]
+    with (tmp_path / "frames.rgb").open() as frames:
+        piped = subprocess.run(command, stdin=frames, capture_output=True, text=True)
+    assert json.loads(piped.stdout) == classify(cpp, torchscript, tmp_path / "frames.rgb")
+
+
+def test_a_duration_ends_the_last_window(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "frames.rgb", WINDOW)
+    end = {
+        duration: classify(cpp, torchscript, tmp_path / "frames.rgb", "--duration", duration)["windows"][0]["end"]
+        for duration in (2.25, 2.0, 9.0)
+    }
+    # A duration that ends before the last frame starts is wrong, and one beyond the frames changes nothing.
+    assert end == {2.25: 2.25, 2.0: 2.5, 9.0: 2.5}
+
+
+def test_graphs_run_by_themselves(cpp: CppBuild, bundle: Path, model: Vis4mer) -> None:
+    frames, tokens = 2 * HEIGHT * WIDTH * 3, 2 * 13 * 64
+    done = cpp.run("api", "run", bundle, "encoder", frames, tokens)
+    with torch.inference_mode():
+        expected = model.encode(torch.zeros(2, HEIGHT, WIDTH, 3, dtype=torch.uint8)).flatten()
+    np.testing.assert_allclose(np.array(done.stdout.split(), float), expected, rtol=0, atol=1e-4)
+    done = cpp.run("api", "run", bundle, "scene", 3 * WINDOW * 13 * 64, 3 * 3)
+    with torch.inference_mode():
+        expected = model(torch.zeros(3, WINDOW * 13, 64), "scene").flatten()
+    np.testing.assert_allclose(np.array(done.stdout.split(), float), expected, rtol=0, atol=1e-4)
+
+
+def test_threads_share_a_model(cpp: CppBuild, bundle: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "frames.rgb", 3 * WINDOW)
+    assert cpp.run("api", "threads", bundle, tmp_path / "frames.rgb").stdout == "1\n"
+
+
+def test_the_example_of_the_guide_runs(cpp: CppBuild, torchscript: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "frames.rgb", 2 * WINDOW)
+    with (tmp_path / "frames.rgb").open() as frames:
+        command = [cpp.folder / "example", torchscript]
+        done = subprocess.run(command, stdin=frames, capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert "scene" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("encoder", HEIGHT * WIDTH * 3 + 1, 13 * 64), "ArgumentError: frames=9217 elements: must be one or more rows"),
+        (
+            ("encoder", 0, 0),
+            "frames=0 elements: must be one or more rows of 9216 elements, [1, 64, 48, 3] each",
+        ),
+        (
+            ("encoder", HEIGHT * WIDTH * 3, 1),
+            "tokens=1 elements: must have room for exactly [1, 13, 64]",
+        ),
+        (("scene", 13 * 64, 3), "ArgumentError: features=832 elements: must be one or more rows of 4160 elements"),
+        (("scene", 13 * 64 * 10, 3), "ArgumentError: logits=3 elements: must have room for exactly [2, 3]"),
+        (("nobody", 1, 1), 'ArgumentError: head="nobody": must be one of likes, scene, year'),
+    ],
+)
+def test_arrays_of_another_size_are_refused(
+    cpp: CppBuild, torchscript: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    assert message in cpp.refusal("api", "run", torchscript, *arguments)
+
+
+def test_calls_out_of_order_are_refused(cpp: CppBuild, torchscript: Path) -> None:
+    assert cpp.refusal("api", "load", torchscript, "cpu") == (
+        "ArgumentError: frames=0: a prediction needs at least one frame"
+    )
+    assert "windows=0: a prediction needs at least one window; add frames" in cpp.refusal(
+        "api", "load", torchscript, "cpu", "prediction"
+    )
+    done = cpp.run("api", "add_after_end", torchscript)
+    assert (done.returncode, done.stdout) == (1, "0\n")  # a second finish() adds nothing
+    assert "the movie has been finished; make a Classifier for each movie" in done.stderr
+
+
+@pytest.mark.parametrize("size", [0, HEIGHT * WIDTH * 3 + 1])
+def test_files_of_incomplete_frames_are_refused(cpp: CppBuild, torchscript: Path, tmp_path: Path, size: int) -> None:
+    (tmp_path / "frames.rgb").write_bytes(bytes(size))
+    assert cpp.refusal("vis4mer_classify", torchscript, tmp_path / "frames.rgb").startswith("error: frames=")
+    assert "cannot be read" in cpp.refusal("vis4mer_classify", torchscript, tmp_path / "nothing.rgb")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("bundle",), ("bundle", "frames", "--stride"), ("b", "f", "--batch-size", "0"), ("b", "f", "-x", "1")],
+)
+def test_a_wrong_command_line_prints_the_usage(cpp: CppBuild, arguments: tuple[str, ...]) -> None:
+    done = cpp.run("vis4mer_classify", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: vis4mer_classify BUNDLE FRAMES")
+
+
+@pytest.mark.parametrize("stride", ["0", "-1", "nan", "inf"])
+def test_strides_must_be_positive(cpp: CppBuild, torchscript: Path, tmp_path: Path, stride: str) -> None:
+    write_frames(tmp_path / "frames.rgb", 1)
+    arguments = (torchscript, tmp_path / "frames.rgb", "--stride", stride)
+    assert "must be a positive number of seconds" in cpp.refusal("vis4mer_classify", *arguments)
