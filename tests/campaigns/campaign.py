@@ -174,11 +174,12 @@ def finish(module: str, description: str | None, rows: Sequence[dict[str, Any]],
 
 
 def _command(module: str) -> str:
-    """Returns the command line that is running, without its option --output."""
+    """Returns the command line that is running, without the options that name places on this machine."""
     arguments = sys.argv[1:]
-    if "--output" in arguments:
-        place = arguments.index("--output")
-        del arguments[place : place + 2]
+    for option in ("--output", "--failures"):
+        if option in arguments:
+            place = arguments.index(option)
+            del arguments[place : place + 2]
     return " ".join(["python -m", f"tests.campaigns.{module}", *arguments])
 
 
