@@ -30,6 +30,7 @@ def open_video(
     batch_size: int = 32,
     times: Sequence[float] | None = None,
     clip: tuple[float, float] | None = None,
+    threads: int = 0,
 ) -> VideoReader:
     """Opens a movie for reading sampled frames.
 
@@ -44,6 +45,7 @@ def open_video(
         times: Ascending times of the samples, in seconds after the first frame, which replace the choice that
             `preprocessing` makes.
         clip: Start and end of the part to sample, in seconds after the first frame; None for the whole movie.
+        threads: Threads of PyAV's video decoder; 0 for one per core.
 
     Raises:
         VideoError: The file is not a movie with at least one decodable frame, or DALI was requested and cannot decode
@@ -74,7 +76,7 @@ def open_video(
         # PyAV is the normal choice on a CPU, but a loss of speed on a GPU.
         _log_fallback(problem, logging.INFO if device.kind == "cpu" else logging.WARNING)
         reason = problem
-    return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+    return PyAVReader(movie, preprocessing, threads=threads, reason=reason, batch_size=batch_size, times=times)
 
 
 def _check_arguments(
