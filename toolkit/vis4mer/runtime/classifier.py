@@ -64,6 +64,11 @@ class Classifier:
         self.stages = Stages(model, runners)
         self._reported_stride: float | None = None
 
+    @property
+    def default_jobs(self) -> int:
+        """Number of movies that `map` reads at once by default."""
+        return _JOBS_ON_CPU if self.device.kind == "cpu" else _JOBS_ON_GPU
+
     def __call__(
         self,
         video: Video,
@@ -144,7 +149,7 @@ class Classifier:
         if batch_size < 1:
             raise ConfigError.of("batch_size", batch_size, "must be at least 1 frame")
         if jobs is None:
-            jobs = _JOBS_ON_CPU if self.device.kind == "cpu" else _JOBS_ON_GPU
+            jobs = self.default_jobs
         elif jobs < 1:
             raise ConfigError.of("jobs", jobs, "must be at least 1 movie")
         jobs = min(jobs, max(1, len(videos))) if isinstance(videos, Sized) else jobs
