@@ -59,6 +59,7 @@ class Pipeline:
         self._shared_waiting: deque[WaitingWindow] = deque()
         self._lock = threading.Lock()  # guards the iterator over the movies, from which several threads take
         self._in_flight: dict[int, Classification] = {}
+        self._ended = False
 
     def run(self, videos: Iterable[Video]) -> Generator[Classification, None, None]:
         """Yields each movie as soon as it is over."""
@@ -80,6 +81,7 @@ class Pipeline:
         try:
             yield
         finally:
+            self._ended = True
             for movie in self._movies():
                 movie.close()
 
@@ -104,7 +106,8 @@ class Pipeline:
     def _next(self, numbered: Iterator[tuple[int, Video]]) -> Classification | None:
         """Takes the next movie, if there is one."""
         with self._lock:
-            if (item := next(numbered, None)) is None:
+            # A thread whose reader has been closed must not open the next movie, which could take seconds.
+            if self._ended or (item := next(numbered, None)) is None:
                 return None
             number, video = item
             cutter = WindowCutter(self._stages.model.window_frames, self._stride_frames)
