@@ -23,8 +23,8 @@ from vis4mer.video.reader import FrameProgress, VideoDecoder, VideoInfo, open_vi
 
 logger = logging.getLogger(__name__)
 
-# Movies that are read at once by default. On a CPU the encoder needs all cores. On a GPU the encoder is many times faster
-# than the engines that decode video, of which one movie keeps one busy; benchmarks/flight.py has the figures.
+# Movies that are read at once by default. On a CPU the encoder needs all cores. On a GPU the encoder is many times
+# faster than the engines that decode video, of which one movie keeps one busy; benchmarks/flight.py has the figures.
 _JOBS_ON_CPU, _JOBS_ON_GPU = 1, 4
 
 _SHORT = 0.5  # of a window; the prediction for a movie that fills less of it is doubtful
