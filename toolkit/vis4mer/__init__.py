@@ -18,6 +18,7 @@ from vis4mer.version import __version__
 if TYPE_CHECKING:
     from vis4mer.runtime.classifier import Classifier
     from vis4mer.runtime.loading import load
+    from vis4mer.runtime.outcome import Outcome
     from vis4mer.runtime.prediction import Prediction
     from vis4mer.training.evaluate import evaluate
     from vis4mer.training.extract import extract
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "ExtractSettings",
+    "Outcome",
     "Prediction",
     "TrainSettings",
     "__version__",
@@ -42,6 +44,7 @@ __all__ = [
 _MODULES = {
     "Classifier": "vis4mer.runtime.classifier",
     "ExtractSettings": "vis4mer.training.settings",
+    "Outcome": "vis4mer.runtime.outcome",
     "Prediction": "vis4mer.runtime.prediction",
     "export": "vis4mer_export.api",
     "TrainSettings": "vis4mer.training.settings",

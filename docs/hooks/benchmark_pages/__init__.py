@@ -12,12 +12,12 @@ from mkdocs.exceptions import PluginError
 
 from benchmark_pages.accuracy import LONG_RANGE, SAMPLE
 from benchmark_pages.model import ATTENTION, DECODER, ENCODER, HEAD, LONGCONV, PAPER_MODEL
-from benchmark_pages.movies import PIPELINE, VIDEO
+from benchmark_pages.movies import FLIGHT, PIPELINE, VIDEO
 from benchmark_pages.page import Benchmark, facts
 
 __all__ = ["BENCHMARKS", "pages"]
 
-BENCHMARKS = (PIPELINE, ENCODER, DECODER, ATTENTION, HEAD, LONGCONV, PAPER_MODEL, VIDEO, SAMPLE, LONG_RANGE)
+BENCHMARKS = (PIPELINE, ENCODER, DECODER, ATTENTION, HEAD, LONGCONV, PAPER_MODEL, VIDEO, FLIGHT, SAMPLE, LONG_RANGE)
 
 
 def pages(results: Path) -> dict[str, str]:

@@ -98,3 +98,54 @@ also converts to RGB and resizes to 224 × 224, which costs both the same. Each 
 runs. The command was run on two CPU cores.""",
     show=_video,
 )
+
+
+def _flight(result: Result) -> str:
+    drawn = [
+        Bar(
+            f"{row['gpu']}, {row['movie']}, resized on the {row['resized_on']}, {row['jobs']} in flight",
+            row["film_seconds_per_second"],
+            f"{row['film_seconds_per_second']:.0f} s/s, bound by {row['bound']}",
+            row["resized_on"] == "device",
+        )
+        for row in result["rows"]
+        if row["gpu"].startswith("H100")
+    ]
+    stages = ("readers", "NVDEC", "host", "bus", "GPU")
+    cells = [
+        (
+            row["gpu"],
+            row["movie"],
+            row["resized_on"],
+            str(row["jobs"]),
+            *(f"{row['stages'][stage]:.0f}" if stage in row["stages"] else "" for stage in stages),
+            row["bound"],
+            f"{row['gpu_busy']:.0%}",
+        )
+        for row in result["rows"]
+    ]
+    header = ("GPU", "film", "resized on", "in flight", *stages, "bound by", "GPU busy")
+    sources = "\n".join(f"- {what}: {source}" for what, source in result["sources"].items())
+    return f"""{bars("Modelled seconds of film per second on an H100, higher is better", drawn)}
+{table(header, cells)}
+Columns named after a stage state how many seconds of film per second it can process; the slowest bounds the whole. One
+movie keeps one NVDEC engine busy, so with one in flight its reader is the bound. With as many in flight as there are
+engines, NVDEC is, and the encoder waits for it.
+
+Of the 24 frames of a second, {result["frames_per_sample"]:.0f} are decoded for each sample.
+
+{sources}
+"""
+
+
+FLIGHT = Benchmark(
+    name="flight",
+    title="Several movies on a GPU: a model",
+    question="Which stage would bound classification on a GPU, by a model?",
+    command="python -m benchmarks.flight",
+    method="""**This is a model, not a measurement.** It computes which stage bounds the throughput on an H100 and on an
+RTX 4090 from data sheets, assumptions and stage times that are listed below the table. The machine in the table only
+did the arithmetic. *Resized on the host* is the former way, in which frames left the GPU to be resized; *on the device*
+is the present one. *In flight* is the number of movies that are decoded at once, `--jobs`.""",
+    show=_flight,
+)

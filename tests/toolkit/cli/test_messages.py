@@ -93,16 +93,16 @@ def test_export_shows_the_warnings_of_every_package(package: str, monkeypatch: p
 def test_memory_that_runs_out_is_one_line_and_costs_only_its_movie(
     error: Exception, movie: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vis4mer import video
+    from vis4mer.video import reader
 
-    scan = video.scan
+    scan = reader.scan
 
     def scanning(path: str) -> Any:
         if path.endswith("large.mkv"):
             raise error
         return scan(path)
 
-    monkeypatch.setattr(video, "scan", scanning)
+    monkeypatch.setattr(reader, "scan", scanning)
     result = invoke("run", tmp_path / "large.mkv", movie, "--bundle", tiny_bundle, "--output-format", "jsonl", "-q")
     assert result.exit_code == 1
     assert result.stderr.startswith("vis4mer: error: video=")

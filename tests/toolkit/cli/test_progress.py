@@ -4,13 +4,15 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from vis4mer.cli.frame_progress import MovieProgress
 from vis4mer.cli.progress import ProgressDisplay, progress_bars
+from vis4mer.errors import VideoError
+from vis4mer.runtime.outcome import Outcome
 
 LONG_NAME = "a-holiday-in-the-mountains-with-the-whole-family-part-2.mp4"
 
@@ -87,21 +89,37 @@ def test_a_finished_bar_vanishes(stderr_on: Callable[[int], Screen]) -> None:
     assert "encoding" not in "".join(shown[-2:])
 
 
+def movies_of(folder: Path, sizes: dict[str, int], jobs: int = 1) -> MovieProgress:
+    for name, size in sizes.items():
+        (folder / name).write_bytes(bytes(size))
+    return MovieProgress([str(folder / name) for name in sizes], jobs=jobs, hidden=False)
+
+
+def classify(
+    movies: MovieProgress, steps: Sequence[tuple[int, int]], pause: float, errors: Mapping[int, Exception] | None = None
+) -> Generator[Outcome, None, None]:
+    """Stands for a classifier whose movies have ten frames each.
+
+    Args:
+        movies: Progress to report to.
+        steps: Movies and the numbers of their frames that are done; a movie is over after its last step.
+        pause: Seconds after each step.
+        errors: Errors of the movies that fail.
+    """
+    for place, (number, done) in enumerate(steps):
+        movies.report(number, done, 10)
+        time.sleep(pause)
+        if all(later != number for later, _ in steps[place + 1 :]):
+            yield Outcome(number, "", error=(errors or {}).get(number))
+
+
 def test_the_time_left_is_that_of_all_movies_by_the_sizes_of_their_files(
     stderr_on: Callable[[int], Screen], tmp_path: Path
 ) -> None:
     screen = stderr_on(80)
-    sizes = {"small.mp4": 1000, "large.mp4": 9000}
-    for name, size in sizes.items():
-        (tmp_path / name).write_bytes(bytes(size))
-    movies = MovieProgress([str(tmp_path / name) for name in sizes], hidden=False)
-    with movies.movie(1) as report:
-        for done in range(11):
-            report(done, 10)
-            time.sleep(0.05)
-    with movies.movie(2) as report:
-        report(0, 10)
-        time.sleep(0.3)
+    movies = movies_of(tmp_path, {"small.mp4": 1000, "large.mp4": 9000})
+    steps = [*((0, done) for done in range(11)), *((1, 0) for _ in range(6))]
+    assert len(list(movies.shown_for(classify(movies, steps, 0.05)))) == 2
     lines = [line for line in screen.lines() if line.startswith("all movies")]
     # The first tenth of all bytes took half a second, so nine times as long is left.
     assert "2 of 2" in lines[-1]
@@ -133,13 +151,8 @@ def test_without_a_terminal_there_is_a_line_now_and_then(capsys: pytest.CaptureF
 def test_a_line_for_several_movies_states_the_time_left_for_all(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for name in ("a.mp4", "b.mp4"):
-        (tmp_path / name).write_bytes(bytes(100))
-    movies = MovieProgress([str(tmp_path / name) for name in ("a.mp4", "b.mp4")], hidden=False)
-    with movies.movie(1) as report:
-        for done in (0, 3, 6, 9):
-            report(done, 10)
-            time.sleep(0.06)
+    movies = movies_of(tmp_path, {"a.mp4": 100, "b.mp4": 100})
+    list(movies.shown_for(classify(movies, [(0, 0), (0, 3), (0, 6), (0, 9)], 0.06)))
     line = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
         r"vis4mer: progress: all movies: 1 of 2, 0:0\d left; a.mp4: \d of 10, [0-9.]+ frames/s, 0:0\d left", line
@@ -156,14 +169,44 @@ def test_hidden_progress_writes_nothing(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.usefixtures("often")
 def test_a_movie_that_fails_no_longer_counts_as_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(bytes(10_000))
-    (tmp_path / "good.mp4").write_bytes(bytes(100))
-    movies = MovieProgress([str(tmp_path / "broken.mp4"), str(tmp_path / "good.mp4")], hidden=False)
-    with pytest.raises(OSError, match="unreadable"), movies.movie(1):
-        raise OSError("unreadable")
-    with movies.movie(2) as report:
-        for done in range(4):
-            report(done, 4)
-            time.sleep(0.05)
+    movies = movies_of(tmp_path, {"broken.mp4": 10_000, "good.mp4": 100})
+    steps = [(0, 0), *((1, done) for done in range(0, 9, 2))]
+    list(movies.shown_for(classify(movies, steps, 0.05, {0: VideoError("unreadable")})))
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "all movies: 2 of 2, 0:01 left" in line
+    assert "all movies: 2 of 2, 0:0" in line, "the time left is that of a hundred bytes"
+
+
+@pytest.mark.usefixtures("often")
+def test_a_line_appears_in_time_although_every_movie_is_short(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    movies = movies_of(tmp_path, {f"{number}.mp4": 100 for number in range(12)})
+    start = time.monotonic()
+    list(movies.shown_for(classify(movies, [(number, 5) for number in range(12)], 0.04)))
+    assert 2 <= len(capsys.readouterr().err.splitlines()) <= (time.monotonic() - start) / 0.1 + 1
+
+
+@pytest.mark.usefixtures("often")
+def test_several_movies_at_a_time_have_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    movies = movies_of(tmp_path, dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), 100), jobs=2)
+    steps = [(0, 0), (1, 0), (0, 2), (1, 2), (0, 4), (1, 8), (2, 0), (0, 6)]
+    list(movies.shown_for(classify(movies, steps, 0.05)))
+    lines = capsys.readouterr().err.splitlines()
+    # The time left is unknown at first.
+    assert all(re.fullmatch(r"vis4mer: progress: all movies: [123] of 3(, 0:0\d left)?", line) for line in lines)
+    assert any("left" in line for line in lines)
+    assert "3 of 3" in lines[-1]
+
+
+@pytest.mark.parametrize("columns", [80, 40, 30])
+def test_the_line_of_several_movies_fits_the_terminal(
+    stderr_on: Callable[[int], Screen], tmp_path: Path, columns: int
+) -> None:
+    screen = stderr_on(columns)
+    movies = movies_of(tmp_path, dict.fromkeys((LONG_NAME, "b.mp4", "c.mp4"), 100), jobs=3)
+    steps = [(number, done) for done in range(1, 6) for number in range(3)]
+    list(movies.shown_for(classify(movies, steps, 0.05)))
+    lines = screen.lines()
+    assert all(line.startswith("all") and len(line) <= columns for line in lines)
+    assert "3 of 3" in lines[-1]
+    assert lines[-1].rstrip().endswith("left")

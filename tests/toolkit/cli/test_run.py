@@ -57,6 +57,7 @@ def test_a_movie_is_scanned_once_for_prediction_and_timeline(
         (("a.mp4", "--timeline", "t.jpg"), "must end in .png or .html"),
         (("a.mp4", "b.mp4", "--timeline", "t.png"), "draws one video"),
         (("a.mp4", "--batch-size", "0"), "--batch-size"),
+        (("a.mp4", "--jobs", "0"), "--jobs"),
         (("a.mp4", "--stride", "fast"), "--stride"),
         (("a.mp4", "--stride", "0"), "must be a positive number of seconds"),
         (("a.mp4", "--stride", "nan"), "must be a positive number of seconds"),
@@ -91,6 +92,25 @@ def test_a_users_mistake_is_one_line_and_exits_with_1(
     assert result.stderr.startswith("vis4mer: error: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_several_movies_at_once_change_no_output(
+    run: Run, movie: Path, make_video: Any, tmp_path: Path, form: str
+) -> None:
+    short = make_video(tmp_path / "short.mkv", [(1, 2, 3)])
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(movie.read_bytes()[:300])
+    videos = [movie, short, broken, "https://example.org/a.mp4", short, movie, tmp_path / "absent.mkv", short]
+    alone = run(*videos, "--output-format", form)
+    assert alone.exit_code == 1
+    assert alone.stderr.endswith("vis4mer: info: 5 of 8 movies classified; 3 failed\n")
+    for jobs in (3, 20):
+        together = run(*videos, "--output-format", form, "--jobs", jobs)
+        assert (together.exit_code, together.stdout) == (1, alone.stdout)
+        lines, expected = together.stderr.splitlines(), alone.stderr.splitlines()
+        assert sorted(lines) == sorted(expected)
+        assert lines[-1] == expected[-1]
 
 
 def test_hostile_names_cannot_act_on_the_terminal(run: Run, make_video: Any, tmp_path: Path) -> None:

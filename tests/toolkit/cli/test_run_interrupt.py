@@ -1,12 +1,12 @@
 """`vis4mer run`: Ctrl-C at any moment."""
 
-import itertools
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import pytest
 from click.testing import Result
 from onnx import TensorProto, helper
 
+from vis4mer.errors import VideoError
 from vis4mer.runtime.bundle import BundleWriter
 from vis4mer.runtime.classifier import Classifier
+from vis4mer.video import open_video
 
 Run = Callable[..., Result]
 
@@ -91,15 +93,16 @@ def test_ctrl_c_ends_at_once_even_in_native_code(
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
-    """Calls `act` just before the movie of that number, counted from 1, is classified."""
-    classify, calls = Classifier.__call__, itertools.count(1)
+    """Calls `act` in place of the outcome of that number, counted from 1."""
+    classify = Classifier.map
 
     def classify_or_act(*arguments: Any, **options: Any) -> Any:
-        if next(calls) == number:
-            act()
-        return classify(*arguments, **options)
+        for count, outcome in enumerate(classify(*arguments, **options), start=1):
+            if count == number:
+                act()
+            yield outcome
 
-    monkeypatch.setattr(Classifier, "__call__", classify_or_act)
+    monkeypatch.setattr(Classifier, "map", classify_or_act)
 
 
 def interrupted() -> None:
@@ -159,18 +162,17 @@ def test_an_interrupt_in_native_code_does_not_lose_what_is_done(
 import ctypes
 from vis4mer.cli.main import main
 from vis4mer.runtime.classifier import Classifier
-classify, calls = Classifier.__call__, []
+classify = Classifier.map
 
 def stuck(*arguments, **options):
-    calls.append(None)
-    if len(calls) == 2:
-        mutex = ctypes.create_string_buffer(64)
-        ctypes.CDLL(None).pthread_mutex_lock(mutex)
-        print("stuck", flush=True)
-        ctypes.CDLL(None).pthread_mutex_lock(mutex)  # does not return, not for a signal either
-    return classify(*arguments, **options)
+    outcomes = classify(*arguments, **options)
+    yield next(outcomes)
+    mutex = ctypes.create_string_buffer(64)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    print("stuck", flush=True)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)  # does not return, not for a signal either
 
-Classifier.__call__ = stuck
+Classifier.map = stuck
 main()
 """
     output = tmp_path / "result.json"
@@ -199,22 +201,21 @@ import os
 import sys
 from vis4mer.cli.main import main
 from vis4mer.runtime.classifier import Classifier
-classify, calls = Classifier.__call__, []
+classify = Classifier.map
 
 def interrupted(*arguments, **options):
-    calls.append(None)
-    if len(calls) == 2:
-        if sys.argv.pop() == "fill":
-            os.set_blocking(1, False)
-            try:
-                while os.write(1, b" "):
-                    pass
-            except BlockingIOError:
-                os.set_blocking(1, True)
-        raise KeyboardInterrupt
-    return classify(*arguments, **options)
+    outcomes = classify(*arguments, **options)
+    yield next(outcomes)
+    if sys.argv.pop() == "fill":
+        os.set_blocking(1, False)
+        try:
+            while os.write(1, b" "):
+                pass
+        except BlockingIOError:
+            os.set_blocking(1, True)
+    raise KeyboardInterrupt
 
-Classifier.__call__ = interrupted
+Classifier.map = interrupted
 main(sys.argv[1:-1])
 """
     arguments = [*vis4mer_command[3:], *[str(movie)] * 3, "--output-format", "json"]
@@ -230,3 +231,77 @@ main(sys.argv[1:-1])
             process.kill()
     if reader_waits:
         assert [values["video"] for values in json.loads(text)] == [str(movie)]
+
+
+def test_an_interrupt_keeps_results_that_wait_for_an_earlier_movie(
+    run: Run, movie: Path, make_video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = make_video(tmp_path / "slow.mkv", [(1, 2, 3)] * 5)
+    reading, others_done = threading.Event(), threading.Event()
+
+    def open_late(video: Any, **options: Any) -> Any:
+        if str(video) == str(slow):
+            reading.set()
+            assert others_done.wait(30)
+            raise VideoError("too late")
+        return open_video(video, **options)
+
+    def interrupt_and_release() -> None:
+        assert reading.is_set()
+        others_done.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vis4mer.runtime.classifier.open_video", open_late)
+    monkeypatch.setattr("vis4mer.cli.results._stdout_is_ready", lambda: True)
+    results = {}
+    for form, arguments in (("stdout", ()), ("file", ("-o", tmp_path / "result.json"))):
+        reading.clear()
+        others_done.clear()
+        with monkeypatch.context() as patches:
+            interrupt_at(patches, 3, interrupt_and_release)
+            result = run(slow, *[movie] * 5, "--jobs", "2", "--output-format", "json", *arguments)
+        assert result.exit_code == 130
+        assert result.stderr.startswith("vis4mer: interrupted: 2 of 6 videos done\n")
+        results[form] = result.stdout
+    results["file"] = (tmp_path / "result.json").read_text()
+    assert results["file"] == results["stdout"]
+    assert [values["video"] for values in json.loads(results["file"])] == [str(movie)] * 2
+
+
+def test_ctrl_c_ends_several_movies_in_flight(vis4mer_command: list[str], movie: Path, tmp_path: Path) -> None:
+    program = """
+import signal, sys, threading, time
+from vis4mer.cli.main import main
+from vis4mer.runtime.stages import Stages
+encode, calls = Stages.encode_together, []
+
+def slow(stages, batches):
+    calls.append(None)
+    if len(calls) == 8:
+        print("at work", flush=True)
+    time.sleep(0.01 if len(calls) < 8 else 0.2)
+    return encode(stages, batches)
+
+Stages.encode_together = slow
+main()
+"""
+    output = tmp_path / "result.json"
+    arguments = [*vis4mer_command[3:], *[str(movie)] * 30, "--jobs", "3", "--batch-size", "4", "-o", str(output)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert stderr.startswith("vis4mer: interrupted: ")
+    n_done = int(stderr.split()[2])
+    assert n_done < 30
+    assert output.exists() is (n_done > 0)
+    if n_done:
+        assert len(json.loads(output.read_text())) == n_done

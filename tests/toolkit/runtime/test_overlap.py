@@ -1,5 +1,6 @@
 """Stages in threads: order, bounds, exceptions, and that no thread is left running."""
 
+import itertools
 import threading
 import time
 import weakref
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vis4mer.runtime.overlap import Overlap
+from vis4mer.runtime.overlap import Ahead, Overlap
 
 PATIENCE = 30  # seconds after which a wait counts as a deadlock
 
@@ -114,6 +115,59 @@ def test_leaving_early_ends_every_stage(how: str) -> None:
     else:
         leave()
     assert sorted(closed) == ["first", "second"]
+
+
+def test_items_of_several_sources_come_in_the_order_of_each() -> None:
+    with Overlap() as overlap:
+        items = list(overlap.ahead(*([(source, i) for i in range(100)] for source in range(5))))
+    assert len(items) == 500
+    for source in range(5):
+        assert [i for origin, i in items if origin == source] == list(range(100))
+
+
+def test_a_slow_source_holds_up_no_other() -> None:
+    others_taken = threading.Event()
+
+    def slow() -> Iterator[int]:
+        assert others_taken.wait(PATIENCE)
+        yield -1
+
+    with Overlap() as overlap:
+        items = overlap.ahead(slow(), range(50))
+        assert [next(items) for _ in range(50)] == list(range(50))
+        others_taken.set()
+        assert list(items) == [-1]
+
+
+def test_ready_items_are_taken_without_waiting_if_they_are_accepted() -> None:
+    def ready(items: Ahead[int]) -> set[int]:
+        seen: set[int] = set()
+        items.take_ready(lambda item: seen.add(item) is not None)  # accepts nothing
+        return seen
+
+    with Overlap() as overlap:
+        items = overlap.ahead([1], [2, 20], [3])
+        deadline = time.monotonic() + PATIENCE
+        while len(ready(items)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert ready(items) == {1, 2, 3}, "one item of each source, and none is lost"
+        assert sorted(items.take_ready(lambda item: item != 2)) == [1, 3]
+        assert list(items) == [2, 20]
+        assert items.take_ready(lambda item: True) == []
+
+
+def test_an_exception_of_one_source_waits_for_its_turn() -> None:
+    def fail() -> Iterator[int]:
+        yield 0
+        raise RuntimeError("broken")
+
+    with Overlap() as overlap:
+        items = overlap.ahead(fail(), itertools.repeat(1))
+        with pytest.raises(RuntimeError, match="broken"):
+            while True:
+                items.take_ready(lambda item: True)
+                next(items)
+        assert next(items) == 1, "the other source goes on"
 
 
 def test_a_stage_that_waits_for_another_ends_before_it() -> None:

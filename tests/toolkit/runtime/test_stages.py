@@ -77,6 +77,20 @@ def test_heads_see_a_whole_window_however_few_frames_there_are(
     assert {name: output.shape for name, output in logits.items()} == {"colour": (1, 3), "light": (1, 1)}
 
 
+def test_windows_of_several_short_movies_are_padded_one_by_one(tiny_bundle: Path) -> None:
+    stages = vis4mer.load(tiny_bundle, device="cpu").stages
+    frames = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
+    tokens = stages.encode_together([frames[:3], frames[3:9], frames[9:]])
+    for batch, expected in zip(tokens, (frames[:3], frames[3:9], frames[9:]), strict=True):
+        np.testing.assert_allclose(batch, stages.runners["encoder"](expected), atol=1e-6)
+    windows = [window for batch in tokens for window in stages.cut_windows([batch], 1)]
+    assert [window.n_frames for window in windows] == [3, 5, 5, 2]
+    together = stages.run_heads(windows)
+    for row, window in enumerate(windows):
+        for name, logits in stages.run_heads([window]).items():
+            np.testing.assert_allclose(together[name][row], logits[0], atol=1e-6)
+
+
 @pytest.mark.parametrize(("count", "size", "lists"), [(0, 3, []), (3, 3, [[0, 1, 2]]), (4, 3, [[0, 1, 2], [3]])])
 def test_items_come_in_batches(count: int, size: int, lists: list[list[int]]) -> None:
     assert list(batched(range(count), size)) == lists

@@ -112,10 +112,22 @@ def test_scripts_disguised_as_movies_reach_nothing(script, listener, plain, tmp_
 
 
 @pytest.mark.parametrize(
-    "name", ["http://127.0.0.1:{port}/movie.mp4", "concat:{plain}|{plain}", "pipe:0", "tcp://127.0.0.1:{port}"]
+    ("name", "rule"),
+    [
+        ("http://127.0.0.1:{port}/movie.mp4", "URLs are not opened; download it first"),
+        ("tcp://127.0.0.1:{port}", "URLs are not opened; download it first"),
+        ("concat:{plain}|{plain}", "no such file"),
+        ("pipe:0", "no such file"),
+    ],
 )
-def test_addresses_are_missing_files(name, listener, plain, video_tools):
-    assert "no such file" in video_tools.outcome(name.format(port=listener, plain=plain))
+def test_addresses_are_missing_files(name, rule, listener, plain, video_tools):
+    assert rule in video_tools.outcome(name.format(port=listener, plain=plain))
+
+
+def test_a_file_may_be_named_like_a_url(plain, tmp_path, video_tools):
+    (tmp_path / "http:").mkdir()
+    (tmp_path / "http:" / "movie.mp4").write_bytes(plain.read_bytes())
+    assert not isinstance(video_tools.outcome(f"{tmp_path}/http://movie.mp4"), str)
 
 
 def test_a_movie_that_refers_to_another_file(plain, tmp_path, video_tools):

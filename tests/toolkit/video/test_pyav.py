@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vis4mer.config import Preprocessing
-from vis4mer.video import open_video
-from vis4mer.video.ffmpeg import demux
+from vis4mer.video import open_video, pyav
+from vis4mer.video.ffmpeg import decode, demux
 
 
 def read(path, video_tools, fps=1.0, **preprocessing):
@@ -255,3 +255,19 @@ def test_demuxing_that_stops_early_closes_pyavs_generator(plain):
         assert not demuxed.closed
         del packets
     assert demuxed.closed
+
+
+def test_the_number_of_threads_changes_no_frame(plain, monkeypatch, video_tools):
+    counts = set()
+
+    def recording(decoder, packet):
+        counts.add(decoder.thread_count)
+        return decode(decoder, packet)
+
+    monkeypatch.setattr(pyav, "decode", recording)
+    expected, _ = video_tools.gather(open_video(plain, Preprocessing(fps=4.0)))
+    counts.clear()
+    for threads in (1, 3):
+        frames, _ = video_tools.gather(open_video(plain, Preprocessing(fps=4.0), threads=threads))
+        np.testing.assert_array_equal(frames, expected)
+    assert counts == {1, 3}

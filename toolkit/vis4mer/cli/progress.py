@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,8 @@ class ProgressDisplay:
             speed_estimate_period=_SPEED_SECONDS,
         )
         self._ids: dict[str, bars.TaskID] = {}
+        # Kept between blocks, so that a line also appears every minute if each block is shorter.
+        self._next_line = time.monotonic() + _LINE_SECONDS
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -82,7 +85,8 @@ class ProgressDisplay:
 
     def _write_lines(self, ended: threading.Event) -> None:
         # A thread writes the lines, so they also come from a step that takes minutes by itself.
-        while not ended.wait(_LINE_SECONDS):
+        while not ended.wait(max(0.0, self._next_line - time.monotonic())):
+            self._next_line = time.monotonic() + _LINE_SECONDS
             if tasks := [_line(task) for task in self._bars.tasks if task.visible]:
                 say("progress", "; ".join(tasks))
 

@@ -18,7 +18,7 @@ from vis4mer.runtime.prediction import Prediction
 
 
 class Results:
-    """Collects results as they are made.
+    """Collects results in any order, and reports them in that of the movies.
 
     Args:
         form: Form in which they are reported.
@@ -33,30 +33,40 @@ class Results:
     def __init__(self, form: Form, output: str | None) -> None:
         self._form, self.output = form, output
         self.done = self.failed = 0
-        self._items: list[str] = []
-        self._ended = False
+        self._items: dict[int, str] = {}  # texts by number of the movie; on stdout, only those not printed yet
+        self._next = 0  # number of the movie whose text is printed next
+        self._printed = self._ended = False
         # Reentrant: an interrupt may arrive in the main thread while it is saving, and its handler saves too.
         self._saving = threading.RLock()
         self._sent = False  # to a pipe or a device
         if output is None:
             _print(form.begin)
 
-    def add(self, prediction: Prediction) -> None:
-        """Prints the prediction, or keeps it for the file."""
-        self._add(self._form.item(prediction))
+    def add(self, number: int, prediction: Prediction) -> None:
+        """Prints the prediction, once all earlier movies are over, or keeps it for the file.
+
+        Args:
+            number: Number of the movie, counted from 0.
+            prediction: Its prediction.
+        """
+        self._add(number, self._form.item(prediction))
         self.done += 1
 
-    def fail(self, video: str, error: Vis4merError) -> None:
-        """Prints that a movie failed, or keeps that for the file."""
-        self._add(self._form.failure(video, str(error)))
+    def fail(self, number: int, video: str, error: Vis4merError) -> None:
+        """Prints that a movie failed, once all earlier movies are over, or keeps that for the file."""
+        self._add(number, self._form.failure(video, str(error)))
         self.failed += 1
 
-    def _add(self, item: str) -> None:
-        if not item:
-            return
-        if self.output is None:
-            _print((self._form.between if self._items else "") + item)
-        self._items.append(item)
+    def _add(self, number: int, item: str) -> None:
+        self._items[number] = item
+        while self.output is None and self._next in self._items:
+            self._print_item(self._items.pop(self._next))
+            self._next += 1
+
+    def _print_item(self, item: str) -> None:
+        if item:
+            _print((self._form.between if self._printed else "") + item)
+            self._printed = True
 
     def close(self) -> bool:
         """Completes the printed text, or writes the file.
@@ -91,6 +101,9 @@ class Results:
         # An interrupt may arrive while the main thread does this.
         if not self._ended:
             self._ended = True
+            # Results are left only by an interrupt, which ends movies that come before them.
+            for number in sorted(self._items):
+                self._print_item(self._items.pop(number))
             _print(self._form.end)
 
     def save(self) -> bool:
@@ -111,7 +124,9 @@ class Results:
             if self._sent:
                 return False
             self._sent = not may_replace(self.output)
-            data = _encode(self._form.begin + self._form.between.join(self._items) + self._form.end)
+            items = (self._items[number] for number in sorted(self._items))
+            text = self._form.between.join(item for item in items if item)
+            data = _encode(self._form.begin + text + self._form.end)
             try:
                 write_atomically(self.output, data)
             except OutputError as error:

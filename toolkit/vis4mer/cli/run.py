@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from vis4mer.cli.report import FormName
     from vis4mer.cli.results import Results
     from vis4mer.devices.device import RequestedDevice
+    from vis4mer.video.movie import Movie
 
 
 def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -63,6 +63,12 @@ def _timeline_file(ctx: click.Context, param: click.Parameter, value: str | None
     help="Frames to encode at once.",
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Movies to decode at once.  [default: 1 on a CPU, 4 on a GPU]",
+)
+@click.option(
     "-o",
     "--output",
     metavar="FILE",
@@ -93,6 +99,7 @@ def run(
     video_decoder: VideoDecoder,
     stride: float | None,
     batch_size: int,
+    jobs: int | None,
     output: str | None,
     output_format: "FormName | None",
     windows: bool,
@@ -122,28 +129,48 @@ def run(
     from vis4mer.video import scan
 
     classifier = load(bundle, device=device, precision=precision)
-    classify = partial(classifier, stride=stride, batch_size=batch_size, video_decoder=video_decoder)
     on_terminal = output is None and is_terminal(sys.stdout)
     results = Results(report_form(form_name, windows=windows, on_terminal=on_terminal), output)
-    progress = MovieProgress(videos, hidden=quiet)
 
     def inform(message: str) -> None:
         if not quiet:
             say("info", message)
 
-    drawn = True
+    def fail(number: int, error: Vis4merError) -> None:
+        say("error", str(error))
+        results.fail(number, videos[number], error)
+
+    movie, drawn = None, True
     with at_interrupt(lambda: _save_finished(results, len(videos), quiet)):
-        for number, video in enumerate(videos, start=1):
+        movies: list[str | Movie] = list(videos)
+        if timeline is not None:
+            # The classifier and the timeline of the only video share one scan.
             try:
-                _refuse_url(video)
-                with memory_errors(video), progress.movie(number) as report_frames:
-                    movie = scan(video)
-                    prediction = classify(movie, progress=report_frames)
+                with memory_errors(videos[0]):
+                    movies = [movie := scan(videos[0])]
             except Vis4merError as error:
-                say("error", str(error))
-                results.fail(video, error)
+                fail(0, error)
+                movies = []
+        jobs = min(jobs or classifier.default_jobs, len(videos))
+        progress = MovieProgress(videos, jobs=jobs, hidden=quiet)
+        outcomes = classifier.map(
+            movies,
+            jobs=jobs,
+            stride=stride,
+            batch_size=batch_size,
+            video_decoder=video_decoder,
+            progress=progress.report,
+            in_order=False,  # so that an interrupt loses no result that waits for an earlier movie's
+        )
+        for outcome in progress.shown_for(outcomes):
+            number, video = outcome.number, videos[outcome.number]
+            try:
+                with memory_errors(video):
+                    prediction = outcome.result()
+            except Vis4merError as error:
+                fail(number, error)
                 continue
-            results.add(prediction)
+            results.add(number, prediction)
             if bundle is None and results.done == 1:
                 inform("using the sample model, made for films like the sample movie; --bundle selects another")
             if prediction.damage and not quiet:
@@ -180,8 +207,3 @@ def _draw(save: Callable[[], None]) -> bool:
         say("error", str(error))
         return False
     return True
-
-
-def _refuse_url(video: str) -> None:
-    if "://" in video and not Path(video).exists():
-        raise VideoError.of("video", video, "URLs are not opened", "download it first")

@@ -4,23 +4,28 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sized
+from contextlib import closing
+from functools import partial
 
 from vis4mer.config import ModelConfig
-from vis4mer.devices.arrays import Array
 from vis4mer.devices.device import Device
-from vis4mer.errors import ConfigError
-from vis4mer.runtime.aggregation import MovieAggregator
+from vis4mer.errors import ConfigError, Vis4merError
 from vis4mer.runtime.backends.base import Runner
+from vis4mer.runtime.classification import Classification, Video
 from vis4mer.runtime.footage import Footage
-from vis4mer.runtime.overlap import Overlap
+from vis4mer.runtime.outcome import Outcome
+from vis4mer.runtime.pipeline import MovieProgress, Pipeline
 from vis4mer.runtime.precision import ChosenPrecision
 from vis4mer.runtime.prediction import Prediction
-from vis4mer.runtime.stages import Stages, batched
-from vis4mer.video.movie import Movie
+from vis4mer.runtime.stages import Stages
 from vis4mer.video.reader import FrameProgress, VideoDecoder, VideoInfo, open_video
 
 logger = logging.getLogger(__name__)
+
+# Movies that are read at once by default. On a CPU the encoder needs all cores. On a GPU the encoder is many times
+# faster than the engines that decode video, of which one movie keeps one busy; benchmarks/flight.py has the figures.
+_JOBS_ON_CPU, _JOBS_ON_GPU = 1, 4
 
 _SHORT = 0.5  # of a window; the prediction for a movie that fills less of it is doubtful
 
@@ -59,9 +64,14 @@ class Classifier:
         self.stages = Stages(model, runners)
         self._reported_stride: float | None = None
 
+    @property
+    def default_jobs(self) -> int:
+        """Number of movies that `map` reads at once by default."""
+        return _JOBS_ON_CPU if self.device.kind == "cpu" else _JOBS_ON_GPU
+
     def __call__(
         self,
-        video: str | os.PathLike[str] | Movie,
+        video: Video,
         *,
         stride: float | None = None,
         batch_size: int = 32,
@@ -87,43 +97,110 @@ class Classifier:
             DeviceError: The device failed, most often for lack of memory.
             Vis4merError: The model's output is not finite.
         """
+
+        def report(number: int, done: int, expected: int) -> None:
+            if progress is not None:
+                progress(done, expected)
+
+        (outcome,) = self.map(
+            [video], jobs=1, stride=stride, batch_size=batch_size, video_decoder=video_decoder, progress=report
+        )
+        return outcome.result()
+
+    def map(
+        self,
+        videos: Iterable[Video],
+        *,
+        jobs: int | None = None,
+        stride: float | None = None,
+        batch_size: int = 32,
+        video_decoder: VideoDecoder = "auto",
+        progress: MovieProgress | None = None,
+        in_order: bool = True,
+    ) -> Generator[Outcome, None, None]:
+        """Classifies movies, several of them at once.
+
+        A movie that fails does not end the others. On a CPU, every prediction has the same bytes as that of a call for
+        the movie alone. On a GPU, with `jobs` above 1, movies share batches, and probabilities may differ by rounding.
+
+        Memory grows with `jobs`, but with neither the number of movies nor their length: at most ``2 * jobs + 2``
+        batches of frames and a window of tokens for each movie in flight are held. Predictions that are done wait for
+        those of earlier movies, unless `in_order` is false.
+
+        Args:
+            videos: Paths of video files, or movies that `vis4mer.video.scan` has read. Taken one by one, from other
+                threads, whenever the next movie can begin.
+            jobs: Number of movies that are read at once: by default 1 on a CPU, whose cores the encoder needs, and 4 on
+                a GPU. They divide the cores among their video decoders.
+            stride: Seconds between the starts of windows, as for a single movie.
+            batch_size: Frames to encode at once, of one or several movies.
+            video_decoder: Video decoder, as for a single movie.
+            progress: Called with the position of a movie among `videos`, counted from 0, the number of its frames that
+                are encoded, and the number expected.
+            in_order: Whether outcomes come in the order of the movies, or each as soon as its movie is over.
+
+        Returns:
+            Iterator over the outcomes of all movies. Work goes on only while the next one is waited for. Closing the
+            iterator ends all work.
+
+        Raises:
+            ConfigError: An argument breaks its rule.
+        """
         if batch_size < 1:
             raise ConfigError.of("batch_size", batch_size, "must be at least 1 frame")
-        stages, preprocessing = self.stages, self.model.preprocessing
+        if jobs is None:
+            jobs = self.default_jobs
+        elif jobs < 1:
+            raise ConfigError.of("jobs", jobs, "must be at least 1 movie")
+        jobs = min(jobs, max(1, len(videos))) if isinstance(videos, Sized) else jobs
         stride_frames = self._stride_frames(stride)
-        windows_at_once = max(1, batch_size // self.model.window_frames)
-        with (
-            Overlap() as overlap,
-            open_video(
-                video, preprocessing, video_decoder=video_decoder, device=self.device, batch_size=batch_size
-            ) as reader,
-        ):
-            footage = Footage()
-            tokens: Iterator[Array] = map(stages.encode, overlap.ahead(footage.watch(reader)))
-            # On a CPU, encoder and S4 decoders already use all cores, and would only compete for them.
-            if self.device.kind != "cpu":
-                tokens = overlap.ahead(tokens)
-            windows = stages.cut_windows(_counted(tokens, progress, reader.n_frames), stride_frames)
-            aggregator = MovieAggregator(self.model, duration=reader.info.duration)
-            for group in batched(windows, windows_at_once):
-                aggregator.add(group, stages.run_heads(group))
-            return Prediction(
-                video=reader.info.path,
-                duration=reader.info.duration,
-                frames=aggregator.frames,
-                stride=stride_frames / preprocessing.fps,
-                padded=aggregator.padded,
-                bundle=self.source,
-                device=str(self.device),
-                device_reason=self.device_reason,
-                precision=self.precision.precision,
-                precision_reason=self.precision.reason,
-                video_decoder=reader.name,
-                video_decoder_reason=reader.reason,
-                damage=reader.damage,
-                heads=aggregator.predictions(),
-                notes=self._notes(reader.info, footage, padded=aggregator.padded),
-            )
+        pipeline = Pipeline(
+            self.stages,
+            partial(
+                open_video,
+                preprocessing=self.model.preprocessing,
+                video_decoder=video_decoder,
+                device=self.device,
+                batch_size=batch_size,
+                threads=0 if jobs == 1 else max(1, len(os.sched_getaffinity(0)) // jobs),
+            ),
+            stride_frames=stride_frames,
+            batch_size=batch_size,
+            jobs=jobs,
+            on_gpu=self.device.kind != "cpu",
+            progress=progress,
+        )
+        outcomes = (self._outcome(movie, stride_frames) for movie in pipeline.run(videos))
+        return _in_order(outcomes) if in_order else outcomes
+
+    def _outcome(self, movie: Classification, stride_frames: int) -> Outcome:
+        error = movie.error
+        if error is None:
+            try:
+                return Outcome(movie.number, movie.path, prediction=self._prediction(movie, stride_frames))
+            except Vis4merError as no_prediction:
+                error = no_prediction
+        return Outcome(movie.number, movie.path, error=error)
+
+    def _prediction(self, movie: Classification, stride_frames: int) -> Prediction:
+        reader, aggregator = movie.reader, movie.aggregator
+        return Prediction(
+            video=reader.info.path,
+            duration=reader.info.duration,
+            frames=aggregator.frames,
+            stride=stride_frames / self.model.preprocessing.fps,
+            padded=aggregator.padded,
+            bundle=self.source,
+            device=str(self.device),
+            device_reason=self.device_reason,
+            precision=self.precision.precision,
+            precision_reason=self.precision.reason,
+            video_decoder=reader.name,
+            video_decoder_reason=reader.reason,
+            damage=reader.damage,
+            heads=aggregator.predictions(),
+            notes=self._notes(reader.info, movie.footage, padded=aggregator.padded),
+        )
 
     def _stride_frames(self, stride: float | None) -> int:
         """Returns the stride in frames, for a stride in seconds; warns if it is not a whole number of them."""
@@ -151,13 +228,13 @@ class Classifier:
         return notes
 
 
-def _counted(tokens: Iterable[Array], progress: FrameProgress | None, expected: int) -> Iterator[Array]:
-    """Yields the tokens, and reports the number of their frames after each batch."""
-    done = 0
-    if progress is not None:
-        progress(done, expected)
-    for batch in tokens:
-        yield batch
-        done += len(batch)
-        if progress is not None:
-            progress(done, expected)
+def _in_order(outcomes: Generator[Outcome, None, None]) -> Generator[Outcome, None, None]:
+    """Yields the outcomes in the order of their numbers, which have no gaps."""
+    early: dict[int, Outcome] = {}
+    number = 0
+    with closing(outcomes):
+        for outcome in outcomes:
+            early[outcome.number] = outcome
+            while number in early:
+                yield early.pop(number)
+                number += 1

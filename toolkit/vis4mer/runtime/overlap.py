@@ -3,12 +3,11 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
-
-_AHEAD = 1  # finished items per stage that wait to be taken; one is enough to keep both sides busy
 
 
 class Overlap:
@@ -25,8 +24,8 @@ class Overlap:
     """
 
     def __init__(self) -> None:
-        # All stages share one condition: every wait depends on a neighbouring stage or on `_closed`, and with two or
-        # three stages waking them all costs nothing.
+        # All stages share one condition: every wait depends on a neighbouring stage or on `_closed`, and with a few
+        # threads waking them all costs nothing.
         self._changed = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -44,68 +43,103 @@ class Overlap:
         for thread in self._threads:
             thread.join()
 
-    def ahead(self, items: Iterable[T]) -> Iterator[T]:
-        """Starts a thread that iterates over `items`, and returns an iterator over the results."""
-        stage = _Stage(items, self._changed, lambda: self._closed)
-        thread = threading.Thread(target=stage.run, name="vis4mer-stage")
-        thread.start()
-        self._threads.append(thread)
-        return iter(stage)
+    def ahead(self, *sources: Iterable[T]) -> "Ahead[T]":
+        """Starts a thread for each source, which iterates over it, and returns an iterator over all their items."""
+        stage = Ahead[T](len(sources), self._changed, lambda: self._closed)
+        for number, source in enumerate(sources):
+            # Daemons do not keep the interpreter from exiting if a generator that holds this block is never closed.
+            # Such a generator is not resumed, so its threads soon wait for their items to be taken.
+            thread = threading.Thread(target=stage.run, args=(number, source), name="vis4mer-stage", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return stage
 
 
 class _ClosedError(Exception):
     """Ends a stage whose pipeline is closed."""
 
 
-class _Stage(Iterator[T]):
-    """One iterator with its two sides: the thread that runs it (`run`) and the consumer (`__next__`)."""
+@dataclass(frozen=True)
+class _Failure:
+    """Stands for the exception that ended a source."""
 
-    def __init__(self, items: Iterable[T], changed: threading.Condition, closed: Callable[[], bool]) -> None:
-        self._items, self._changed, self._closed = iter(items), changed, closed
-        self._ready: deque[T] = deque()
-        self._ended = False
-        self._error: BaseException | None = None
+    error: BaseException
 
-    def run(self) -> None:
-        """Iterates until the end, an exception, or the pipeline's closing."""
+
+class Ahead(Iterator[T]):
+    """Items of one or more sources, in the order in which they were made.
+
+    Each source has at most one item waiting, which is enough to keep both sides busy. So of several items that wait, no
+    two come from one source, and they may be taken in any order.
+    """
+
+    def __init__(self, n_sources: int, changed: threading.Condition, closed: Callable[[], bool]) -> None:
+        self._running, self._changed, self._closed = n_sources, changed, closed
+        # Items that wait to be taken, each with the number of its source.
+        self._ready: deque[tuple[int, T | _Failure]] = deque()
+
+    def run(self, number: int, source: Iterable[T]) -> None:
+        """Iterates over a source until the end, an exception, or the pipeline's closing."""
+        failure = None
         try:
-            for item in self._items:
-                self._put(item)
+            for item in source:
+                self._put(number, item)
                 # The consumer owns the item now. A reference here would keep its memory while the next one is made.
                 del item
         except _ClosedError:
-            # Raised by this stage's own wait, or by the stage before it: nobody is left to take the items.
+            # Raised by this stage's own wait, or by the stage before it: nobody is left to take the items. Returning
+            # drops the source, and so a generator ends here, in the thread that has run it.
             pass
         except BaseException as error:  # KeyboardInterrupt and MemoryError too: the consumer must not wait for ever
-            self._error = error
+            failure = _Failure(error)
         with self._changed:
-            self._ended = True
+            if failure is not None:
+                self._ready.append((number, failure))
+            self._running -= 1
             self._changed.notify_all()
 
-    def _put(self, item: T) -> None:
-        """Waits until the consumer has taken the item before, then makes this one ready."""
+    def _put(self, number: int, item: T) -> None:
+        """Waits until the consumer has taken the source's item before, then makes this one ready."""
         with self._changed:
-            self._wait(lambda: len(self._ready) < _AHEAD)
-            self._ready.append(item)
+            self._wait(lambda: all(source != number for source, _ in self._ready))
+            self._ready.append((number, item))
             self._changed.notify_all()
 
     def __next__(self) -> T:
         with self._changed:
-            self._wait(lambda: bool(self._ready) or self._ended)
-            if self._ready:
-                self._changed.notify_all()
-                return self._ready.popleft()
-        # Only an ended stage gets here, and its thread no longer writes `_error`, so the lock is not needed.
-        if self._error is not None:
-            raise self._error
-        raise StopIteration
+            self._wait(lambda: bool(self._ready) or not self._running)
+            if not self._ready:
+                raise StopIteration
+            _, item = self._ready.popleft()
+            self._changed.notify_all()
+        if isinstance(item, _Failure):
+            raise item.error
+        return item
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        """Waits for `ready`, with the lock held.
+    def take_ready(self, accept: Callable[[T], bool]) -> list[T]:
+        """Takes the items that are ready now and that `accept` returns true for, without waiting for others.
+
+        Args:
+            accept: Called once with each item that is ready, the oldest first.
+        """
+        taken: list[T] = []
+        with self._changed:
+            # Each of the items is looked at once, and goes back to the end of the queue unless it is taken.
+            for _ in range(len(self._ready)):
+                number, item = self._ready.popleft()
+                if isinstance(item, _Failure) or not accept(item):
+                    self._ready.append((number, item))
+                else:
+                    taken.append(item)
+            self._changed.notify_all()
+        return taken
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        """Waits for a condition, with the lock held.
 
         Raises:
             _ClosedError: The pipeline was closed, which takes precedence over items that are ready.
         """
-        self._changed.wait_for(lambda: ready() or self._closed())
+        self._changed.wait_for(lambda: condition() or self._closed())
         if self._closed():
             raise _ClosedError

@@ -52,6 +52,23 @@ class Stages:
         """
         return self.runners[ENCODER](batch.frames)
 
+    def encode_together(self, batches: Sequence[Array]) -> list[Array]:
+        """Computes the tokens of several batches of frames, such as those of several movies, in one run.
+
+        Args:
+            batches: Frames uint8 ``[N, H, W, 3]`` each, at least one batch, all on the host or all on the device.
+
+        Returns:
+            Tokens of each batch, float32 ``[N, P, D]``, as views of one array on the encoder's device.
+
+        Raises:
+            BundleError: The graph returned something else than its interface states.
+            DeviceError: The device failed, most often for lack of memory.
+        """
+        tokens = self.runners[ENCODER](join(batches, sum(map(len, batches))))
+        ends = itertools.accumulate(map(len, batches), initial=0)
+        return [tokens[start:end] for start, end in itertools.pairwise(ends)]
+
     def cut_windows(self, tokens: Iterable[Array], stride_frames: int | None = None) -> Iterator[Window]:
         """Yields each window as soon as its last frame is encoded; see `vis4mer.runtime.windows.cut_windows`.
 
@@ -73,19 +90,27 @@ class Stages:
             BundleError: A graph returned something else than its interface states.
             DeviceError: The device failed, most often for lack of memory.
         """
+        return {name: on_host(logits) for name, logits in self.queue_heads(windows).items()}
+
+    def queue_heads(self, windows: Sequence[Window]) -> dict[str, Array]:
+        """Runs every head on a batch of windows, as `run_heads` does, and leaves the logits on the heads' device.
+
+        A GPU may still compute when this returns, so further work can be queued before the logits are read.
+        """
         features = self._features(windows)
-        return {name: on_host(self.runners[name](features)) for name in self.model.heads}
+        return {name: self.runners[name](features) for name in self.model.heads}
 
     def _features(self, windows: Sequence[Window]) -> Array:
         """Joins the windows' tokens into ``[B, L, D]``, the heads' input; zeros stand for frames that a movie lacks.
-
-        Only the single window of a short movie lacks frames, so the zeros that `join` appends are at its end.
 
         Reference: The zero padding is the published LVU protocol's (Islam & Bertasius, ViS4mer, ECCV 2022, section
         4.2).
         """
         frames = self.model.window_frames
-        pieces = [piece for window in windows for piece in window.pieces]
+        pieces: list[Array] = []
+        for window in windows:
+            # The window of a short movie is padded by itself, because windows of other movies may follow.
+            pieces += window.pieces if window.n_frames == frames else [join(window.pieces, frames)]
         tokens = join(pieces, len(windows) * frames)
         _, tokens_per_frame, features = tokens.shape
         return tokens.reshape((len(windows), frames * tokens_per_frame, features))

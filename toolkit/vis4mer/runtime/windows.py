@@ -23,36 +23,66 @@ class Window:
     pieces: tuple[Array, ...]
 
 
-def cut_windows(batches: Iterable[Array], length: int, stride: int) -> Iterator[Window]:
-    """Yields the windows at frames 0, stride, 2 * stride, ... as soon as their last frame has arrived.
+class WindowCutter:
+    """Cuts the tokens of one movie into windows, batch by batch.
 
-    The last window always ends on the movie's last frame. If no multiple of the stride leads there, it follows its
-    predecessor by less than a stride. A stride beyond the length skips the frames between windows. A movie shorter than
-    one window yields a single, shorter one.
+    Windows are at frames 0, stride, 2 * stride, ... The last one always ends on the movie's last frame. If no multiple
+    of the stride leads there, it follows its predecessor by less than a stride. A stride beyond the length skips the
+    frames between windows. A movie shorter than one window has a single, shorter one.
+
+    Args:
+        length: Frames in a window, at least 1.
+        stride: Frames from one window's start to the next one's, at least 1.
+    """
+
+    def __init__(self, length: int, stride: int) -> None:
+        self._length, self._stride = length, stride
+        self._held: deque[Array] = deque()
+        self._held_from = 0  # index of the first frame in `_held`
+        self._start = 0  # index of the next window's first frame
+        self._seen = 0  # number of frames that have arrived
+
+    def add(self, batch: Array) -> list[Window]:
+        """Adds the tokens ``[n, P, D]`` of the next frames, for any n, and returns the windows that they complete.
+
+        A batch is held for no longer than one window.
+        """
+        self._held.append(batch)
+        self._seen += len(batch)
+        windows = []
+        while self._start + self._length <= self._seen:
+            windows.append(self._window(self._start))
+            self._start += self._stride
+        # The movie may end with the next batch, and the last window then reaches back `length` frames from there. So a
+        # batch can go once even the window that ends right here no longer needs it, wherever the next window starts.
+        while self._held and self._held_from + len(self._held[0]) <= self._seen - self._length:
+            self._held_from += len(self._held.popleft())
+        return windows
+
+    def finish(self) -> list[Window]:
+        """Returns the window that ends on the movie's last frame, unless `add` has returned it already."""
+        if 0 < self._seen < self._length:
+            return [Window(0, self._seen, tuple(self._held))]
+        if self._seen and (self._seen - self._length) % self._stride:
+            return [self._window(self._seen - self._length)]
+        return []
+
+    def _window(self, start: int) -> Window:
+        return Window(start, self._length, _rows(self._held, start - self._held_from, self._length))
+
+
+def cut_windows(batches: Iterable[Array], length: int, stride: int) -> Iterator[Window]:
+    """Yields the windows of a movie as soon as their last frame has arrived; see `WindowCutter`.
 
     Args:
         batches: Tokens ``[n, P, D]`` of consecutive frames, for any n. Each is held for no longer than one window.
         length: Frames in a window, at least 1.
         stride: Frames from one window's start to the next one's, at least 1.
     """
-    held: deque[Array] = deque()
-    held_from = 0  # index of the first frame in `held`
-    start = 0  # index of the next window's first frame
-    seen = 0  # number of frames that have arrived
+    cutter = WindowCutter(length, stride)
     for batch in batches:
-        held.append(batch)
-        seen += len(batch)
-        while start + length <= seen:
-            yield Window(start, length, _rows(held, start - held_from, length))
-            start += stride
-        # The movie may end with the next batch, and the last window then reaches back `length` frames from there. So a
-        # batch can go once even the window that ends right here no longer needs it, wherever the next window starts.
-        while held and held_from + len(held[0]) <= seen - length:
-            held_from += len(held.popleft())
-    if 0 < seen < length:
-        yield Window(0, seen, tuple(held))
-    elif seen and (seen - length) % stride:
-        yield Window(seen - length, length, _rows(held, seen - length - held_from, length))
+        yield from cutter.add(batch)
+    yield from cutter.finish()
 
 
 def _rows(batches: Sequence[Array], start: int, count: int) -> tuple[Array, ...]:

@@ -51,7 +51,7 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
         _require_bounded_content(name)
         return _open_file(name)
     except (ContentError, OSError, ValueError) as error:
-        raise VideoError.of("video", name, *_rule_and_remedy(error)) from None
+        raise VideoError.of("video", name, *_rule_and_remedy(name, error)) from None
 
 
 class _NotRegularError(OSError):
@@ -110,9 +110,11 @@ def _open_file(name: str) -> InputContainer:
     )
 
 
-def _rule_and_remedy(error: Exception) -> tuple[str, str]:
+def _rule_and_remedy(name: str, error: Exception) -> tuple[str, str]:
     # The operating system's errors arrive directly from stat(), or as the cause of a failed av.open().
     match error.__cause__ or error:
+        case FileNotFoundError() if "://" in name:
+            return "URLs are not opened", "download it first"
         case FileNotFoundError():
             return "no such file", ""
         case PermissionError():

@@ -1,6 +1,6 @@
 """The CPU reader: decodes whatever FFmpeg decodes, and no more than the sampled frames need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import av
@@ -8,12 +8,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vis4mer.config import DecoderName
+from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.video.container import movie_stream, open_container
 from vis4mer.video.ffmpeg import ContentError, content_call, decode
 from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
-from vis4mer.video.movie import display_matrix
+from vis4mer.video.movie import Movie, display_matrix
 from vis4mer.video.resize import DisplayMatrix, Image, Planes, resize, upright
 from vis4mer.video.sampled import Decoded, SampledReader
 
@@ -22,9 +22,31 @@ _CONVERSION = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolat
 
 
 class PyAVReader(SampledReader):
-    """Decodes with FFmpeg's own video decoders, on all cores."""
+    """Decodes with FFmpeg's own video decoders.
+
+    Args:
+        movie: Scanned movie.
+        preprocessing: Choice of the frames, and their size and resampling.
+        reason: Why this video decoder was chosen.
+        batch_size: Largest number of frames in a batch.
+        times: Ascending times of the samples, in seconds after the first frame, which replace that choice.
+        threads: Threads of the video decoder; 0 for one per core.
+    """
 
     name: DecoderName = "pyav"
+
+    def __init__(
+        self,
+        movie: Movie,
+        preprocessing: Preprocessing,
+        *,
+        reason: str,
+        batch_size: int = 32,
+        times: Sequence[float] | None = None,
+        threads: int = 0,
+    ) -> None:
+        super().__init__(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+        self._threads = threads
 
     def _decode(self, damage: Damage) -> Iterator[Decoded]:
         index, converter = self._movie.index, VideoReformatter()
@@ -44,7 +66,7 @@ class PyAVReader(SampledReader):
         with open_container(self._movie.path) as container:
             stream = movie_stream(container, self._movie.path)
             decoder = stream.codec_context
-            decoder.thread_type = "AUTO"
+            decoder.thread_type, decoder.thread_count = "AUTO", self._threads
             for ordinal, packet in enumerate(packets(container, stream)):
                 if self._plan.send[ordinal]:
                     # Video decoders reorder frames and delay them, but copy the packet's timestamp to the frame. With

@@ -31,6 +31,7 @@ def open_video(
     batch_size: int = 32,
     times: Sequence[float] | None = None,
     clip: tuple[float, float] | None = None,
+    threads: int = 0,
 ) -> VideoReader:
     """Opens a movie for reading sampled frames.
 
@@ -46,6 +47,7 @@ def open_video(
         times: Ascending times of the samples, in seconds after the first frame, which replace the choice that
             `preprocessing` makes.
         clip: Start and end of the part to sample, in seconds after the first frame; None for the whole movie.
+        threads: Threads of PyAV's video decoder; 0 for one per core.
 
     Raises:
         VideoError: The file is not a movie with at least one decodable frame, or DALI was requested and cannot decode
@@ -63,7 +65,7 @@ def open_video(
         return dali.DALIReader(movie, preprocessing, device=device, reason=reason, batch_size=batch_size, times=times)
 
     def open_with_pyav(reason: str) -> PyAVReader:
-        return PyAVReader(movie, preprocessing, reason=reason, batch_size=batch_size, times=times)
+        return PyAVReader(movie, preprocessing, threads=threads, reason=reason, batch_size=batch_size, times=times)
 
     reason = f"video_decoder={video_decoder} was requested"
     if video_decoder == "dali":
