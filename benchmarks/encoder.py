@@ -1,6 +1,6 @@
 """Frames per second of the frame encoder, in every form that runs on the device.
 
-    python -m benchmarks.encoder [--device cuda]
+    python -m benchmarks.encoder [--device cuda] [--precision bf16]
 
 ViT-L/16 with random weights on frames of 224 x 224 pixels, one and eight at once. The limit is the encoder's
 multiplications and additions, 123.1 GFLOP for each frame, at the rate at which the faster of PyTorch's libraries
@@ -80,15 +80,29 @@ def eager(encoder: FrameEncoder, precision: Precision, device: Device = CPU) -> 
     return EagerRunner(copy.deepcopy(encoder).to(str(device), DTYPES[precision]), ENCODER, device)
 
 
-def measure(encoder: FrameEncoder, batches: Sequence[int], repeats: int = 5, device: Device = CPU) -> Result:
-    """Returns a row for each precision, batch size and form of the encoder, and the forms that are left out."""
+def measure(
+    encoder: FrameEncoder,
+    batches: Sequence[int],
+    repeats: int = 5,
+    device: Device = CPU,
+    precisions: Sequence[Precision] | None = None,
+) -> Result:
+    """Returns a row for each precision, batch size and form of the encoder, and the forms that are left out.
+
+    Args:
+        encoder: Encoder on the CPU, in evaluation mode.
+        batches: Numbers of frames at once.
+        repeats: Number of measurements of each form.
+        device: Device to run on.
+        precisions: Precisions to measure; by default those of `WAYS`.
+    """
     size = encoder.vit.patch_embed.img_size
     images = np.random.default_rng(0).integers(0, 256, (max(2, *batches), *size, 3), dtype=np.uint8)
     expected = eager(encoder, "fp32")(images[:1])
     flop = flop_per_frame(encoder)
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
-    for precision in progress(WAYS[device.kind], str):
+    for precision in progress(precisions or list(WAYS[device.kind]), str):
         # The forms of one precision at a time, because together they might not fit into a GPU's memory.
         forms = dict(_forms(encoder, precision, images, device, left_out))
         for frames in progress(batches, lambda batch: f"batch {batch}", weight=float):
@@ -126,7 +140,7 @@ def _forms(
 ) -> Iterator[tuple[str, ExportedGraph]]:
     """Yields the forms of the encoder by name; adds those that cannot be built or run to `left_out`."""
     example, batch = torch.from_numpy(images[:2]), place(images, device)
-    for way in progress(("eager", *WAYS[device.kind][precision]), lambda way: f"building {way}"):
+    for way in progress(("eager", *WAYS[device.kind].get(precision, ())), lambda way: f"building {way}"):
         try:
             if way == "eager":
                 opened = partial(eager, encoder, precision, device)
@@ -172,10 +186,17 @@ def run(options: argparse.Namespace) -> Result:
     gigaflop = flop_per_frame(encoder) / 1e9
     show(f"{torch.get_num_threads()} threads, {gigaflop:.1f} GFLOP per frame")
     device = device_of(options.device)
-    return {"gigaflop_per_frame": gigaflop, **measure(encoder, BATCHES[device.kind], device=device)}
+    precisions = options.precision and [options.precision]
+    measured = measure(encoder, BATCHES[device.kind], device=device, precisions=precisions)
+    return {"gigaflop_per_frame": gigaflop, **measured}
 
 
-BENCHMARK = Benchmark("encoder", __doc__, run, on_gpu=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the choice of one precision."""
+    parser.add_argument("--precision", choices=DTYPES, help="measure this precision only")
+
+
+BENCHMARK = Benchmark("encoder", __doc__, run, add_options=add_options, on_gpu=True)
 
 if __name__ == "__main__":
     BENCHMARK.main()

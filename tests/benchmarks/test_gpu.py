@@ -266,6 +266,9 @@ def test_the_steps(gpu: str | None) -> None:
 def test_a_step_measures_every_benchmark_that_runs_on_a_gpu() -> None:
     on_gpu = {name for name in names() if importlib.import_module(f"benchmarks.{name}").BENCHMARK.on_gpu}
     assert set(BENCHMARKS) == on_gpu
+    for gpu in (None, "name"):
+        measured = {each.name.split("-")[1] for each in steps(Path("work"), gpu) if each.name.startswith("benchmark-")}
+        assert measured == on_gpu
 
 
 def test_on_a_gpu_tests_must_not_be_skipped_for_want_of_one() -> None:

@@ -12,7 +12,17 @@ from vis4mer_kernels import ops, reference
 from vis4mer_kernels.library import Impl
 from vis4mer_kernels.reference import StateSpace
 
+from .conftest import require_ops
+
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """The first GPU; without native ops there, the test is skipped, or fails where a GPU is required."""
+    require_ops("cuda")
+    return torch.device("cuda")
+
 
 FLOAT_ERROR = 2e-6  # relative L2
 
