@@ -10,6 +10,7 @@ def main() -> None:
     for command, summary in listed.items():
         print(f"{command:<{width}}  {summary}")
     print("\n--tiny shows that a benchmark works, --help describes it.")
+    print("python -m benchmarks.gpu runs all that needs a GPU: tests, exports and benchmarks.")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchmarks.baselines.attention import HEADS, AttentionDecoder
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.measure.calls import DTYPES, by_pytorch, forward, impls, step
+from benchmarks.measure.devices import device_of, waiting
 from benchmarks.measure.memory import free_bytes, peak_bytes
 from benchmarks.measure.timing import medians
 from vis4mer.config import DecoderConfig
@@ -68,14 +69,7 @@ def prepare(mixer: Mixer, case: Case, width: int, device: str) -> Callable[[], o
     decoder = S4Decoder(config) if mixer == "S4" else AttentionDecoder(config, mixer)
     features = torch.randn(1, case.length, width, device=device)
     run = partial(CALLS[case.call], decoder.to(device), features, DTYPES[case.dtype])
-    if device == "cpu":
-        return by_pytorch(run)
-
-    def synchronised() -> None:
-        run()
-        torch.cuda.synchronize()
-
-    return synchronised
+    return by_pytorch(run) if device == "cpu" else waiting(run, device_of(device))
 
 
 def softmax_bytes(case: Case) -> int:

@@ -1,6 +1,6 @@
 """The paper's S4 decoder against the time of its bare matrix products, and against the straightforward formulation.
 
-    python -m benchmarks.decoder
+    python -m benchmarks.decoder [--device cuda]
 
 One window of 60 s (B = 1, L = 11820 tokens of d = 1024, three blocks, random weights). "forward" is inference with SSM
 convolution kernels that are generated once; the baseline generates them in every pass. "step" is forward in training
@@ -14,10 +14,14 @@ run that does not count; figures are medians of 5. Peak memory is what a step ho
 features, measured in a process of its own. "drift" is the relative L2 error against the baseline: of the logits, and
 for a step of all gradients without dropout.
 
-The second table shows how the cost grows: L from 1,000 to 100,000 at d = 128, two blocks. Writes results/decoder.json.
+The second table shows how the cost grows: L from 1,000 to 100,000 at d = 128, two blocks.
+
+On a GPU, everything stays in its memory, and each run is timed until the GPU is idle. The products of the limit for
+fp32 are computed without TF32. Writes results/decoder.json; on a GPU, the file name includes the GPU's name.
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,13 +40,16 @@ from benchmarks.baselines.straightforward import StraightforwardDecoder
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
 from benchmarks.measure.calls import DTYPES, by_ops, forward, gradients, impls, step
+from benchmarks.measure.devices import device_of, place, waiting
 from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.growth import growth, show_growth
 from benchmarks.measure.memory import peak_bytes
 from benchmarks.measure.products import decoder_products, run_products, torch_mm
 from benchmarks.measure.timing import medians
 from vis4mer.config import DecoderConfig
-from vis4mer.devices.arrays import on_host
+from vis4mer.devices.arrays import Array, on_host
+from vis4mer.devices.device import CPU, Device
+from vis4mer.errors import Vis4merError
 from vis4mer.models.decoder import S4Decoder
 from vis4mer.runtime.backends.base import Runner
 from vis4mer.runtime.manifest import Precision
@@ -71,23 +78,29 @@ class Run(NamedTuple):
     dtype: str
 
 
-def measure(config: DecoderConfig, repeats: int = 5) -> list[dict[str, Any]]:
+def measure(config: DecoderConfig, repeats: int = 5, device: Device = CPU) -> list[dict[str, Any]]:
     """Returns a row for each call, way and dtype."""
     torch.manual_seed(0)
     decoder, baseline = S4Decoder(config), StraightforwardDecoder(config)
     baseline.load_state_dict(decoder.state_dict())
     features = torch.randn(2, config.l_max, config.d_input)
-    runs, drift = _module_runs(decoder, baseline, features[:1])
-    logits = forward(baseline, features[:1])
+    window = features[:1].to(str(device))
+    # A copy is moved, because graphs are exported from a module on the CPU.
+    runs, drift = _module_runs(copy.deepcopy(decoder).to(str(device)), baseline.to(str(device)), window)
+    logits, batch = forward(baseline, window).cpu(), place(features[:1].numpy(), device)
     for format, precision in progress(EXPORTS, lambda export: f"exporting {' '.join(export)}"):
-        exported = partial(_export(decoder, format, precision, features), features[:1].numpy())
+        try:
+            exported = partial(_export(decoder, format, precision, features, device, batch), batch)
+        except Vis4merError as error:
+            show(f"forward  {format:<16} {precision}  left out: {error}")
+            continue
         runs[Run("forward", format, precision)] = exported
         drift[Run("forward", format, precision)] = _relative_l2(on_host(exported()), logits)
-    runs |= _product_runs(config)
-    seconds = medians(runs, repeats, settled=True)
+    runs |= _product_runs(config, device)
+    seconds = medians({run: waiting(call, device) for run, call in runs.items()}, repeats, settled=True)
     steps = [run for run in sorted(runs) if run.call == "step" and run.way not in PRODUCTS]
     peaks = {
-        run: peak_bytes(prepare_step, run.way, config, run.dtype)
+        run: peak_bytes(prepare_step, run.way, config, run.dtype, device.kind, device=device.kind)
         for run in progress(steps, lambda run: f"memory of {run.way}, {run.dtype}")
     }
     return [_row(run, config, seconds, peaks.get(run), drift.get(run)) for run in sorted(runs)]
@@ -103,7 +116,7 @@ def _module_runs(
     }
     drift: dict[Run, float] = {}
     logits, slopes = forward(baseline, window), gradients(baseline, window)
-    for impl in impls():
+    for impl in impls(window.device.type):
         for name, dtype in DTYPES.items():
             run = runs[Run("forward", impl, name)] = by_ops(impl, partial(forward, decoder, window, dtype))
             drift[Run("forward", impl, name)] = _relative_l2(run(), logits)
@@ -113,30 +126,34 @@ def _module_runs(
     return runs, drift
 
 
-def _product_runs(config: DecoderConfig) -> dict[Run, Callable[[], Any]]:
+def _product_runs(config: DecoderConfig, device: Device) -> dict[Run, Callable[[], Any]]:
     """Returns the runs of the bare matrix products."""
     products = decoder_products(config.l_max, config.d_model, config.n_layers)
     runs: dict[Run, Callable[[], Any]] = {}
     for name, dtype in DTYPES.items():
-        runs[Run("forward", "limit", name)] = run_products(products, dtype)
-        runs[Run("step", "limit", name)] = run_products(products, dtype, backward=True)
-        runs[Run("forward", "torch.mm", name)] = run_products(products, dtype, multiply=torch_mm)
-        runs[Run("step", "torch.mm", name)] = run_products(products, dtype, backward=True, multiply=torch_mm)
+        runs[Run("forward", "limit", name)] = run_products(products, dtype, device.kind)
+        runs[Run("step", "limit", name)] = run_products(products, dtype, device.kind, backward=True)
+        runs[Run("forward", "torch.mm", name)] = run_products(products, dtype, device.kind, multiply=torch_mm)
+        runs[Run("step", "torch.mm", name)] = run_products(
+            products, dtype, device.kind, backward=True, multiply=torch_mm
+        )
     return runs
 
 
-def prepare_step(way: str, config: DecoderConfig, dtype: str) -> Callable[[], None]:
+def prepare_step(way: str, config: DecoderConfig, dtype: str, device: str = "cpu") -> Callable[[], None]:
     """Returns a step of a new decoder, for `peak_bytes`."""
     torch.manual_seed(0)
-    decoder = (StraightforwardDecoder if way == BASELINE else S4Decoder)(config)
-    call = partial(step, decoder, torch.randn(1, config.l_max, config.d_input), DTYPES[dtype])
+    decoder = (StraightforwardDecoder if way == BASELINE else S4Decoder)(config).to(device)
+    call = partial(step, decoder, torch.randn(1, config.l_max, config.d_input, device=device), DTYPES[dtype])
     return call if way == BASELINE else by_ops(way, call)
 
 
-def _export(decoder: S4Decoder, format: str, precision: Precision, features: Tensor) -> Runner:
+def _export(
+    decoder: S4Decoder, format: str, precision: Precision, features: Tensor, device: Device, batch: Array
+) -> Runner:
     """Returns the runner of the exported decoder."""
     frozen = freeze(decoder, features.shape[1], registry.target(format).lowerings, precision).module
-    return export_graph(frozen, format, features, precision)[0]
+    return export_graph(frozen, format, features, precision, device, batch).run
 
 
 def _relative_l2(values: Tensor | NDArray[np.float32], expected: Tensor) -> float:
@@ -165,7 +182,7 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
         peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
         drift = "" if row["drift"] is None else f"{row['drift']:.1e}"
         show(
-            f"{row['call']:<8} {row['way']:<16} {row['dtype']:<5} {row['seconds']:8.3f} {row['times_limit']:8.2f} "
+            f"{row['call']:<8} {row['way']:<16} {row['dtype']:<5} {row['seconds']:8.4f} {row['times_limit']:8.2f} "
             f"{row['faster_than_baseline']:9.1f} {peak:>8}  {drift}"
         )
 
@@ -173,14 +190,15 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Measures both tables."""
     config, lengths = (TINY, TINY_LENGTHS) if options.tiny else (PAPER, LENGTHS)
-    rows = measure(config)
+    device = device_of(options.device)
+    rows = measure(config, device=device)
     _show_rows(rows)
-    grown = growth(lengths, width=128)
+    grown = growth(lengths, width=128, device=device)
     show_growth(grown)
-    return {"growth_ops": impls()[-1], "rows": rows, "growth": grown}
+    return {"growth_ops": impls(device.kind)[-1], "rows": rows, "growth": grown}
 
 
-BENCHMARK = Benchmark("decoder", __doc__, run)
+BENCHMARK = Benchmark("decoder", __doc__, run, on_gpu=True)
 
 if __name__ == "__main__":
     BENCHMARK.main()

@@ -1,11 +1,15 @@
 """The fastest lowering of the fixed long convolution for each target.
 
-    python -m benchmarks.longconv
+    python -m benchmarks.longconv [--device cuda]
 
 One sequence (B = 1, float32) through the convolutions of the paper's three blocks: L = 11820, 5910 and 2955 at
 D = 1024, 512 and 256, in TorchScript, in AOTInductor (pt2) and in ONNX Runtime, which also gets the FFT as its DFT
 operator. The lowerings of a target run in turn; times are medians of 5, errors are relative L2 errors against a
-convolution in double precision. `vis4mer export --lowering auto` chooses by this table. Writes results/longconv.json.
+convolution in double precision. `vis4mer export --lowering auto` chooses by this table.
+
+On a GPU, engines of TensorRT and TensorRT for RTX are measured too, with the lowerings that each target executes on a
+GPU. The signal and the result stay in its memory, and each run is timed until the GPU is idle. A target that cannot be
+built or run is left out with the reason. Writes results/longconv.json; on a GPU, the file name includes its name.
 """
 
 import argparse
@@ -24,15 +28,19 @@ from torch import Tensor, nn
 
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
+from benchmarks.measure.devices import device_of, place, waiting
 from benchmarks.measure.graphs import export_graph
 from benchmarks.measure.timing import medians
+from vis4mer.devices.device import Device
+from vis4mer.errors import Vis4merError
 from vis4mer.models.s4 import SSMConv
 from vis4mer_export.longconv.blocked_toeplitz import BlockedToeplitzConv
 from vis4mer_export.longconv.fft import FFTConv
 from vis4mer_export.longconv.lower import fixed_kernel
 from vis4mer_export.longconv.matmul_dft import MatmulDFTConv
+from vis4mer_export.targets import registry
 
-TARGETS = ("torchscript", "pt2", "onnx")
+TARGETS = {"cpu": ("torchscript", "pt2", "onnx"), "cuda": ("torchscript", "pt2", "onnx", "trt", "trt-rtx")}
 SHAPES, TINY_SHAPES = ((1024, 11820), (512, 5910), (256, 2955)), ((32, 394),)  # channels D and length L
 _D_STATE = 64
 
@@ -67,25 +75,33 @@ def convolutions(channels: int, length: int) -> Convolutions:
     return Convolutions(u, lowerings, errors)
 
 
-def _call(module: nn.Module, format: str, u: Tensor) -> Callable[[], object]:
+def _call(module: nn.Module, format: str, u: Tensor, device: Device) -> Callable[[], object]:
     """Exports a module and returns a call of the graph on one sequence."""
-    runner, _ = export_graph(module, format, u)
-    return partial(runner, u[:1].numpy())
+    batch = place(u[:1].numpy(), device)
+    return waiting(partial(export_graph(module, format, u, device=device, batch=batch).run, batch), device)
 
 
 def run(options: argparse.Namespace) -> Result:
     """Measures a row for each shape, target and lowering."""
     rows: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    device = device_of(options.device)
     built = {shape: convolutions(*shape) for shape in (TINY_SHAPES if options.tiny else SHAPES)}
-    cases = list(product(built, TARGETS))
+    cases = list(product(built, TARGETS[device.kind]))
     for shape, target in progress(cases, lambda case: f"L={case[0][1]} {case[1]}", weight=lambda case: case[0][0] ** 2):
-        rows += _rows(built[shape], target)
-    return {"rows": rows}
+        try:
+            rows += _rows(built[shape], target, device)
+        except Vis4merError as error:
+            left_out.append({"target": target, "reason": str(error)})
+            show(f"D={shape[0]:<5} L={shape[1]:<6} {target:<12} left out: {error}")
+    return {"rows": rows} | ({"left_out": left_out} if left_out else {})
 
 
-def _rows(built: Convolutions, target: str) -> list[dict[str, Any]]:
+def _rows(built: Convolutions, target: str, device: Device) -> list[dict[str, Any]]:
     _, channels, length = built.signal.shape
-    seconds = medians({name: _call(module, target, built.signal) for name, module in built.lowerings.items()})
+    # On a CPU, the table also shows why no export uses the FFT in ONNX.
+    names = built.lowerings if device.kind == "cpu" else registry.target(target).lowerings
+    seconds = medians({name: _call(built.lowerings[name], target, built.signal, device) for name in names})
     rows = []
     for name, taken in seconds.items():
         constants = sum(buffer.nbytes for buffer in built.lowerings[name].buffers())
@@ -95,19 +111,19 @@ def _rows(built: Convolutions, target: str) -> list[dict[str, Any]]:
                 "L": length,
                 "target": target,
                 "lowering": name,
-                "milliseconds": round(1e3 * taken, 1),
+                "milliseconds": round(1e3 * taken, 1 if device.kind == "cpu" else 3),
                 "relative_l2": built.errors[name],
                 "constant_megabytes": round(constants / 1e6, 1),
             }
         )
         show(
-            f"D={channels:<5} L={length:<6} {target:<12} {name:<17} {1e3 * taken:9.1f} ms  "
+            f"D={channels:<5} L={length:<6} {target:<12} {name:<17} {1e3 * taken:9.2f} ms  "
             f"error {built.errors[name]:.1e}  constants {constants / 1e6:7.1f} MB"
         )
     return rows
 
 
-BENCHMARK = Benchmark("longconv", __doc__, run)
+BENCHMARK = Benchmark("longconv", __doc__, run, on_gpu=True)
 
 if __name__ == "__main__":
     BENCHMARK.main()

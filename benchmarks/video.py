@@ -1,6 +1,6 @@
 """Planned decoding of sampled frames against decoding every frame.
 
-    python -m benchmarks.video
+    python -m benchmarks.video [--device cuda]
 
 The movies are made here: 90 s of 640 x 360 at 24 frames/s, H.264 (x264, preset medium, CRF 23, scene cuts off), shots
 of 6 s in which a textured scene pans and brightens under film grain and shapes move across. The GOP length and the
@@ -11,6 +11,11 @@ over pairs. The ratio of CPU time counts all threads. Writes results/video.json.
 
 Without B-frames, the ratio at one frame per second is bounded by the GOP: a sampled frame needs every frame before it
 in its GOP.
+
+On a GPU, DALI is compared with PyAV instead, from the file to the frames that an encoder takes: movies of 30 s, 360p,
+1080p and 2160p, H.264 with GOPs of 48 frames and 3 B-frames, one frame per second and every frame. DALI's frames stay
+on the GPU, PyAV's on the host. Runs alternate after one that does not count; figures are medians. The file name of the
+result includes the GPU's name.
 """
 
 import argparse
@@ -18,7 +23,8 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +34,12 @@ import numpy as np
 from benchmarks.baselines.every_packet import DecodeEverything
 from benchmarks.harness.benchmark import Benchmark, Result
 from benchmarks.harness.progress import progress, show
-from benchmarks.movies.textured import Coding, make_movies
-from vis4mer.config import Preprocessing
+from benchmarks.measure.timing import medians
+from benchmarks.movies.textured import RATE, Coding, make_movies
+from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.arrays import on_host
+from vis4mer.devices.device import Device
+from vis4mer.video import open_video
 from vis4mer.video.frames import Damage
 from vis4mer.video.movie import scan
 from vis4mer.video.pyav import PyAVReader
@@ -53,6 +62,10 @@ class Size(NamedTuple):
 
 
 TINY = Size(seconds=6, gops=(48,), pairs=1)
+
+GPU_SIZES = {"360p": (640, 360), "1080p": (1920, 1080), "2160p": (3840, 2160)}
+GPU_SECONDS = 30
+GPU_RATES = (1.0, float(RATE))  # sampled frames per second of the movie
 
 
 class Cost(NamedTuple):
@@ -105,8 +118,59 @@ def measure(path: Path, pairs: int) -> dict[str, Any]:
     }
 
 
+def read_movie(path: Path, decoder: DecoderName, fps: float) -> int:
+    """Reads a movie to frames on the first GPU, or on the host with PyAV; returns the number of frames.
+
+    Raises:
+        DeviceError: DALI cannot use the GPU.
+        VideoError: DALI cannot decode the movie.
+    """
+    device = Device("cuda")
+    with open_video(path, Preprocessing(fps=fps), video_decoder=decoder, device=device) as reader:
+        frames = sum(len(batch.pts_seconds) for batch in reader)
+    if decoder == "dali":
+        import torch
+
+        torch.cuda.synchronize(device.index)  # the last frames may still be resized
+    return frames
+
+
+def measure_on_gpu(movies: Mapping[str, Path], rates: Sequence[float], repeats: int = 3) -> list[dict[str, Any]]:
+    """Returns a row for each movie, rate of sampling and video decoder."""
+    decoders: tuple[DecoderName, ...] = ("pyav", "dali")
+    rows: list[dict[str, Any]] = []
+    for (name, path), fps in progress(list(product(movies.items(), rates)), lambda case: f"{case[0][0]}, {case[1]:g}"):
+        frames = read_movie(path, "pyav", fps)
+        seconds = medians({decoder: partial(read_movie, path, decoder, fps) for decoder in decoders}, repeats)
+        for decoder in decoders:
+            speed, ratio = frames / seconds[decoder], seconds["pyav"] / seconds[decoder]
+            rows.append(
+                {
+                    "movie": name,
+                    "sampled_per_second": fps,
+                    "decoder": decoder,
+                    "frames_per_second": speed,
+                    "times_pyav": ratio,
+                }
+            )
+            show(f"{name:<6} {fps:>4g} per second  {decoder:<5} {speed:10.1f} frames/s {ratio:8.2f}x")
+    return rows
+
+
+def run_on_gpu(options: argparse.Namespace) -> Result:
+    """Makes a movie of each size and compares both video decoders on it."""
+    sizes = {"360p": GPU_SIZES["360p"]} if options.tiny else GPU_SIZES
+    with tempfile.TemporaryDirectory() as folder:
+        movies = {size: Path(folder) / f"{size}.mp4" for size in sizes}
+        codings = {movies[size]: Coding(48, 3, *pixels) for size, pixels in sizes.items()}
+        make_movies(TINY.seconds if options.tiny else GPU_SECONDS, codings, "veryfast")
+        return {"rows": measure_on_gpu(movies, GPU_RATES)}
+
+
 def run(options: argparse.Namespace) -> Result:
     """Makes and measures a movie for each GOP length and number of B-frames."""
+    if options.device == "cuda":
+        return run_on_gpu(options)
     size = TINY if options.tiny else Size()
     codings = [Coding(gop, b_frames) for gop, b_frames in product(size.gops, size.b_frames)]
     rows = []
@@ -124,7 +188,7 @@ def run(options: argparse.Namespace) -> Result:
     return {"pairs": size.pairs, "rows": rows}
 
 
-BENCHMARK = Benchmark("video", __doc__, run)
+BENCHMARK = Benchmark("video", __doc__, run, on_gpu=True)
 
 if __name__ == "__main__":
     BENCHMARK.main()

@@ -60,7 +60,7 @@ class Benchmark:
 
     def path(self, gpu: str | None = None) -> Path:
         """Returns the result file of a run on the CPU, or on the named GPU."""
-        return RESULTS / f"{'-'.join(filter(None, (self.name, gpu))).replace(' ', '-').lower()}.json"
+        return RESULTS / (f"{self.name}-{slug(gpu)}.json" if gpu else f"{self.name}.json")
 
     def _parse(self) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
@@ -80,6 +80,11 @@ class Benchmark:
     def _write(self, path: Path, result: Result) -> None:
         write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
         print(f"wrote {path}", file=sys.stderr)
+
+
+def slug(gpu: str) -> str:
+    """Returns a GPU's name as it stands in file names."""
+    return gpu.replace(" ", "-").lower()
 
 
 def _gpu() -> str:

@@ -2,11 +2,15 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "av")
+PACKAGES = (
+    "torch", "onnxruntime-gpu", "onnxruntime", "av",
+    "tensorrt", "tensorrt-rtx", "nvidia-dali-cuda120", "nvidia-dali-cuda130",
+)  # fmt: skip
 
 # Those that decide which matrix product, convolution or FFT a library picks, as Linux names them on x86 and on ARM.
 INSTRUCTION_SETS = (
@@ -33,7 +37,20 @@ def machine(gpu: str | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         **_versions(),
     }
-    return facts if gpu is None else {**facts, "gpu": gpu}
+    return facts if gpu is None else {**facts, "gpu": gpu, **_driver()}
+
+
+def _driver() -> dict[str, str]:
+    """Returns the NVIDIA driver's version and the first GPU's memory and power limit; empty without nvidia-smi."""
+    query = "--query-gpu=driver_version,memory.total,power.limit"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = done.stdout.partition("\n")[0].split(",")
+    return dict(zip(("driver", "gpu_memory", "gpu_power_limit"), map(str.strip, values), strict=True))
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Every result file belongs to the benchmark whose name it bears; a run on a GPU adds the GPU's name, as in
 ``attention-nvidia-h100.json``. A page shows all results of its benchmark, each with its machine. A file that belongs
-to no benchmark fails the build, so no figure is measured and then forgotten.
+to no benchmark fails the build, so no figure is measured and then forgotten. The runs of all steps on a GPU,
+``gpu-*.json``, have a page of their own, which exists without a result too.
 """
 
 import json
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 
+from benchmark_pages import gpu
 from benchmark_pages.accuracy import LONG_RANGE, SAMPLE
 from benchmark_pages.model import ATTENTION, DECODER, ENCODER, HEAD, LONGCONV, PAPER_MODEL
 from benchmark_pages.movies import FLIGHT, PIPELINE, VIDEO
-from benchmark_pages.page import Benchmark, facts
+from benchmark_pages.page import Benchmark, facts, rows_table
 
 __all__ = ["BENCHMARKS", "pages"]
 
@@ -29,21 +31,22 @@ def pages(results: Path) -> dict[str, str]:
     Raises:
         PluginError: A benchmark has no result, or a result file belongs to no benchmark.
     """
-    files: dict[str, list[Path]] = {benchmark.name: [] for benchmark in BENCHMARKS}
-    for path in sorted(results.glob("*.json")):
+    files: dict[str, list[Path]] = {gpu.NAME: [], **{benchmark.name: [] for benchmark in BENCHMARKS}}
+    # By the stem, because it places the run on a CPU, which has no suffix, before those on GPUs.
+    for path in sorted(results.glob("*.json"), key=lambda path: path.stem):
         files[_benchmark_of(path)].append(path)
     texts = {}
     for benchmark in BENCHMARKS:
         if not files[benchmark.name]:
             raise PluginError(f"{results}: holds no {benchmark.name}*.json for the page '{benchmark.title}'")
         texts[benchmark.page] = _page(benchmark, files[benchmark.name])
-    return texts | {"index.md": _index()}
+    return texts | {gpu.PAGE: gpu.page(files[gpu.NAME]), "index.md": _index()}
 
 
 def _benchmark_of(path: Path) -> str:
-    for benchmark in BENCHMARKS:
-        if path.stem == benchmark.name or path.stem.startswith(f"{benchmark.name}-"):
-            return benchmark.name
+    for name in (gpu.NAME, *(benchmark.name for benchmark in BENCHMARKS)):
+        if path.stem == name or path.stem.startswith(f"{name}-"):
+            return name
     raise PluginError(f"{path}: no page shows this result; add its benchmark to docs/hooks/benchmark_pages")
 
 
@@ -51,13 +54,17 @@ def _page(benchmark: Benchmark, files: list[Path]) -> str:
     sections = []
     for path in files:
         result = json.loads(path.read_text("utf-8"))
-        title = f"## On {result['machine']['gpu']}\n\n" if "gpu" in result.get("machine", {}) else ""
-        sections.append(f"{title}{facts(benchmark, path.name, result)}\n{benchmark.show(result)}")
+        on_gpu = "gpu" in result.get("machine", {})
+        title = f"## On {result['machine']['gpu']}\n\n" if on_gpu else ""
+        # The charts and conclusions are about the run on a CPU.
+        shown = rows_table(result["rows"]) if on_gpu else benchmark.show(result)
+        sections.append(f"{title}{facts(benchmark, path.name, result)}\n{shown}")
     return f"# {benchmark.title}\n\n{benchmark.method}\n\n" + "\n".join(sections)
 
 
 def _index() -> str:
     rows = "\n".join(f"| [{b.title}]({b.page}) | {b.question} | `{b.command}` |" for b in BENCHMARKS)
+    rows += f"\n| [{gpu.TITLE}]({gpu.PAGE}) | {gpu.QUESTION} | `{gpu.COMMAND}` |"
     return f"""# Benchmarks
 
 Every figure in this documentation and in the README is printed by one of these commands and stored as JSON under

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 Result = Mapping[str, Any]
@@ -57,6 +58,33 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str = "")
     rule = ["---:" if right else "---" for right in numeric]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)) + "\n"
     return f'<div class="{style}" markdown>\n\n{text}\n</div>\n' if style else f"{text}\n"
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a Markdown table of all fields of rows, which need not have the same ones."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[cell(in_words(row.get(name))) for name in names] for row in rows]
+    return table([name.replace("_", " ") for name in names], cells)
+
+
+def in_words(value: Any) -> str:
+    """Returns a value of a result as text."""
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{name} {in_words(entry)}" for name, entry in value.items())
+        case list():
+            return ", ".join(map(in_words, value))
+        case _:
+            return str(value)
+
+
+def cell(text: str) -> str:
+    """Returns text as a cell of a Markdown table: neither a pipe nor a line end ends the cell, and no tag opens."""
+    return escape(" ".join(text.split()), quote=False).replace("|", "&#124;")
 
 
 def describe_machine(machine: Mapping[str, Any] | str | None) -> str:

@@ -1,0 +1,1 @@
+"""Everything that has to be checked or measured on a GPU, in one command: ``python -m benchmarks.gpu``."""
