@@ -8,6 +8,7 @@ import pytest
 
 from vis4mer.config import Preprocessing
 from vis4mer.video import open_video
+from vis4mer.video.ffmpeg import content_call
 
 
 # Matrices that FFmpeg reads but does not convert to RGB.
@@ -20,20 +21,17 @@ def test_a_colour_matrix_that_cannot_be_converted(matrix, tmp_path, video_tools)
     assert "convert it to H.264" in message
 
 
-def test_a_picture_that_does_not_fit_into_memory(plain, monkeypatch, video_tools):
+@pytest.mark.parametrize("shortage", [MemoryError(), BlockingIOError(11, "Resource temporarily unavailable")], ids=repr)
+@pytest.mark.parametrize(
+    ("function", "action"),
+    [("to_rgb", "to convert its pictures to RGB"), ("decode", "to decode it")],
+)
+def test_too_little_memory_is_no_damage(function, action, shortage, plain, monkeypatch, video_tools):
     def fail(*_):
-        raise MemoryError
+        raise shortage
 
-    monkeypatch.setattr("vis4mer.video.pyav.upright", fail)
-    assert "cannot be converted to RGB (MemoryError)" in video_tools.outcome(plain)
-
-
-def test_a_thread_that_does_not_fit_into_memory(plain, monkeypatch, video_tools):
-    def fail(*_):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr("vis4mer.video.pyav.upright", fail)
-    assert "too little memory, or too few threads, to convert its pictures" in video_tools.outcome(plain)
+    monkeypatch.setattr(f"vis4mer.video.pyav.{function}", content_call(fail))
+    assert f"too little memory, or too few threads, {action}" in video_tools.outcome(plain)
 
 
 def add_exif(source, path, orientation):

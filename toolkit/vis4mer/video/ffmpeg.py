@@ -16,6 +16,7 @@ import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
+from vis4mer.errors import VideoError
 from vis4mer.text import first_line
 
 P = ParamSpec("P")
@@ -44,6 +45,23 @@ def content_call(call: Callable[P, T]) -> Callable[P, T]:
 
 def _content_error(error: Exception) -> ContentError:
     return ContentError(first_line(error))
+
+
+def is_exhaustion(error: ContentError) -> bool:
+    """Returns whether the machine, not the content, made a call fail: for want of memory or of threads."""
+    # FFmpeg reports "try again" where it cannot start a thread.
+    return isinstance(error.__cause__, MemoryError | BlockingIOError)
+
+
+def too_little_memory(path: str, action: str) -> VideoError:
+    """Returns the error of a call that failed for want of memory or of threads.
+
+    Args:
+        path: Path of the video.
+        action: What they do not suffice for, such as ``decode it``.
+    """
+    rule = f"too little memory, or too few threads, to {action}"
+    return VideoError.of("video", path, rule, "free some, or raise the process's limits")
 
 
 def demux(container: InputContainer) -> "Iterator[av.Packet[Any]]":

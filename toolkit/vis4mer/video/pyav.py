@@ -10,7 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.video.container import movie_stream, open_container
-from vis4mer.video.ffmpeg import ContentError, content_call, decode
+from vis4mer.video.ffmpeg import ContentError, content_call, decode, is_exhaustion, too_little_memory
 from vis4mer.video.frames import Damage
 from vis4mer.video.index import packets
 from vis4mer.video.movie import Movie, display_matrix
@@ -85,7 +85,9 @@ class PyAVReader(SampledReader):
     ) -> Iterator[tuple[int, VideoFrame]]:
         try:
             frames = decode(decoder, packet)
-        except ContentError:
+        except ContentError as error:
+            if is_exhaustion(error):
+                raise too_little_memory(self.info.path, "decode it") from None
             damage.corrupt_packets += 1
             return
         for frame in frames:

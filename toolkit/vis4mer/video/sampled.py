@@ -12,7 +12,7 @@ import numpy as np
 from vis4mer.config import DecoderName, Preprocessing
 from vis4mer.devices.arrays import Array, join
 from vis4mer.errors import VideoError
-from vis4mer.video.ffmpeg import ContentError
+from vis4mer.video.ffmpeg import ContentError, is_exhaustion, too_little_memory
 from vis4mer.video.frames import Damage, FrameBatch
 from vis4mer.video.movie import Movie
 from vis4mer.video.planner import plan
@@ -182,10 +182,8 @@ class SampledReader(ABC):
         try:
             return frame.image()
         except ContentError as error:
-            # FFmpeg reports "try again" where it cannot start a thread, which needs memory too.
-            if isinstance(error.__cause__, BlockingIOError):
-                rule = "too little memory, or too few threads, to convert its pictures to RGB"
-                raise VideoError.of("video", self.info.path, rule, "free some, or raise the process's limits") from None
+            if is_exhaustion(error):
+                raise too_little_memory(self.info.path, "convert its pictures to RGB") from None
             # The picture's format and size are the stream's, so the other frames would fail in the same way.
             rule = f"its pictures cannot be converted to RGB ({error})"
             remedy = "convert it to H.264 with a BT.709 colour matrix and a smaller size"
