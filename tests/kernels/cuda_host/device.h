@@ -40,7 +40,7 @@ inline void sincospi(double turn, double* sine, double* cosine) {
 
 namespace vis4mer::cuda {
 
-constexpr int kMostShared = 163 << 10;  // bytes of shared memory per block on the smallest supported device, sm_80
+constexpr int kMostShared = 99 << 10;  // bytes of shared memory per block that all devices since sm_80 allow: sm_86, 89, 120
 alignas(16) inline unsigned char shared_memory[kMostShared];
 
 // Runs the threads of one block to their end.
