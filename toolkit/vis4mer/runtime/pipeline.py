@@ -137,6 +137,8 @@ class Pipeline:
 
     def _encode(self, turn: Turn) -> Turn:
         """Replaces the frames of a turn by their tokens."""
+        # A movie that has failed may have a batch ready, or yield what it had of one when it was closed.
+        turn = [step._replace(array=None) if step.movie.over else step for step in turn]
         batches = [step.array for step in turn if step.array is not None]
         if not batches:
             return turn
