@@ -58,7 +58,7 @@ def failure(ending: Ending, *, command: bool = False) -> str:
     if ending.peak_bytes > MOST_BYTES:
         return f"takes {ending.peak_bytes / 1e6:.0f} MB"
     if "Traceback" in ending.stderr:
-        return "prints a traceback"
+        return f"prints a traceback: {ending.stderr.strip().splitlines()[-1]}"
     errors = [line for line in ending.stderr.splitlines() if line.startswith("vis4mer: error:")]
     if command and ending.status == 1 and len(errors) != 1:
         return f"prints {len(errors)} error lines"
