@@ -27,7 +27,8 @@ void open(const Arguments& arguments) {
 
 // Prints the labels of the first head.
 void labels(const Arguments& arguments) {
-  for (const std::string& label : vis4mer::Bundle(arguments.at(0)).manifest().heads.begin()->second.labels) {
+  const vis4mer::Bundle bundle(arguments.at(0));  // not a temporary: it would end before the loop begins
+  for (const std::string& label : bundle.manifest().heads.begin()->second.labels) {
     std::cout << label << '\n';
   }
 }
